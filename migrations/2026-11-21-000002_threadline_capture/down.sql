@@ -4,7 +4,7 @@ DROP FUNCTION threadline.capture_changed_table(integer, oid, "char", record, rec
 DROP FUNCTION threadline.carried_policy(oid, threadline.audited_tables, boolean);
 DROP FUNCTION threadline.known_columns(oid, threadline.audited_tables);
 DROP FUNCTION threadline.refuse_without_actor(integer);
-DROP FUNCTION threadline.render_capture(regclass, threadline.audited_tables);
+DROP FUNCTION threadline.capture_body(regclass, threadline.audited_tables);
 DROP FUNCTION threadline.diff_expression(oid, threadline.audited_tables, text[]);
 DROP FUNCTION threadline.image_expression(oid, threadline.audited_tables, text);
 DROP FUNCTION threadline.captured_columns(oid, threadline.audited_tables);

@@ -167,7 +167,7 @@ COMMENT ON FUNCTION threadline.open_transaction() IS 'Inserts the audit_transact
 -- ## What a table looks like: layouts, types, keys
 
 -- The table a capture function belongs to. Found through its trigger, so it holds after a rename and after a restore.
--- Marked IMMUTABLE (it is not) so that a capture function's guard is folded once: see render_capture.
+-- Marked IMMUTABLE (it is not) so that a capture function's guard is folded once: see capture_body.
 CREATE OR REPLACE FUNCTION threadline.audited_relation(table_id integer) RETURNS regclass
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT min(t.tgrelid)::regclass
@@ -471,7 +471,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
 $$;
 COMMENT ON FUNCTION threadline.diff_expression(oid, threadline.audited_tables, text[]) IS 'The expression for the changed columns as pairs.';
 
--- The text of a table's capture function.
+-- The body of a table's capture function.
 --
 -- The guard at its top asks whether the table still looks as it did when this was compiled. Both functions in it are
 -- marked IMMUTABLE and have constant arguments, so the planner folds them into one comparison of two oids; the regclass
@@ -479,7 +479,7 @@ COMMENT ON FUNCTION threadline.diff_expression(oid, threadline.audited_tables, t
 -- AND with a folded false would drop the constant and the dependency with it.) Outside READ COMMITTED the catalogs may
 -- be read as of an older snapshot than the table has, so there, and only there, an exception block stands by; it holds
 -- no write and takes no transaction number.
-CREATE OR REPLACE FUNCTION threadline.render_capture(relation regclass, audited threadline.audited_tables) RETURNS text
+CREATE OR REPLACE FUNCTION threadline.capture_body(relation regclass, audited threadline.audited_tables) RETURNS text
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $render$
 DECLARE
     partitioned CONSTANT boolean := (SELECT relkind = 'p' FROM pg_class WHERE oid = relation);
@@ -493,7 +493,6 @@ DECLARE
     old_scope CONSTANT text := coalesce(threadline.key_expression(relation, ARRAY[audited.scope_column], 'OLD'), 'NULL');
     partition_name CONSTANT text := CASE WHEN partitioned THEN 'format(''%I.%I'', TG_TABLE_SCHEMA, TG_TABLE_NAME)' ELSE 'NULL' END;
     next_ordinal text;
-    body text;
 BEGIN
     next_ordinal := $code$
         IF (right(state, 12) = lpad(pg_current_xact_id()::text, 12, '0')) IS NOT TRUE THEN
@@ -505,7 +504,7 @@ BEGIN
         place := current_setting('threadline.ordinal')::integer + 1;
         assigned := set_config('threadline.ordinal', place::text, true);$code$;
 
-    body := $code$
+    RETURN $code$
 -- Compiled by threadline.attach from threadline.audited_tables; threadline.refresh writes it anew.
 DECLARE
     state text := current_setting('threadline.transaction', true);
@@ -568,12 +567,9 @@ BEGIN
     RETURN NULL;
 END
 $code$;
-    RETURN format('CREATE OR REPLACE FUNCTION threadline.%I() RETURNS trigger', 'capture_' || id)
-        || E'\nLANGUAGE plpgsql SECURITY DEFINER\nSET search_path = pg_catalog, pg_temp'
-        || threadline.output_settings(relation) || E'\nAS ' || quote_literal(body);
 END
 $render$;
-COMMENT ON FUNCTION threadline.render_capture(regclass, threadline.audited_tables) IS 'The text of a table''s capture function.';
+COMMENT ON FUNCTION threadline.capture_body(regclass, threadline.audited_tables) IS 'The body of a table''s capture function.';
 
 -- Fails a write to a table whose policy requires an actor.
 CREATE OR REPLACE FUNCTION threadline.refuse_without_actor(of_table integer) RETURNS void

@@ -3,8 +3,10 @@ DO $$
 DECLARE
     of_table integer;
 BEGIN
-    FOR of_table IN SELECT id FROM threadline.audited_tables WHERE attached LOOP
+    FOR of_table IN SELECT id FROM threadline.audited_tables LOOP
         PERFORM threadline.detach(threadline.audited_relation(of_table));
+        -- That of a table that was dropped.
+        EXECUTE format('DROP FUNCTION IF EXISTS threadline.capture_%s()', of_table);
     END LOOP;
 END
 $$;
@@ -16,6 +18,7 @@ DROP FUNCTION threadline.refresh_all();
 DROP FUNCTION threadline.refresh(regclass);
 DROP FUNCTION threadline.detach(regclass);
 DROP FUNCTION threadline.attach(regclass, text[], text[], text, text[], text[], text, text, text);
+DROP FUNCTION threadline.capture_is_current(regclass, threadline.audited_tables);
 DROP FUNCTION threadline.function_digest(integer);
 DROP FUNCTION threadline.install_capture(regclass, threadline.audited_tables);
 DROP FUNCTION threadline.check_target(regclass);

@@ -102,7 +102,8 @@ BEGIN
         VALUES (policy.id, policy.layout, clock_timestamp(), target, 1, threadline.layout_digest(target), layout_now);
     END IF;
 
-    EXECUTE threadline.render_capture(target, policy);
+    EXECUTE format(E'CREATE OR REPLACE FUNCTION %s RETURNS trigger\nLANGUAGE plpgsql SECURITY DEFINER\nSET search_path = pg_catalog, pg_temp%s\nAS %L',
+        function_name, threadline.output_settings(target), threadline.capture_body(target, policy));
     EXECUTE format('ALTER FUNCTION %s OWNER TO %s', function_name, schema_owner);
     EXECUTE format('REVOKE ALL ON FUNCTION %s FROM PUBLIC', function_name);
     -- Creating a partition clones the trigger with the rights of whoever owns the table.
@@ -140,10 +141,35 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
 $$;
 COMMENT ON FUNCTION threadline.function_digest(integer) IS 'Digest of a capture function''s body and settings.';
 
+-- Whether a table is captured by exactly this policy, as this version of Threadline would compile it.
+CREATE OR REPLACE FUNCTION threadline.capture_is_current(target regclass, policy threadline.audited_tables) RETURNS boolean
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    stored CONSTANT threadline.audited_tables := (SELECT a FROM threadline.audited_tables a WHERE a.id = threadline.table_id(target) AND a.attached);
+BEGIN
+    policy.id := stored.id;
+    policy.layout := stored.layout;
+    policy.function_digest := threadline.function_digest(stored.id);
+    policy.attached := true;
+    policy.changed_at := stored.changed_at;
+    RETURN stored.id IS NOT NULL AND policy IS NOT DISTINCT FROM stored
+        AND (SELECT f.prosrc = threadline.capture_body(target, policy) FROM pg_proc f
+            WHERE f.pronamespace = 'threadline'::regnamespace AND f.proname = 'capture_' || stored.id)
+        AND (SELECT l.relation_oid = target AND l.columns = threadline.layout_columns(target, stored.id)
+            FROM threadline.table_layouts l WHERE l.table_id = stored.id AND l.layout = stored.layout)
+        -- The table and every partition have a live TRUNCATE trigger; the row trigger is on the table and cloned.
+        AND NOT EXISTS (SELECT FROM (SELECT tree.relid FROM pg_partition_tree(target) tree UNION SELECT target) member
+            WHERE NOT EXISTS (SELECT FROM pg_trigger t WHERE t.tgrelid = member.relid AND t.tgname = '!threadline_truncate' AND t.tgenabled = 'O')
+                OR NOT EXISTS (SELECT FROM pg_trigger t WHERE t.tgrelid = member.relid AND t.tgname = '!threadline_capture' AND t.tgenabled = 'O'));
+END
+$$;
+COMMENT ON FUNCTION threadline.capture_is_current(regclass, threadline.audited_tables) IS 'Whether a table is captured by exactly this policy.';
+
 -- Starts, or changes, the audit of a table. The arguments are the whole policy: what is left out is the default, also
 -- when the table is attached already. Returns the table's id in the trail.
 --
--- Waits for writers of the table to finish and holds them off until the transaction ends (SHARE ROW EXCLUSIVE).
+-- Waits for writers of the table to finish and holds them off until the transaction ends (SHARE ROW EXCLUSIVE); when the
+-- table is captured just so already, it takes no lock and does nothing.
 CREATE OR REPLACE FUNCTION threadline.attach(
     target regclass,
     exclude text[] DEFAULT '{}',
@@ -160,7 +186,6 @@ DECLARE
     policy threadline.audited_tables;
 BEGIN
     PERFORM threadline.check_target(target);
-    EXECUTE format('LOCK TABLE ONLY %s IN SHARE ROW EXCLUSIVE MODE', target);
     policy.exclude := coalesce(exclude, '{}');
     policy.mask := coalesce(mask, '{}');
     policy.mask_placeholder := mask_placeholder;
@@ -180,6 +205,10 @@ BEGIN
     END IF;
     SELECT n.nspname, c.relname INTO policy.schema_name, policy.table_name
         FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = target;
+    IF threadline.capture_is_current(target, policy) THEN
+        RETURN threadline.table_id(target);
+    END IF;
+    EXECUTE format('LOCK TABLE ONLY %s IN SHARE ROW EXCLUSIVE MODE', target);
     -- Ids are given out one transaction at a time; a sequence would be left behind by a data-only dump.
     LOCK TABLE threadline.audited_tables IN SHARE ROW EXCLUSIVE MODE;
     policy.id := coalesce(threadline.table_id(target), (SELECT coalesce(max(a.id), 0) + 1 FROM threadline.audited_tables a));
@@ -227,16 +256,17 @@ BEGIN
             CONSTRAINT = 'threadline_not_audited', HINT = format('Call threadline.attach(%L) first.', target);
     END IF;
     PERFORM threadline.check_target(target);
-    EXECUTE format('LOCK TABLE ONLY %s IN SHARE ROW EXCLUSIVE MODE', target);
     policy := threadline.carried_policy(target, before, false);
     SELECT n.nspname, c.relname INTO policy.schema_name, policy.table_name
         FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = target;
     policy.key_columns := threadline.resolve_key(target, policy.declared_key);
     PERFORM threadline.check_policy(target, policy);
+    IF threadline.capture_is_current(target, policy) THEN
+        RETURN false;
+    END IF;
+    EXECUTE format('LOCK TABLE ONLY %s IN SHARE ROW EXCLUSIVE MODE', target);
     PERFORM threadline.install_capture(target, policy);
-    SELECT * INTO policy FROM threadline.audited_tables a WHERE a.id = of_table;
-    policy.changed_at := before.changed_at;
-    RETURN policy IS DISTINCT FROM before;
+    RETURN true;
 END
 $$;
 COMMENT ON FUNCTION threadline.refresh(regclass) IS 'Compiles the capture function of a table anew for the columns it has now.';
