@@ -65,7 +65,7 @@ COMMENT ON FUNCTION threadline.row_key(integer, jsonb) IS 'The stored form of a 
 -- The row as it is now in the form capture gives it, redacted, with the policy that redacted it. `state` is present,
 -- absent, or unknown: when the table is gone, no longer audited, or not the caller's to read.
 CREATE OR REPLACE FUNCTION threadline.present_row(of_table integer, key jsonb,
-    OUT state text, OUT image jsonb, OUT layout integer, OUT exclude text[], OUT mask text[], OUT mask_placeholder text, OUT ignore text[])
+    OUT state text, OUT image jsonb, OUT layout integer, OUT stale boolean, OUT exclude text[], OUT mask text[], OUT mask_placeholder text, OUT ignore text[])
 LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
 SET row_security = off
@@ -81,8 +81,9 @@ DECLARE
     policy threadline.audited_tables := stored;
 BEGIN
     state := 'unknown';
-    IF relation IS NOT NULL AND threadline.layout_digest(relation)
-            <> (SELECT l.digest FROM threadline.table_layouts l WHERE l.table_id = of_table AND l.layout = stored.layout) THEN
+    stale := relation IS NOT NULL AND threadline.layout_digest(relation)
+        <> (SELECT l.digest FROM threadline.table_layouts l WHERE l.table_id = of_table AND l.layout = stored.layout);
+    IF stale THEN
         policy := threadline.carried_policy(relation, stored, true);
     END IF;
     layout := stored.layout;

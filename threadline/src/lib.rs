@@ -1,1 +1,63 @@
-//! Placeholder until the first real item.
+//! Audit infrastructure for Diesel and PostgreSQL: capture in the database, typed reading of what was captured.
+//!
+//! Triggers record every change of an audited table, whoever makes it. A model says what is to be recorded with
+//! `#[derive(Audited)]`, and its history is read back through it:
+//!
+//! ```no_run
+//! use chrono::{TimeDelta, Utc};
+//! use diesel::prelude::*;
+//! use threadline::{AsOf, Audited};
+//!
+//! diesel::table! {
+//!     posts (id) {
+//!         id -> BigInt,
+//!         title -> Text,
+//!         views -> Integer,
+//!     }
+//! }
+//!
+//! #[derive(Debug, Queryable, Selectable, Identifiable, Audited)]
+//! #[diesel(table_name = posts)]
+//! #[threadline(ignore(views))]
+//! struct Post {
+//!     id: i64,
+//!     title: String,
+//!     views: i32,
+//! }
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let mut conn = PgConnection::establish("postgres://localhost/blog")?;
+//! for version in Post::history(&mut conn, 42)?.versions {
+//!     println!("{} {:?} {:?}", version.change.captured_at, version.change.op, version.change.changed_fields());
+//! }
+//! match Post::as_of(&mut conn, 42, Utc::now() - TimeDelta::days(7))? {
+//!     AsOf::Present(post) => println!("a week ago: {}", post.title),
+//!     other => println!("a week ago: {other:?}"),
+//! }
+//! # Ok(())
+//! # }
+//! ```
+
+pub mod capture;
+mod error;
+pub mod investigation;
+mod migrations;
+mod registry;
+
+pub use threadline_macros::Audited;
+
+pub use crate::capture::{ActorPolicy, AuditSpec, OnTruncate, TableName, quote_ident, quote_literal};
+pub use crate::error::Error;
+pub use crate::investigation::{
+    AsOf, AuditChange, AuditKey, AuditTransaction, Audited, ChangeId, DecodeError, FieldChange, History,
+    HistoryLimit, Json, KeyColumns, Op, RowImage, RowKey, RowState, Version, row_as_of, row_history,
+};
+pub use crate::migrations::{CORE_MIGRATIONS, CoreMigration, CoreMigrations, MIGRATIONS};
+pub use crate::registry::{AuditedModel, audited_models};
+
+/// What the code of our macros names; no part of the public interface.
+#[doc(hidden)]
+pub mod __private {
+    pub use ::diesel;
+    pub use ::inventory;
+}

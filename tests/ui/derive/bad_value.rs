@@ -1,0 +1,23 @@
+//! The values of a policy are listed.
+
+use diesel::prelude::*;
+use threadline::Audited;
+
+diesel::table! {
+    users (id) {
+        id -> BigInt,
+        org_id -> BigInt,
+        email -> Text,
+        password_hash -> Text,
+    }
+}
+
+#[derive(Queryable, Selectable, Identifiable, Audited)]
+#[diesel(table_name = users)]
+#[threadline(on_truncate = "drop", actor_policy = "requires")]
+struct User {
+    id: i64,
+    email: String,
+}
+
+fn main() {}

@@ -1,0 +1,10 @@
+//! A model is a struct.
+
+use threadline::Audited;
+
+#[derive(Audited)]
+enum User {
+    Known,
+}
+
+fn main() {}

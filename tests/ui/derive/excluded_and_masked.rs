@@ -1,0 +1,23 @@
+//! One column, one treatment.
+
+use diesel::prelude::*;
+use threadline::Audited;
+
+diesel::table! {
+    users (id) {
+        id -> BigInt,
+        org_id -> BigInt,
+        email -> Text,
+        password_hash -> Text,
+    }
+}
+
+#[derive(Queryable, Selectable, Identifiable, Audited)]
+#[diesel(table_name = users)]
+#[threadline(exclude(email), mask(email))]
+struct User {
+    id: i64,
+    email: String,
+}
+
+fn main() {}

@@ -1,0 +1,23 @@
+//! A column the table does not have is one error, on the column.
+
+use diesel::prelude::*;
+use threadline::Audited;
+
+diesel::table! {
+    users (id) {
+        id -> BigInt,
+        org_id -> BigInt,
+        email -> Text,
+        password_hash -> Text,
+    }
+}
+
+#[derive(Queryable, Selectable, Identifiable, Audited)]
+#[diesel(table_name = users)]
+#[threadline(mask(emial))]
+struct User {
+    id: i64,
+    email: String,
+}
+
+fn main() {}

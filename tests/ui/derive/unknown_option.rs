@@ -1,0 +1,23 @@
+//! An unknown option is answered with the list.
+
+use diesel::prelude::*;
+use threadline::Audited;
+
+diesel::table! {
+    users (id) {
+        id -> BigInt,
+        org_id -> BigInt,
+        email -> Text,
+        password_hash -> Text,
+    }
+}
+
+#[derive(Queryable, Selectable, Identifiable, Audited)]
+#[diesel(table_name = users)]
+#[threadline(compress(email))]
+struct User {
+    id: i64,
+    email: String,
+}
+
+fn main() {}

@@ -1,0 +1,104 @@
+//! `threadline generate`: one migration for whatever the models ask for and the migrations do not bring about yet.
+
+use std::env;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+
+use crate::capture::{Plan, audits, deployed};
+use crate::migrations::{Migration, Migrations, locate, nearest};
+use crate::sources::{SourceDirectory, scan, source_directories};
+use crate::{Outcome, shown};
+
+/// Write one migration for the audited models that changed since the last one.
+///
+/// Reads every struct that derives `Audited`, and every `table!`, from the sources of the package and of the workspace
+/// members it depends on, or of all members when called at the root of the workspace. Nothing is compiled. A second run
+/// writes nothing.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// The Cargo.toml of the package or workspace, if not the nearest
+    #[arg(long, value_name = "PATH")]
+    manifest_path: Option<PathBuf>,
+
+    /// Read this directory instead of asking cargo; may be given several times
+    #[arg(long, value_name = "DIR", conflicts_with = "manifest_path")]
+    source: Vec<PathBuf>,
+
+    /// Where your migrations are, if not where diesel.toml says
+    #[arg(long, value_name = "DIR", env = "MIGRATION_DIRECTORY", hide_env_values = true)]
+    migrations_dir: Option<PathBuf>,
+
+    /// Write nothing; exit with 1 and name the models when the migrations are behind
+    #[arg(long, conflicts_with = "dry_run")]
+    check: bool,
+
+    /// Print the SQL instead of writing it
+    #[arg(long)]
+    dry_run: bool,
+}
+
+pub(crate) fn run(args: &Args) -> Result<Outcome> {
+    let current = env::current_dir().context("cannot tell the working directory")?;
+    let (directories, start) = places(args, &current)?;
+    let sources = scan(&directories)?;
+    let wanted = audits(&sources)?;
+    let mut migrations = Migrations::read(args.migrations_dir.clone().map_or_else(|| locate(&start), Ok)?)?;
+    let deployed = deployed(&migrations)?;
+
+    if wanted.is_empty() {
+        eprintln!("warning: no struct derives `Audited` in the sources read");
+    }
+    for audit in wanted.values().filter(|audit| audit.attach.columns.is_empty()) {
+        eprintln!("warning: no `table!` found for {}; its identifiers are taken for names", audit.model);
+    }
+    if !migrations.iter().any(Migration::is_core) {
+        eprintln!("warning: the audit schema is not among your migrations; run `threadline install` first");
+    }
+
+    let plan = Plan::between(&deployed, &wanted);
+    if plan.is_empty() {
+        println!("nothing to do: {} audited models, all migrations up to date", sources.models.len());
+        return Ok(Outcome::Done);
+    }
+    if args.check {
+        plan.describe().for_each(|line| println!("{line}"));
+        println!("the migrations are behind; run `threadline generate`");
+        return Ok(Outcome::FoundSomething);
+    }
+    let migration = migrations.append(&plan.name())?;
+    plan.describe().for_each(|line| println!("{line}"));
+    for (table, column) in plan.irreversible() {
+        eprintln!(
+            "warning: down.sql turns capture of {table} off: its earlier policy names {column:?}, which is gone"
+        );
+    }
+    if args.dry_run {
+        for (file, sql) in [("up.sql", plan.up_sql()), ("down.sql", plan.down_sql())] {
+            println!("\n-- {}\n{sql}", shown(&migration.path.join(file)));
+        }
+        return Ok(Outcome::Done);
+    }
+    migration.write(&plan.up_sql(), &plan.down_sql())?;
+    println!("wrote {}", shown(&migration.path));
+    println!("next: diesel migration run");
+    Ok(Outcome::Done)
+}
+
+/// The directories to read, and the one from which migrations are looked for.
+fn places(args: &Args, current: &Path) -> Result<(Vec<SourceDirectory>, PathBuf)> {
+    if !args.source.is_empty() {
+        // They are read as one package: which is which, nobody says.
+        let directories =
+            args.source.iter().map(|path| SourceDirectory { path: current.join(path), package: 0 });
+        return Ok((directories.collect(), current.to_path_buf()));
+    }
+    let manifest = match &args.manifest_path {
+        Some(path) => current.join(path),
+        None => nearest(current, "Cargo.toml").context(
+            "no Cargo.toml here or above; name one with `--manifest-path`, or sources with `--source`",
+        )?,
+    };
+    let start = manifest.parent().unwrap_or(current).to_path_buf();
+    Ok((source_directories(&manifest)?, start))
+}

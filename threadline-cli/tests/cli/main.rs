@@ -1,0 +1,7 @@
+//! The command as its users meet it: files in, files, messages and exit codes out.
+
+mod generate;
+mod help;
+mod host;
+mod install;
+mod sources;

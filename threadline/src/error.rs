@@ -1,0 +1,111 @@
+//! What can go wrong between the library and the database.
+
+use diesel::prelude::*;
+use diesel::result::{DatabaseErrorKind, Error as DieselError};
+use diesel::sql_types::{Bool, Integer, Nullable};
+
+use crate::migrations::SCHEMA_VERSION;
+
+/// Why a call could not be answered. Nothing is half-written by a call that fails.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// PostgreSQL refused the statement for a reason of its own.
+    #[error("audit query failed")]
+    Query(#[source] DieselError),
+    /// The connection broke; the server may be down.
+    #[error("the connection to the database was lost; check that PostgreSQL is running and reachable")]
+    ConnectionLost(#[source] DieselError),
+    /// The database has no schema `threadline`, or half of one.
+    #[error(
+        "the database has no audit schema; run `threadline install` and `diesel migration run`, or \
+         `run_pending_migrations(threadline::MIGRATIONS)`"
+    )]
+    SchemaMissing,
+    /// The audit schema is not of the version this library was written for.
+    #[error(
+        "the audit schema is version {found} and this library needs {needed}; run `threadline install` and \
+         `diesel migration run`, or `run_pending_migrations(threadline::MIGRATIONS)`"
+    )]
+    SchemaVersion {
+        /// Version in the database.
+        found: i32,
+        /// Version the library needs.
+        needed: i32,
+    },
+    /// The trail has nothing under this table's name.
+    #[error("table `{table}` has never been audited; attach it in a migration (`threadline generate`)")]
+    NotAudited {
+        /// The table as it was asked for.
+        table: String,
+    },
+    /// The database refused a policy, a key or a table; the message names the offender.
+    #[error("{message}{}", hint.as_deref().map(|hint| format!("; {hint}")).unwrap_or_default())]
+    Refused {
+        /// What is wrong.
+        message: String,
+        /// What to do about it.
+        hint: Option<String>,
+    },
+    /// A model's `#[threadline(schema = "…")]` and its `table!` name different schemas.
+    #[error(
+        "model `{model}`: `schema = \"{declared}\"` contradicts `table!`, which says `{table}`; remove one of them"
+    )]
+    SchemaContradiction {
+        /// Path of the model.
+        model: String,
+        /// The schema the model declares.
+        declared: String,
+        /// The table as `table!` names it.
+        table: String,
+    },
+    /// What the trail holds is not what this library writes.
+    #[error("the audit trail holds a payload this library cannot read")]
+    Payload(#[source] serde_json::Error),
+}
+
+impl Error {
+    /// Names what a failed call ran into, asking the database where the error alone does not say.
+    pub(crate) fn from_query(conn: &mut PgConnection, table: &str, error: DieselError) -> Self {
+        let DieselError::DatabaseError(kind, information) = &error else {
+            return Self::Query(error);
+        };
+        if matches!(kind, DatabaseErrorKind::ClosedConnection | DatabaseErrorKind::UnableToSendCommand) {
+            return Self::ConnectionLost(error);
+        }
+        match information.constraint_name() {
+            Some("threadline_not_audited") => Self::NotAudited { table: table.to_owned() },
+            Some(ours) if ours.starts_with("threadline_") => Self::Refused {
+                message: information.message().trim_start_matches("threadline: ").to_owned(),
+                hint: information.hint().map(|hint| hint.trim_end_matches('.').to_owned()),
+            },
+            _ => Self::schema_trouble(conn).unwrap_or(Self::Query(error)),
+        }
+    }
+
+    /// Whether the schema is missing or of another version; `None` too when the database cannot be asked any more.
+    fn schema_trouble(conn: &mut PgConnection) -> Option<Self> {
+        #[derive(QueryableByName)]
+        struct Installed {
+            #[diesel(sql_type = Bool)]
+            installed: bool,
+        }
+        #[derive(QueryableByName)]
+        struct Version {
+            #[diesel(sql_type = Nullable<Integer>)]
+            version: Option<i32>,
+        }
+        let Installed { installed } = diesel::sql_query(
+            "SELECT to_regprocedure('threadline.schema_version()') IS NOT NULL AS installed",
+        )
+        .get_result(conn)
+        .ok()?;
+        if !installed {
+            return Some(Self::SchemaMissing);
+        }
+        let Version { version } =
+            diesel::sql_query("SELECT threadline.schema_version() AS version").get_result(conn).ok()?;
+        let found = version?;
+        (found != SCHEMA_VERSION).then_some(Self::SchemaVersion { found, needed: SCHEMA_VERSION })
+    }
+}

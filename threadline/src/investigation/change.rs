@@ -1,0 +1,137 @@
+//! The rows of the trail: a change, and the transaction it belongs to.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::image::Json;
+
+/// What a change did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum Op {
+    /// A row was inserted.
+    #[serde(rename = "I")]
+    Insert,
+    /// A row was updated.
+    #[serde(rename = "U")]
+    Update,
+    /// A row was deleted.
+    #[serde(rename = "D")]
+    Delete,
+    /// The whole table was truncated.
+    #[serde(rename = "T")]
+    Truncate,
+}
+
+impl fmt::Display for Op {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Insert => "insert",
+            Self::Update => "update",
+            Self::Delete => "delete",
+            Self::Truncate => "truncate",
+        })
+    }
+}
+
+/// Names one change in the trail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub struct ChangeId {
+    /// The transaction.
+    pub transaction_id: Uuid,
+    /// Position within it, from 1.
+    pub ordinal: i32,
+}
+
+impl fmt::Display for ChangeId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}#{}", self.transaction_id, self.ordinal)
+    }
+}
+
+/// A column before and after an update.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct FieldChange {
+    /// The value before.
+    pub before: Json,
+    /// The value after.
+    pub after: Json,
+    /// Whether both are the mask's placeholder.
+    pub masked: bool,
+}
+
+/// One captured change of one row.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct AuditChange {
+    /// Its name in the trail.
+    #[serde(flatten)]
+    pub id: ChangeId,
+    /// Clock time of the change (UTC, microseconds).
+    pub captured_at: DateTime<Utc>,
+    /// What it did.
+    pub op: Op,
+    /// The row's key after it: one column as text, several as a JSON array of texts.
+    pub row_key: String,
+    /// The key before an update that changed it.
+    pub previous_row_key: Option<String>,
+    /// The tenant the row belongs to, when the table declares a scope column.
+    pub scope: Option<String>,
+    /// The tenant before an update that changed it.
+    pub previous_scope: Option<String>,
+    /// The partition that was written, when the table is partitioned.
+    pub partition: Option<String>,
+    /// For an update, each changed column under its present name, also those the model ignores; empty otherwise.
+    pub fields: BTreeMap<String, FieldChange>,
+    /// Columns in `fields` whose change alone would not have been recorded.
+    pub ignored: Vec<String>,
+}
+
+impl AuditChange {
+    /// The names of the changed columns in order, without the ignored ones; empty unless it is an update.
+    pub fn changed_fields(&self) -> Vec<&str> {
+        self.fields
+            .keys()
+            .map(String::as_str)
+            .filter(|name| !self.ignored.iter().any(|ignored| ignored == name))
+            .collect()
+    }
+}
+
+/// The transaction a change belongs to: who, from where, in which role.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct AuditTransaction {
+    /// Its name in the trail, time-ordered.
+    pub id: Uuid,
+    /// When it began (UTC, microseconds).
+    pub occurred_at: DateTime<Utc>,
+    /// `user`, `admin`, `service_account`, `job`, `system` or `anonymous`; `None` when the application named nobody.
+    pub actor_type: Option<String>,
+    /// The actor's id in the application.
+    pub actor_id: Option<String>,
+    /// The request that made the change.
+    pub request_id: Option<String>,
+    /// What it belongs together with.
+    pub correlation_id: Option<String>,
+    /// The background job that made the change.
+    pub job_id: Option<String>,
+    /// Address of the application's client.
+    pub remote_addr: Option<String>,
+    /// The recorded action it belongs to.
+    pub action_id: Option<Uuid>,
+    /// The database role that logged in.
+    pub db_role: String,
+    /// `application_name` of the database session.
+    pub application_name: Option<String>,
+    /// Address of the database client; `None` for a unix socket.
+    pub client_addr: Option<String>,
+    /// Metadata the application attached.
+    pub meta: Option<serde_json::Value>,
+    /// What was wrong with the context the application handed over.
+    pub context_error: Option<String>,
+}

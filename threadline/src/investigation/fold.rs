@@ -1,0 +1,270 @@
+//! Folding: from the row as it is now back through its changes, undoing one after the other, and checking each against
+//! the state it should have left behind.
+//!
+//! Backwards, because purging old changes then never breaks newer answers, rows older than capture are known from the
+//! first captured change on, and the row as it is now has today's columns.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use super::change::{AuditChange, ChangeId, FieldChange, Op};
+use super::image::{Columns, Json, RowImage, RowState};
+use super::log::{Present, PresentState, RowLog, SinceLayout, StoredChange};
+
+/// A row's past.
+pub(crate) struct Folded {
+    /// The row as it is now.
+    pub(crate) now: RowState,
+    /// Its changes, newest first.
+    pub(crate) steps: Vec<Step>,
+}
+
+/// One change and the row on both sides of it.
+pub(crate) struct Step {
+    pub(crate) change: AuditChange,
+    pub(crate) before: RowState,
+    pub(crate) after: RowState,
+    /// The row was not as this change left it when the next newer change (or the present) found it.
+    pub(crate) gap: bool,
+    /// At or before the instant asked for.
+    pub(crate) settled: bool,
+}
+
+pub(crate) fn fold(log: RowLog) -> Folded {
+    let RowLog { mut anchor, changes } = log;
+    let layouts = anchor.layouts.take().unwrap_or_default();
+    let mut row = Row::at_present(&mut anchor.present);
+    let reader = Reader { row_key: &anchor.row_key, policy: &anchor.present, layouts: &layouts };
+
+    let now = row.shown(&anchor.present);
+    let mut steps = Vec::with_capacity(changes.len());
+    let mut changes = changes.into_iter().map(|change| reader.read(change)).peekable();
+    while let Some(first) = changes.next() {
+        // Where one statement wrote several rows, triggers of the host may have had their changes captured before the
+        // statement's own. Within a transaction the newest change that fits is therefore taken, not merely the newest.
+        let transaction = first.change.id.transaction_id;
+        let mut pending = VecDeque::from([first]);
+        while let Some(next) = changes.next_if(|next| next.change.id.transaction_id == transaction) {
+            pending.push_back(next);
+        }
+        while !pending.is_empty() {
+            let fitting = pending.iter().position(|effect| row.fits(effect, &anchor.present));
+            let effect = pending.remove(fitting.unwrap_or(0)).expect("the position lies within the queue");
+            steps.push(row.undo(effect, fitting.is_some(), &anchor.present));
+        }
+    }
+    Folded { now, steps }
+}
+
+/// Reads stored changes under today's column names.
+struct Reader<'a> {
+    row_key: &'a str,
+    policy: &'a Present,
+    layouts: &'a BTreeMap<i32, SinceLayout>,
+}
+
+/// What a change does to the row with our key.
+struct Effect {
+    change: AuditChange,
+    settled: bool,
+    /// After it, the key has no row: deleted, truncated, or moved to another key.
+    leaves: bool,
+    /// Before it, the key had no row: inserted, or moved here.
+    arrives: bool,
+    /// Values the row has after it, as far as the change says.
+    claimed: Columns,
+    /// Values the row had before it, as far as the change says.
+    previous: Columns,
+    /// The whole row: new for an insert, old for a delete and for an update that changed the key.
+    image: Option<Columns>,
+    masked: BTreeSet<String>,
+    retyped: BTreeSet<String>,
+}
+
+impl Reader<'_> {
+    fn read(&self, stored: StoredChange) -> Effect {
+        let unchanged = SinceLayout::default();
+        let since = stored.layout.and_then(|layout| self.layouts.get(&layout)).unwrap_or(&unchanged);
+        let today = |name: String| since.renamed.get(&name).cloned().unwrap_or(Some(name));
+        let masked: BTreeSet<String> =
+            stored.masked.unwrap_or_default().into_iter().filter_map(today).collect();
+        let image: Option<Columns> = stored.row_data.map(|columns| {
+            columns.into_iter().filter_map(|(name, value)| Some((today(name)?, value))).collect()
+        });
+        let diff: BTreeMap<String, (Json, Json)> = stored
+            .diff
+            .unwrap_or_default()
+            .into_iter()
+            .filter_map(|(name, pair)| Some((today(name)?, pair)))
+            .collect();
+
+        let moved = stored.previous_row_key.is_some();
+        let departs = stored.previous_row_key.as_deref() == Some(self.row_key);
+        let (claimed, previous) = match stored.op {
+            Op::Update => diff
+                .iter()
+                .map(|(name, (old, new))| ((name.clone(), new.clone()), (name.clone(), old.clone())))
+                .unzip(),
+            Op::Insert => (image.clone().unwrap_or_default(), Columns::new()),
+            Op::Delete | Op::Truncate => (Columns::new(), Columns::new()),
+        };
+        let placeholder = &self.policy.mask_placeholder;
+        let fields = diff.into_iter().filter(|(name, _)| !self.policy.exclude.contains(name)).map(
+            |(name, (before, after))| {
+                let change = if self.policy.mask.contains(&name) {
+                    FieldChange { before: placeholder.clone(), after: placeholder.clone(), masked: true }
+                } else {
+                    FieldChange { before, after, masked: masked.contains(&name) }
+                };
+                (name, change)
+            },
+        );
+        Effect {
+            change: AuditChange {
+                id: ChangeId { transaction_id: stored.transaction_id, ordinal: stored.ordinal },
+                captured_at: stored.captured_at,
+                op: stored.op,
+                row_key: stored.row_key,
+                previous_row_key: stored.previous_row_key,
+                scope: stored.scope,
+                previous_scope: stored.previous_scope,
+                partition: stored.partition,
+                fields: fields.collect(),
+                ignored: self.policy.ignore.clone(),
+            },
+            settled: stored.settled,
+            leaves: departs || matches!(stored.op, Op::Delete | Op::Truncate),
+            arrives: stored.op == Op::Insert || (moved && !departs),
+            claimed,
+            previous,
+            image,
+            masked,
+            retyped: since.retyped.iter().cloned().collect(),
+        }
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Known {
+    Whole,
+    Part,
+    Absent,
+    Nothing,
+}
+
+/// The row at the point the fold has reached.
+struct Row {
+    known: Known,
+    columns: Columns,
+    /// Columns whose value here is a placeholder.
+    hidden: BTreeSet<String>,
+}
+
+impl Row {
+    fn at_present(present: &mut Present) -> Self {
+        let known = match present.state {
+            PresentState::Present => Known::Whole,
+            PresentState::Absent => Known::Absent,
+            PresentState::Unknown => Known::Nothing,
+        };
+        Self {
+            known,
+            columns: present.image.take().unwrap_or_default(),
+            hidden: present.mask.iter().cloned().collect(),
+        }
+    }
+
+    /// Whether the row could be what this change left behind.
+    fn fits(&self, effect: &Effect, policy: &Present) -> bool {
+        match self.known {
+            Known::Nothing => true,
+            Known::Absent => effect.leaves,
+            Known::Whole | Known::Part => {
+                !effect.leaves
+                    && effect.claimed.iter().all(|(name, claimed)| {
+                        self.hidden.contains(name)
+                            || effect.masked.contains(name)
+                            || effect.retyped.contains(name)
+                            || policy.ignore.contains(name)
+                            || self.columns.get(name).is_none_or(|value| value == claimed)
+                    })
+            }
+        }
+    }
+
+    fn undo(&mut self, effect: Effect, fits: bool, policy: &Present) -> Step {
+        self.go_to_just_after(&effect, fits, policy);
+        let after = self.shown(policy);
+        let Effect { change, settled, leaves, arrives, previous, image, masked, .. } = effect;
+        if change.op == Op::Truncate {
+            *self = Self { known: Known::Nothing, columns: Columns::new(), hidden: BTreeSet::new() };
+        } else if leaves {
+            *self = Self { known: Known::Whole, columns: image.unwrap_or_default(), hidden: masked };
+            if change.op == Op::Update {
+                // `masked` names what changed; the image hides whatever the policy hid then.
+                self.hidden.extend(policy.mask.iter().cloned());
+            }
+        } else if arrives {
+            *self = Self { known: Known::Absent, columns: Columns::new(), hidden: BTreeSet::new() };
+        } else {
+            for name in previous.keys().filter(|name| !masked.contains(*name)) {
+                self.hidden.remove(name);
+            }
+            self.columns.extend(previous);
+        }
+        Step { change, before: self.shown(policy), after, gap: !fits, settled }
+    }
+
+    /// Makes this the row as the change left it. Where it fits that is so already, but for ignored columns: those may
+    /// have changed since without a record, and the change says what they were.
+    fn go_to_just_after(&mut self, effect: &Effect, fits: bool, policy: &Present) {
+        if effect.leaves {
+            *self = Self { known: Known::Absent, columns: Columns::new(), hidden: BTreeSet::new() };
+            return;
+        }
+        let whole = effect.image.as_ref().filter(|_| effect.arrives);
+        match (self.known, whole) {
+            (Known::Whole | Known::Part, _) if fits => {
+                let ignored = effect.claimed.iter().filter(|(name, _)| policy.ignore.contains(name));
+                self.columns.extend(ignored.map(|(name, value)| (name.clone(), value.clone())));
+            }
+            (_, Some(image)) => {
+                self.known = Known::Whole;
+                self.columns.clone_from(image);
+                self.columns.extend(effect.claimed.clone());
+                self.hidden.clear();
+            }
+            (Known::Whole | Known::Part, None) => self.columns.extend(effect.claimed.clone()),
+            (Known::Absent | Known::Nothing, None) => {
+                self.known = Known::Part;
+                self.columns.clone_from(&effect.claimed);
+                self.hidden.clear();
+            }
+        }
+        self.hidden.extend(effect.masked.iter().cloned());
+    }
+
+    /// The row as policy lets it be shown today.
+    fn shown(&self, policy: &Present) -> RowState {
+        let image = || {
+            let mut columns = self.columns.clone();
+            columns.retain(|name, _| !policy.exclude.contains(name));
+            for name in &policy.mask {
+                columns.entry(name.clone()).and_modify(|value| *value = policy.mask_placeholder.clone());
+            }
+            let masked = self
+                .hidden
+                .iter()
+                .chain(&policy.mask)
+                .filter(|name| columns.contains_key(*name))
+                .cloned()
+                .collect();
+            RowImage { columns, masked }
+        };
+        match self.known {
+            Known::Whole => RowState::Present(image()),
+            Known::Part => RowState::Partial(image()),
+            Known::Absent => RowState::Absent,
+            Known::Nothing => RowState::Unknown,
+        }
+    }
+}

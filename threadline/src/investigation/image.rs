@@ -1,0 +1,108 @@
+//! A row as the trail knows it: column names and JSON values.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+/// One value as PostgreSQL's jsonb writes it, kept as text: numbers keep every digit and their scale.
+#[derive(Clone, Deserialize, Serialize)]
+#[serde(transparent)]
+pub struct Json(Box<RawValue>);
+
+impl Json {
+    /// The JSON text, such as `12.3400`, `"a"` or `null`.
+    pub fn as_str(&self) -> &str {
+        self.0.get()
+    }
+
+    /// The value parsed; a number beyond the range of `f64` and `u64` loses digits.
+    ///
+    /// # Panics
+    ///
+    /// Never: the text was checked when it was read.
+    pub fn to_value(&self) -> serde_json::Value {
+        serde_json::from_str(self.as_str()).expect("a RawValue holds valid JSON")
+    }
+
+    /// Whether it is JSON `null`, which stands for SQL NULL.
+    pub fn is_null(&self) -> bool {
+        self.as_str() == "null"
+    }
+}
+
+impl PartialEq for Json {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_str() == other.as_str()
+    }
+}
+
+impl Eq for Json {}
+
+impl fmt::Debug for Json {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl fmt::Display for Json {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+pub(crate) type Columns = BTreeMap<String, Json>;
+
+/// A row's columns, under the names they have today; excluded columns are absent.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct RowImage {
+    /// Column name to value.
+    pub columns: BTreeMap<String, Json>,
+    /// The columns whose value is the mask's placeholder instead of what was stored.
+    pub masked: BTreeSet<String>,
+}
+
+impl RowImage {
+    /// The value of a column; `None` when it is excluded, or unknown.
+    pub fn get(&self, column: &str) -> Option<&Json> {
+        self.columns.get(column)
+    }
+
+    /// The columns as one JSON object.
+    pub(crate) fn to_json_text(&self) -> String {
+        serde_json::to_string(&self.columns).expect("names and JSON values always serialize")
+    }
+}
+
+/// What the row with a key was at one point of its history.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "state", content = "row", rename_all = "snake_case")]
+pub enum RowState {
+    /// It existed, and every captured column is known.
+    Present(RowImage),
+    /// It did not exist.
+    Absent,
+    /// It existed; only the columns that changes name are known, because what came after was lost to a gap or a TRUNCATE.
+    Partial(RowImage),
+    /// Nothing is known: a TRUNCATE lies between, or the present row cannot be read.
+    Unknown,
+}
+
+impl RowState {
+    /// The columns, as far as they are known.
+    pub fn image(&self) -> Option<&RowImage> {
+        match self {
+            Self::Present(image) | Self::Partial(image) => Some(image),
+            Self::Absent | Self::Unknown => None,
+        }
+    }
+
+    /// The columns, when all of them are known.
+    pub fn present(&self) -> Option<&RowImage> {
+        match self {
+            Self::Present(image) => Some(image),
+            _ => None,
+        }
+    }
+}

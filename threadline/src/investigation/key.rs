@@ -1,0 +1,171 @@
+//! The key of a row, typed by the model or given as text.
+
+use std::collections::BTreeMap;
+
+use diesel::expression::Expression;
+use diesel::pg::Pg;
+use diesel::prelude::*;
+use diesel::query_builder::AstPass;
+use diesel::serialize::ToSql;
+use diesel::sql_types::{HasSqlType, Text};
+
+use crate::error::Error;
+
+/// The key columns of a model: a tuple of Diesel columns, also when there is one.
+#[diagnostic::on_unimplemented(message = "`{Self}` is not a tuple of one to eight key columns")]
+pub trait KeyColumns {
+    /// The columns' names in the database, in order.
+    const NAMES: &'static [&'static str];
+}
+
+/// A value that can be the key of a row identified by `Columns`.
+///
+/// One key column takes a plain value of the column's Rust type, by value or by reference; several take a tuple, in the
+/// order of `#[diesel(primary_key(…))]` or `#[threadline(key(…))]`. `Identifiable::id(&model)` fits too.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a key for the columns `{Columns}`",
+    label = "wrong number or types of key parts",
+    note = "one key column takes a plain value, several take a tuple in the order of `#[diesel(primary_key(...))]`"
+)]
+pub trait AuditKey<Columns> {
+    /// Writes the key as SQL that yields a jsonb object of texts.
+    #[doc(hidden)]
+    fn walk_key<'b>(&'b self, out: AstPass<'_, 'b, Pg>) -> QueryResult<()>;
+}
+
+/// `to_jsonb(…) #>> '{}'` writes dates and times the ISO way whatever the session's DateStyle is.
+fn walk_part<'b, C, K>(out: &mut AstPass<'_, 'b, Pg>, value: &'b K) -> QueryResult<()>
+where
+    C: Column,
+    <C as Expression>::SqlType: 'static,
+    Pg: HasSqlType<<C as Expression>::SqlType>,
+    K: ToSql<<C as Expression>::SqlType, Pg>,
+{
+    out.push_bind_param::<Text, str>(C::NAME)?;
+    out.push_sql("::text, to_jsonb(");
+    out.push_bind_param::<<C as Expression>::SqlType, K>(value)?;
+    out.push_sql(") #>> '{}'");
+    Ok(())
+}
+
+impl<C: Column> KeyColumns for (C,) {
+    const NAMES: &'static [&'static str] = &[C::NAME];
+}
+
+impl<C, K> AuditKey<(C,)> for K
+where
+    C: Column,
+    <C as Expression>::SqlType: 'static,
+    Pg: HasSqlType<<C as Expression>::SqlType>,
+    K: ToSql<<C as Expression>::SqlType, Pg>,
+{
+    fn walk_key<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        out.push_sql("jsonb_build_object(");
+        walk_part::<C, K>(&mut out, self)?;
+        out.push_sql(")");
+        Ok(())
+    }
+}
+
+macro_rules! several_key_columns {
+    ($(($first_column:ident $first_part:ident $first_index:tt $(, $column:ident $part:ident $index:tt)+))+) => {$(
+        impl<$first_column: Column, $($column: Column),+> KeyColumns for ($first_column, $($column),+) {
+            const NAMES: &'static [&'static str] = &[$first_column::NAME, $($column::NAME),+];
+        }
+
+        impl<$first_column, $($column,)+ $first_part, $($part),+> AuditKey<($first_column, $($column),+)> for ($first_part, $($part),+)
+        where
+            $first_column: Column,
+            <$first_column as Expression>::SqlType: 'static,
+            Pg: HasSqlType<<$first_column as Expression>::SqlType>,
+            $first_part: ToSql<<$first_column as Expression>::SqlType, Pg>,
+            $($column: Column,
+            <$column as Expression>::SqlType: 'static,
+            Pg: HasSqlType<<$column as Expression>::SqlType>,
+            $part: ToSql<<$column as Expression>::SqlType, Pg>,)+
+        {
+            fn walk_key<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+                out.push_sql("jsonb_build_object(");
+                walk_part::<$first_column, $first_part>(&mut out, &self.$first_index)?;
+                $(out.push_sql(", ");
+                walk_part::<$column, $part>(&mut out, &self.$index)?;)+
+                out.push_sql(")");
+                Ok(())
+            }
+        }
+    )+};
+}
+
+several_key_columns! {
+    (C0 K0 0, C1 K1 1)
+    (C0 K0 0, C1 K1 1, C2 K2 2)
+    (C0 K0 0, C1 K1 1, C2 K2 2, C3 K3 3)
+    (C0 K0 0, C1 K1 1, C2 K2 2, C3 K3 3, C4 K4 4)
+    (C0 K0 0, C1 K1 1, C2 K2 2, C3 K3 3, C4 K4 4, C5 K5 5)
+    (C0 K0 0, C1 K1 1, C2 K2 2, C3 K3 3, C4 K4 4, C5 K5 5, C6 K6 6)
+    (C0 K0 0, C1 K1 1, C2 K2 2, C3 K3 3, C4 K4 4, C5 K5 5, C6 K6 6, C7 K7 7)
+}
+
+/// A key without a model: column names and texts, in any spelling PostgreSQL accepts for the columns' types.
+///
+/// ```
+/// use threadline::RowKey;
+///
+/// let composite = RowKey::new([("organization_id", "7"), ("user_id", "42")])?;
+/// assert_eq!(composite, RowKey::new([("user_id", "42"), ("organization_id", "7")])?);
+/// # Ok::<(), threadline::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RowKey(String);
+
+impl RowKey {
+    /// The key with these parts, in any order.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Refused`] when a column is named twice. Whether the columns are the table's key is checked by the query.
+    pub fn new<N: Into<String>, V: Into<String>>(
+        parts: impl IntoIterator<Item = (N, V)>,
+    ) -> Result<Self, Error> {
+        let mut key = BTreeMap::<String, String>::new();
+        for (name, value) in parts {
+            let name = name.into();
+            if key.contains_key(&name) {
+                return Err(Error::Refused {
+                    message: format!("key column `{name}` is given twice"),
+                    hint: None,
+                });
+            }
+            key.insert(name, value.into());
+        }
+        Ok(Self(serde_json::to_string(&key).expect("texts always serialize")))
+    }
+}
+
+/// Writes a key into a query; what typed and untyped keys have in common.
+pub(crate) trait WalkKey {
+    fn walk_key<'b>(&'b self, out: AstPass<'_, 'b, Pg>) -> QueryResult<()>;
+}
+
+impl WalkKey for RowKey {
+    fn walk_key<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        out.push_bind_param::<Text, str>(&self.0)?;
+        out.push_sql("::jsonb");
+        Ok(())
+    }
+}
+
+/// A typed key, with the columns it is a key for.
+pub(crate) struct TypedKey<K, Columns>(K, std::marker::PhantomData<Columns>);
+
+impl<K, Columns> TypedKey<K, Columns> {
+    pub(crate) fn new(key: K) -> Self {
+        Self(key, std::marker::PhantomData)
+    }
+}
+
+impl<Columns, K: AuditKey<Columns>> WalkKey for TypedKey<K, Columns> {
+    fn walk_key<'b>(&'b self, out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        self.0.walk_key(out)
+    }
+}

@@ -1,0 +1,19 @@
+//! Reading the trail back: what happened to a row, and what it was at an instant.
+
+mod as_of;
+mod audited;
+mod change;
+mod decode;
+mod fold;
+mod history;
+mod image;
+mod key;
+mod log;
+
+pub use self::as_of::{AsOf, row_as_of};
+pub use self::audited::{Audited, ModelSql};
+pub use self::change::{AuditChange, AuditTransaction, ChangeId, FieldChange, Op};
+pub use self::decode::DecodeError;
+pub use self::history::{History, HistoryLimit, Version, row_history};
+pub use self::image::{Json, RowImage, RowState};
+pub use self::key::{AuditKey, KeyColumns, RowKey};
