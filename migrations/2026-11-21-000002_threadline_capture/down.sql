@@ -21,6 +21,7 @@ DROP FUNCTION threadline.base_type(oid);
 DROP FUNCTION threadline.component_types(oid);
 DROP FUNCTION threadline.layout_columns(oid, integer);
 DROP FUNCTION threadline.layout_digest(oid);
+DROP FUNCTION threadline.present_columns(oid);
 DROP FUNCTION threadline.table_id(oid);
 DROP FUNCTION threadline.audited_relation(integer);
 DROP FUNCTION threadline.open_transaction();

@@ -189,12 +189,30 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
 $$;
 COMMENT ON FUNCTION threadline.table_id(oid) IS 'The audited_tables id of a relation, or NULL.';
 
--- Names, types and order of a table's columns. Attribute numbers are left out: a restore changes them.
--- IMMUTABLE for the same reason as audited_relation.
+-- The columns of a table by the names they have at this moment. The catalogs read by a query are those of the transaction's
+-- snapshot, which under REPEATABLE READ may be older than the table; pg_identify_object_as_address looks at the present.
+CREATE OR REPLACE FUNCTION threadline.present_columns(relation oid) RETURNS TABLE (attnum smallint, name text)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT c.attnum::smallint, c.name FROM (
+        SELECT n.attnum, (pg_identify_object_as_address('pg_class'::regclass, relation, n.attnum)).object_names[3] AS name
+        -- 64 more than the snapshot knows of: what another session may have added since.
+        FROM generate_series(1, (SELECT least(c.relnatts + 64, 1600) FROM pg_class c WHERE c.oid = relation)) n (attnum)
+    ) c WHERE c.name IS NOT NULL
+$$;
+COMMENT ON FUNCTION threadline.present_columns(oid) IS 'The columns of a table by the names they have at this moment.';
+
+-- Names, types and order of a table's columns at this moment (pg_typeof looks at the present too). Attribute numbers are
+-- left out: a restore changes them. IMMUTABLE for the same reason as audited_relation.
 CREATE OR REPLACE FUNCTION threadline.layout_digest(relation oid) RETURNS text
-LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT md5(string_agg(format('%I %s %s', attname, format_type(atttypid, atttypmod), attcollation::regcollation), ',' ORDER BY attnum))
-    FROM pg_attribute WHERE attrelid = relation AND attnum > 0 AND NOT attisdropped
+LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    digest text;
+BEGIN
+    EXECUTE (SELECT format('SELECT md5(ARRAY[%s]::text) FROM (SELECT (NULL::%s).*) AS row_type',
+            string_agg(format('%1$L, pg_typeof(row_type.%1$I)::text', c.name), ', ' ORDER BY c.attnum), relation::regclass)
+        FROM threadline.present_columns(relation) c HAVING count(*) > 0) INTO digest;
+    RETURN digest;
+END
 $$;
 COMMENT ON FUNCTION threadline.layout_digest(oid) IS 'Digest over names, types and order of a table''s columns.';
 
@@ -329,10 +347,11 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     FROM (
         SELECT bool_or(base.typlen < 0) AS may_be_long,
             format(CASE count(*) WHEN 1 THEN '%s' ELSE 'jsonb_build_array(%s)::text' END,
-                string_agg(format(threadline.key_form(a.atttypid), format('%s.%I', row_reference, a.attname)), ', '
-                    ORDER BY array_position(columns, a.attname::text))) AS key
-        FROM pg_attribute a JOIN pg_type base ON base.oid = threadline.base_type(a.atttypid)
-        WHERE a.attrelid = relation AND a.attnum > 0 AND NOT a.attisdropped AND a.attname = ANY (columns)
+                string_agg(format(threadline.key_form(a.atttypid), format('%s.%I', row_reference, c.name)), ', '
+                    ORDER BY array_position(columns, c.name))) AS key
+        FROM threadline.present_columns(relation) c JOIN pg_attribute a ON a.attrelid = relation AND a.attnum = c.attnum
+            JOIN pg_type base ON base.oid = threadline.base_type(a.atttypid)
+        WHERE c.name = ANY (columns)
         HAVING count(*) > 0
     ) expression
 $$;
@@ -476,9 +495,7 @@ COMMENT ON FUNCTION threadline.diff_expression(oid, threadline.audited_tables, t
 -- The guard at its top asks whether the table still looks as it did when this was compiled. Both functions in it are
 -- marked IMMUTABLE and have constant arguments, so the planner folds them into one comparison of two oids; the regclass
 -- constant that remains makes the plan depend on the table, and any ALTER TABLE has it folded anew. (A CASE, because
--- AND with a folded false would drop the constant and the dependency with it.) Outside READ COMMITTED the catalogs may
--- be read as of an older snapshot than the table has, so there, and only there, an exception block stands by; it holds
--- no write and takes no transaction number.
+-- AND with a folded false would drop the constant and the dependency with it.)
 CREATE OR REPLACE FUNCTION threadline.capture_body(relation regclass, audited threadline.audited_tables) RETURNS text
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $render$
 DECLARE
@@ -527,19 +544,7 @@ BEGIN
     END IF;$code$, id) || $code$
 
     IF TG_OP = 'UPDATE' THEN
-        IF current_setting('transaction_isolation') = 'read committed' THEN
-            diff := $code$ || diff || $code$;
-        ELSE
-            BEGIN
-                diff := $code$ || diff || $code$;
-            EXCEPTION WHEN undefined_column OR datatype_mismatch THEN
-                diff := NULL;
-            END;
-            IF diff IS NULL THEN
-                PERFORM threadline.capture_changed_table($code$ || id || $code$, TG_RELID, 'U', OLD, NEW);
-                RETURN NULL;
-            END IF;
-        END IF;
+        diff := $code$ || diff || $code$;
         IF diff = '{}' THEN
             RETURN NULL;
         END IF;$code$ || CASE WHEN audited.ignore = '{}' THEN '' ELSE $code$
@@ -597,10 +602,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
         FROM threadline.table_layouts l, jsonb_to_recordset(l.columns) k (attnum integer, name text)
         WHERE l.table_id = audited.id AND l.layout = audited.layout
     ), present AS (
-        SELECT c.attnum, c.name, row_number() OVER (ORDER BY c.attnum) AS position
-        FROM (SELECT a.attnum, (pg_identify_object_as_address('pg_class'::regclass, relation, a.attnum)).object_names[3] AS name
-            FROM generate_series(1, (SELECT least(relnatts + 16, 1600) FROM pg_class WHERE oid = relation)) a (attnum)) c
-        WHERE c.name IS NOT NULL
+        SELECT c.attnum, c.name, row_number() OVER (ORDER BY c.attnum) AS position FROM threadline.present_columns(relation) c
     )
     SELECT present.attnum, present.name, layout.name FROM present LEFT JOIN layout
         ON CASE layout.relation_oid WHEN relation THEN layout.attnum = present.attnum ELSE layout.position = present.position END

@@ -146,7 +146,7 @@ GRANT EXECUTE ON FUNCTION threadline.set_context(jsonb) TO PUBLIC;
 GRANT EXECUTE ON FUNCTION threadline.schema_version(), threadline.find_table(text, regclass), threadline.row_key(integer, jsonb),
     threadline.present_row(integer, jsonb), threadline.since_layout(integer, integer),
     threadline.decode_image(anyelement, jsonb, text[]), threadline.table_id(oid), threadline.audited_relation(integer),
-    threadline.layout_digest(oid), threadline.base_type(oid), threadline.value_form(oid), threadline.key_form(oid), threadline.stored_key(text),
+    threadline.present_columns(oid), threadline.layout_digest(oid), threadline.base_type(oid), threadline.value_form(oid), threadline.key_form(oid), threadline.stored_key(text),
     threadline.key_expression(oid, text[], text), threadline.key_column_problem(oid, smallint), threadline.candidate_keys(oid),
     threadline.known_columns(oid, threadline.audited_tables), threadline.carried_policy(oid, threadline.audited_tables, boolean),
     threadline.captured_columns(oid, threadline.audited_tables), threadline.image_expression(oid, threadline.audited_tables, text),
