@@ -177,6 +177,29 @@ LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
 $$;
 COMMENT ON FUNCTION threadline.audited_relation(integer) IS 'The table whose capture trigger calls capture_<table_id>, or NULL.';
 
+-- As audited_relation, called from the capture function itself: there the table exists, so not seeing it means that the
+-- transaction's snapshot is older than the attach. Failing keeps the planner from folding and remembering a NULL.
+CREATE OR REPLACE FUNCTION threadline.captured_relation(table_id integer) RETURNS regclass
+LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF threadline.audited_relation(table_id) IS NULL THEN
+        PERFORM threadline.refuse_old_snapshot();
+    END IF;
+    RETURN threadline.audited_relation(table_id);
+END
+$$;
+COMMENT ON FUNCTION threadline.captured_relation(integer) IS 'The table whose capture trigger is running.';
+
+-- Fails a write whose snapshot is older than the audit of its table, as PostgreSQL fails others that cannot be serialized.
+CREATE OR REPLACE FUNCTION threadline.refuse_old_snapshot() RETURNS void
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    RAISE EXCEPTION 'threadline: the audit of this table was changed after the transaction''s snapshot was taken' USING
+        ERRCODE = 'serialization_failure', CONSTRAINT = 'threadline_old_snapshot', HINT = 'Run the transaction again.';
+END
+$$;
+COMMENT ON FUNCTION threadline.refuse_old_snapshot() IS 'Fails a write whose snapshot is older than the audit of its table.';
+
 -- The id of an audited table, or NULL: the one its trigger carries, else the one last known under its name.
 CREATE OR REPLACE FUNCTION threadline.table_id(relation oid) RETURNS integer
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
@@ -268,15 +291,29 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
 $$;
 COMMENT ON FUNCTION threadline.base_type(oid) IS 'The type under any domains.';
 
--- The function call that turns a value into what jsonb holds, with %s for the value.
---
--- Built-in types, their arrays and domains go in as they are. Any other type goes in as the text of its output function:
--- to_jsonb would look for a cast to json that the type's owner can define, and run it with our rights.
--- (16384 is FirstNormalObjectId: types below it came with PostgreSQL.)
+-- Whether to_jsonb may be given values of a type. Not those of a type that did not come with PostgreSQL (16384 is
+-- FirstNormalObjectId): to_jsonb would look for a cast to json, which the type's owner can define, and run it with our
+-- rights. Nor json, whose text jsonb does not keep, and refuses where it holds \u0000.
+CREATE OR REPLACE FUNCTION threadline.goes_in_as_it_is(type_oid oid) RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT threadline.base_type(type_oid) < 16384
+        AND NOT EXISTS (SELECT FROM threadline.component_types(type_oid) part WHERE part = 'json'::regtype)
+$$;
+COMMENT ON FUNCTION threadline.goes_in_as_it_is(oid) IS 'Whether to_jsonb may be given values of a type.';
+
+-- The call of a type's output function, with %s for the value. A domain is cast to its base first (which runs nothing):
+-- the output functions of enums, arrays and ranges do not take domains.
+CREATE OR REPLACE FUNCTION threadline.output_form(type_oid oid) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT format('textin(%s(%%s%s))', base.typoutput, CASE WHEN base.oid <> type_oid THEN '::' || format_type(base.oid, NULL) ELSE '' END)
+    FROM pg_type base WHERE base.oid = threadline.base_type(type_oid)
+$$;
+COMMENT ON FUNCTION threadline.output_form(oid) IS 'The call of a type''s output function.';
+
+-- How a value is put into jsonb, with %s for it: as it is, or as the text of its type's output function.
 CREATE OR REPLACE FUNCTION threadline.value_form(type_oid oid) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT CASE WHEN base.oid < 16384 THEN '%s' ELSE format('textin(%s(%%s))', base.typoutput) END
-    FROM pg_type base WHERE base.oid = threadline.base_type(type_oid)
+    SELECT CASE WHEN threadline.goes_in_as_it_is(type_oid) THEN '%s' ELSE threadline.output_form(type_oid) END
 $$;
 COMMENT ON FUNCTION threadline.value_form(oid) IS 'How a value of a type is put into jsonb.';
 
@@ -286,7 +323,7 @@ LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     IF num_nulls(value) = 1 THEN
         RETURN 'null';
-    ELSIF threadline.base_type(pg_typeof(value)) < 16384 THEN
+    ELSIF threadline.goes_in_as_it_is(pg_typeof(value)) THEN
         RETURN to_jsonb(value);
     END IF;
     RETURN to_jsonb(format('%s', value));
@@ -327,7 +364,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
         WHEN base.oid = 'bytea'::regtype THEN '(''\x'' || encode(%s, ''hex''))'
         WHEN base.oid = ANY (ARRAY['bool', 'int2', 'int4', 'int8', 'oid', 'text', 'varchar', 'bpchar', 'name', '"char"', 'uuid', 'time',
             'inet', 'cidr', 'macaddr', 'macaddr8', 'bit', 'varbit']::regtype[]) THEN '%s::text'
-        WHEN base.typtype = 'e' OR (base.typtype = 'b' AND base.typcategory = 'S') THEN format('textin(%s(%%s))', base.typoutput)
+        WHEN base.typtype = 'e' OR (base.typtype = 'b' AND base.typcategory = 'S') THEN threadline.output_form(type_oid)
     END
     FROM pg_type base WHERE base.oid = threadline.base_type(type_oid)
 $$;
@@ -490,6 +527,14 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
 $$;
 COMMENT ON FUNCTION threadline.diff_expression(oid, threadline.audited_tables, text[]) IS 'The expression for the changed columns as pairs.';
 
+-- What of a policy decides how rows are captured; a capture function carries the digest it was compiled for.
+CREATE OR REPLACE FUNCTION threadline.policy_digest(policy threadline.audited_tables) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT md5(ROW(policy.key_columns, policy.exclude, policy.mask, policy.mask_placeholder, policy.ignore, policy.scope_column,
+        policy.actor_policy, policy.layout)::text) WHERE policy.id IS NOT NULL
+$$;
+COMMENT ON FUNCTION threadline.policy_digest(threadline.audited_tables) IS 'Digest of what decides how rows are captured.';
+
 -- The body of a table's capture function.
 --
 -- The guard at its top asks whether the table still looks as it did when this was compiled. Both functions in it are
@@ -531,17 +576,17 @@ DECLARE
     key_changed boolean;
 BEGIN
     IF (CASE WHEN $code$ || CASE WHEN partitioned THEN 'pg_partition_root(TG_RELID)' ELSE 'TG_RELID' END
-        || format(' = threadline.audited_relation(%1$s) THEN threadline.layout_digest(threadline.audited_relation(%1$s)) = %2$L END) IS NOT TRUE THEN',
+        || format(' = threadline.captured_relation(%1$s) THEN threadline.layout_digest(threadline.captured_relation(%1$s)) = %2$L END) IS NOT TRUE THEN',
             id, threadline.layout_digest(relation)) || format($code$
         IF TG_OP = 'INSERT' THEN
-            PERFORM threadline.capture_changed_table(%1$s, TG_RELID, 'I', NULL, NEW);
+            PERFORM threadline.capture_changed_table(%1$s, %2$L, TG_RELID, 'I', NULL, NEW);
         ELSIF TG_OP = 'DELETE' THEN
-            PERFORM threadline.capture_changed_table(%1$s, TG_RELID, 'D', OLD, NULL);
+            PERFORM threadline.capture_changed_table(%1$s, %2$L, TG_RELID, 'D', OLD, NULL);
         ELSE
-            PERFORM threadline.capture_changed_table(%1$s, TG_RELID, 'U', OLD, NEW);
+            PERFORM threadline.capture_changed_table(%1$s, %2$L, TG_RELID, 'U', OLD, NEW);
         END IF;
         RETURN NULL;
-    END IF;$code$, id) || $code$
+    END IF;$code$, id, threadline.policy_digest(audited)) || $code$
 
     IF TG_OP = 'UPDATE' THEN
         diff := $code$ || diff || $code$;
@@ -642,7 +687,7 @@ $$;
 COMMENT ON FUNCTION threadline.carried_policy(oid, threadline.audited_tables, boolean) IS 'The policy of a table under the names its columns have now.';
 
 -- Captures one row change without relying on the compiled layout: slower, and always right.
-CREATE OR REPLACE FUNCTION threadline.capture_changed_table(of_table integer, written oid, op "char", old_row record, new_row record)
+CREATE OR REPLACE FUNCTION threadline.capture_changed_table(of_table integer, compiled_for text, written oid, op "char", old_row record, new_row record)
 RETURNS void LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 SET TimeZone = 'UTC'
@@ -652,7 +697,7 @@ SET DateStyle = 'ISO, YMD'
 SET bytea_output = 'hex'
 SET lc_monetary = 'C' AS $$
 DECLARE
-    relation CONSTANT oid := threadline.audited_relation(of_table);
+    relation CONSTANT oid := threadline.captured_relation(of_table);
     policy threadline.audited_tables := (SELECT a FROM threadline.audited_tables a WHERE a.id = of_table);
     state text := current_setting('threadline.transaction', true);
     place integer;
@@ -669,7 +714,11 @@ DECLARE
     old_scope text;
     new_scope text;
 BEGIN
-    IF relation IS NULL OR coalesce(pg_partition_root(written)::oid, written) <> relation THEN
+    -- A policy other than the function was compiled from is that of an older snapshot, and may redact less.
+    IF threadline.policy_digest(policy) IS DISTINCT FROM compiled_for THEN
+        PERFORM threadline.refuse_old_snapshot();
+    END IF;
+    IF coalesce(pg_partition_root(written)::oid, written) <> relation THEN
         RAISE EXCEPTION 'threadline: function capture_% belongs to table %, not to %', of_table, relation::regclass, written::regclass USING
             ERRCODE = 'object_not_in_prerequisite_state', HINT = 'Drop the trigger and call threadline.attach for the table.';
     END IF;
@@ -735,7 +784,7 @@ BEGIN
         CASE op WHEN 'U' THEN diff END);
 END
 $$;
-COMMENT ON FUNCTION threadline.capture_changed_table(integer, oid, "char", record, record) IS
+COMMENT ON FUNCTION threadline.capture_changed_table(integer, text, oid, "char", record, record) IS
     'Captures one row change of a table that has changed since its capture function was compiled.';
 
 
