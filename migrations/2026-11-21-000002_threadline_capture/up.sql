@@ -301,16 +301,17 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
 $$;
 COMMENT ON FUNCTION threadline.goes_in_as_it_is(oid) IS 'Whether to_jsonb may be given values of a type.';
 
--- The call of a type's output function, with %s for the value. A domain is cast to its base first (which runs nothing):
--- the output functions of enums, arrays and ranges do not take domains.
+-- A value as its type's output function writes it, as a format() template with the value as its argument. A function that
+-- does not come with PostgreSQL is reached through format(), by number: its name, or its type's, may change.
 CREATE OR REPLACE FUNCTION threadline.output_form(type_oid oid) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT format('textin(%s(%%s%s))', base.typoutput, CASE WHEN base.oid <> type_oid THEN '::' || format_type(base.oid, NULL) ELSE '' END)
-    FROM pg_type base WHERE base.oid = threadline.base_type(type_oid)
+    SELECT CASE WHEN t.typtype <> 'd' AND f.pronamespace = 'pg_catalog'::regnamespace THEN format('textin(%s(%%1$s))', f.proname)
+        ELSE 'CASE WHEN num_nulls(%1$s) = 0 THEN format(''%%s'', %1$s) END' END
+    FROM pg_type t JOIN pg_proc f ON f.oid = t.typoutput WHERE t.oid = type_oid
 $$;
-COMMENT ON FUNCTION threadline.output_form(oid) IS 'The call of a type''s output function.';
+COMMENT ON FUNCTION threadline.output_form(oid) IS 'A value as its type''s output function writes it.';
 
--- How a value is put into jsonb, with %s for it: as it is, or as the text of its type's output function.
+-- How a value is put into jsonb, as a format() template: as it is, or as the text of its type's output function.
 CREATE OR REPLACE FUNCTION threadline.value_form(type_oid oid) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT CASE WHEN threadline.goes_in_as_it_is(type_oid) THEN '%s' ELSE threadline.output_form(type_oid) END
@@ -485,7 +486,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
         CASE WHEN a.attname = ANY (audited.exclude) THEN 'exclude' WHEN a.attname = ANY (audited.mask) THEN 'mask'
             WHEN a.attname = ANY (audited.ignore) THEN 'ignore' ELSE 'plain' END,
         format(CASE
-            WHEN base.typtype = 'e' OR (base.oid = ANY (ARRAY['bool', 'int2', 'int4', 'int8', 'oid', 'text', 'varchar', 'name', '"char"', 'uuid',
+            WHEN (base.typtype = 'e' AND base.oid = a.atttypid) OR (base.oid = ANY (ARRAY['bool', 'int2', 'int4', 'int8', 'oid', 'text', 'varchar', 'name', '"char"', 'uuid',
                     'date', 'timestamp', 'timestamptz', 'time', 'bytea']::regtype[]) AND coalesce(c.collisdeterministic, true))
                 THEN 'OLD.%1$I IS DISTINCT FROM NEW.%1$I'
             ELSE 'record_image_ne(ROW(OLD.%1$I), ROW(NEW.%1$I))' END, a.attname),
