@@ -209,7 +209,7 @@ fn a_model_may_select_a_part_of_the_row_under_other_names() {
         conn,
         r#"INSERT INTO "Order ""lines""" VALUES (1, 'open', 'book', 5, 2); UPDATE "Order ""lines""" SET state = 'paid', amount = 6"#,
     );
-    let history = OrderLine::history(conn, &1_i64).unwrap();
+    let history = OrderLine::history(conn, 1).unwrap();
     let rows: Vec<_> =
         history.versions.iter().map(|version| version.row.clone().unwrap().unwrap().state).collect();
     assert_eq!(rows, [State::Paid, State::Open]);
