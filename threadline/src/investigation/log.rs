@@ -159,9 +159,9 @@ impl<K> ReadLog<'_, K> {
             }
             Reach::Since(at) => {
                 // A transaction counts as a whole: one that went on capturing after the instant is undone entirely.
-                out.push_sql(&format!(
-                    ", newest AS MATERIALIZED (SELECT transaction_id FROM touched WHERE captured_at <= "
-                ));
+                out.push_sql(
+                    ", newest AS MATERIALIZED (SELECT transaction_id FROM touched WHERE captured_at <= ",
+                );
                 out.push_bind_param::<Timestamptz, _>(at)?;
                 out.push_sql(&format!(
                     " {NEWEST_ORDER} LIMIT 1), cutoff AS MATERIALIZED (SELECT CASE WHEN (SELECT last.captured_at \
