@@ -131,6 +131,10 @@ BEGIN
             JOIN pg_type t ON t.oid = threadline.base_type(a.atttypid)
             WHERE r.oid = pg_typeof(base) AND a.attname = ANY (masked) AND t.typcategory <> 'S');
     END IF;
+    -- A json value is stored as its text.
+    image := image || coalesce((SELECT jsonb_object_agg(a.attname, (image ->> a.attname)::jsonb) FROM pg_type r
+        JOIN pg_attribute a ON a.attrelid = r.typrelid WHERE r.oid = pg_typeof(base) AND threadline.base_type(a.atttypid) = 'json'::regtype
+            AND jsonb_typeof(image -> a.attname::text) = 'string'), '{}');
     decoded := jsonb_populate_record(base, image);
 EXCEPTION WHEN data_exception OR integrity_constraint_violation OR datatype_mismatch THEN
     decoded := NULL;
@@ -146,7 +150,8 @@ GRANT EXECUTE ON FUNCTION threadline.set_context(jsonb) TO PUBLIC;
 GRANT EXECUTE ON FUNCTION threadline.schema_version(), threadline.find_table(text, regclass), threadline.row_key(integer, jsonb),
     threadline.present_row(integer, jsonb), threadline.since_layout(integer, integer),
     threadline.decode_image(anyelement, jsonb, text[]), threadline.table_id(oid), threadline.audited_relation(integer),
-    threadline.layout_digest(oid), threadline.base_type(oid), threadline.value_form(oid), threadline.key_form(oid), threadline.stored_key(text),
+    threadline.present_columns(oid), threadline.layout_digest(oid), threadline.base_type(oid),
+    threadline.component_types(oid), threadline.goes_in_as_it_is(oid), threadline.output_form(oid), threadline.value_form(oid), threadline.key_form(oid), threadline.stored_key(text),
     threadline.key_expression(oid, text[], text), threadline.key_column_problem(oid, smallint), threadline.candidate_keys(oid),
     threadline.known_columns(oid, threadline.audited_tables), threadline.carried_policy(oid, threadline.audited_tables, boolean),
     threadline.captured_columns(oid, threadline.audited_tables), threadline.image_expression(oid, threadline.audited_tables, text),

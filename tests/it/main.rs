@@ -1,3 +1,4 @@
 //! Promises that hold across crates, on a real PostgreSQL.
 
+mod operations;
 mod typed_reading;

@@ -51,6 +51,13 @@ fn command_finds_the_database_in_the_url_and_in_the_environment() {
 }
 
 #[test]
+fn server_has_the_settings_given() {
+    let show = ["psql", "-AXtc", "SELECT current_setting('shared_buffers'), current_setting('autovacuum')"];
+    let settings = ["-c", "shared_buffers=48MB", "-c", "autovacuum=off", "--"];
+    assert_eq!(stdout_of(devdb().args(settings).args(show)).trim_end(), "48MB|off");
+}
+
+#[test]
 fn nothing_is_left_after_normal_exit() {
     let mut child =
         devdb().args(["--", "sh", "-c", "psql -qc 'SELECT 1' >/dev/null; exit 3"]).spawn().expect("it runs");

@@ -177,6 +177,29 @@ LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
 $$;
 COMMENT ON FUNCTION threadline.audited_relation(integer) IS 'The table whose capture trigger calls capture_<table_id>, or NULL.';
 
+-- As audited_relation, called from the capture function itself: there the table exists, so not seeing it means that the
+-- transaction's snapshot is older than the attach. Failing keeps the planner from folding and remembering a NULL.
+CREATE OR REPLACE FUNCTION threadline.captured_relation(table_id integer) RETURNS regclass
+LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF threadline.audited_relation(table_id) IS NULL THEN
+        PERFORM threadline.refuse_old_snapshot();
+    END IF;
+    RETURN threadline.audited_relation(table_id);
+END
+$$;
+COMMENT ON FUNCTION threadline.captured_relation(integer) IS 'The table whose capture trigger is running.';
+
+-- Fails a write whose snapshot is older than the audit of its table, as PostgreSQL fails others that cannot be serialized.
+CREATE OR REPLACE FUNCTION threadline.refuse_old_snapshot() RETURNS void
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    RAISE EXCEPTION 'threadline: the audit of this table was changed after the transaction''s snapshot was taken' USING
+        ERRCODE = 'serialization_failure', CONSTRAINT = 'threadline_old_snapshot', HINT = 'Run the transaction again.';
+END
+$$;
+COMMENT ON FUNCTION threadline.refuse_old_snapshot() IS 'Fails a write whose snapshot is older than the audit of its table.';
+
 -- The id of an audited table, or NULL: the one its trigger carries, else the one last known under its name.
 CREATE OR REPLACE FUNCTION threadline.table_id(relation oid) RETURNS integer
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
@@ -189,12 +212,30 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
 $$;
 COMMENT ON FUNCTION threadline.table_id(oid) IS 'The audited_tables id of a relation, or NULL.';
 
--- Names, types and order of a table's columns. Attribute numbers are left out: a restore changes them.
--- IMMUTABLE for the same reason as audited_relation.
+-- The columns of a table by the names they have at this moment. The catalogs read by a query are those of the transaction's
+-- snapshot, which under REPEATABLE READ may be older than the table; pg_identify_object_as_address looks at the present.
+CREATE OR REPLACE FUNCTION threadline.present_columns(relation oid) RETURNS TABLE (attnum smallint, name text)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT c.attnum::smallint, c.name FROM (
+        SELECT n.attnum, (pg_identify_object_as_address('pg_class'::regclass, relation, n.attnum)).object_names[3] AS name
+        -- 64 more than the snapshot knows of: what another session may have added since.
+        FROM generate_series(1, (SELECT least(c.relnatts + 64, 1600) FROM pg_class c WHERE c.oid = relation)) n (attnum)
+    ) c WHERE c.name IS NOT NULL
+$$;
+COMMENT ON FUNCTION threadline.present_columns(oid) IS 'The columns of a table by the names they have at this moment.';
+
+-- Names, types and order of a table's columns at this moment (pg_typeof looks at the present too). Attribute numbers are
+-- left out: a restore changes them. IMMUTABLE for the same reason as audited_relation.
 CREATE OR REPLACE FUNCTION threadline.layout_digest(relation oid) RETURNS text
-LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT md5(string_agg(format('%I %s %s', attname, format_type(atttypid, atttypmod), attcollation::regcollation), ',' ORDER BY attnum))
-    FROM pg_attribute WHERE attrelid = relation AND attnum > 0 AND NOT attisdropped
+LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    digest text;
+BEGIN
+    EXECUTE (SELECT format('SELECT md5(ARRAY[%s]::text) FROM (SELECT (NULL::%s).*) AS row_type',
+            string_agg(format('%1$L, pg_typeof(row_type.%1$I)::text', c.name), ', ' ORDER BY c.attnum), relation::regclass)
+        FROM threadline.present_columns(relation) c HAVING count(*) > 0) INTO digest;
+    RETURN digest;
+END
 $$;
 COMMENT ON FUNCTION threadline.layout_digest(oid) IS 'Digest over names, types and order of a table''s columns.';
 
@@ -250,15 +291,30 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
 $$;
 COMMENT ON FUNCTION threadline.base_type(oid) IS 'The type under any domains.';
 
--- The function call that turns a value into what jsonb holds, with %s for the value.
---
--- Built-in types, their arrays and domains go in as they are. Any other type goes in as the text of its output function:
--- to_jsonb would look for a cast to json that the type's owner can define, and run it with our rights.
--- (16384 is FirstNormalObjectId: types below it came with PostgreSQL.)
+-- Whether to_jsonb may be given values of a type. Not those of a type that did not come with PostgreSQL (16384 is
+-- FirstNormalObjectId): to_jsonb would look for a cast to json, which the type's owner can define, and run it with our
+-- rights. Nor json, whose text jsonb does not keep, and refuses where it holds \u0000.
+CREATE OR REPLACE FUNCTION threadline.goes_in_as_it_is(type_oid oid) RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT threadline.base_type(type_oid) < 16384
+        AND NOT EXISTS (SELECT FROM threadline.component_types(type_oid) part WHERE part = 'json'::regtype)
+$$;
+COMMENT ON FUNCTION threadline.goes_in_as_it_is(oid) IS 'Whether to_jsonb may be given values of a type.';
+
+-- A value as its type's output function writes it, as a format() template with the value as its argument. A function that
+-- does not come with PostgreSQL is reached through format(), by number: its name, or its type's, may change.
+CREATE OR REPLACE FUNCTION threadline.output_form(type_oid oid) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT CASE WHEN t.typtype <> 'd' AND f.pronamespace = 'pg_catalog'::regnamespace THEN format('textin(%s(%%1$s))', f.proname)
+        ELSE 'CASE WHEN num_nulls(%1$s) = 0 THEN format(''%%s'', %1$s) END' END
+    FROM pg_type t JOIN pg_proc f ON f.oid = t.typoutput WHERE t.oid = type_oid
+$$;
+COMMENT ON FUNCTION threadline.output_form(oid) IS 'A value as its type''s output function writes it.';
+
+-- How a value is put into jsonb, as a format() template: as it is, or as the text of its type's output function.
 CREATE OR REPLACE FUNCTION threadline.value_form(type_oid oid) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT CASE WHEN base.oid < 16384 THEN '%s' ELSE format('textin(%s(%%s))', base.typoutput) END
-    FROM pg_type base WHERE base.oid = threadline.base_type(type_oid)
+    SELECT CASE WHEN threadline.goes_in_as_it_is(type_oid) THEN '%s' ELSE threadline.output_form(type_oid) END
 $$;
 COMMENT ON FUNCTION threadline.value_form(oid) IS 'How a value of a type is put into jsonb.';
 
@@ -268,7 +324,7 @@ LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     IF num_nulls(value) = 1 THEN
         RETURN 'null';
-    ELSIF threadline.base_type(pg_typeof(value)) < 16384 THEN
+    ELSIF threadline.goes_in_as_it_is(pg_typeof(value)) THEN
         RETURN to_jsonb(value);
     END IF;
     RETURN to_jsonb(format('%s', value));
@@ -309,7 +365,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
         WHEN base.oid = 'bytea'::regtype THEN '(''\x'' || encode(%s, ''hex''))'
         WHEN base.oid = ANY (ARRAY['bool', 'int2', 'int4', 'int8', 'oid', 'text', 'varchar', 'bpchar', 'name', '"char"', 'uuid', 'time',
             'inet', 'cidr', 'macaddr', 'macaddr8', 'bit', 'varbit']::regtype[]) THEN '%s::text'
-        WHEN base.typtype = 'e' OR (base.typtype = 'b' AND base.typcategory = 'S') THEN format('textin(%s(%%s))', base.typoutput)
+        WHEN base.typtype = 'e' OR (base.typtype = 'b' AND base.typcategory = 'S') THEN threadline.output_form(type_oid)
     END
     FROM pg_type base WHERE base.oid = threadline.base_type(type_oid)
 $$;
@@ -329,10 +385,11 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     FROM (
         SELECT bool_or(base.typlen < 0) AS may_be_long,
             format(CASE count(*) WHEN 1 THEN '%s' ELSE 'jsonb_build_array(%s)::text' END,
-                string_agg(format(threadline.key_form(a.atttypid), format('%s.%I', row_reference, a.attname)), ', '
-                    ORDER BY array_position(columns, a.attname::text))) AS key
-        FROM pg_attribute a JOIN pg_type base ON base.oid = threadline.base_type(a.atttypid)
-        WHERE a.attrelid = relation AND a.attnum > 0 AND NOT a.attisdropped AND a.attname = ANY (columns)
+                string_agg(format(threadline.key_form(a.atttypid), format('%s.%I', row_reference, c.name)), ', '
+                    ORDER BY array_position(columns, c.name))) AS key
+        FROM threadline.present_columns(relation) c JOIN pg_attribute a ON a.attrelid = relation AND a.attnum = c.attnum
+            JOIN pg_type base ON base.oid = threadline.base_type(a.atttypid)
+        WHERE c.name = ANY (columns)
         HAVING count(*) > 0
     ) expression
 $$;
@@ -429,7 +486,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
         CASE WHEN a.attname = ANY (audited.exclude) THEN 'exclude' WHEN a.attname = ANY (audited.mask) THEN 'mask'
             WHEN a.attname = ANY (audited.ignore) THEN 'ignore' ELSE 'plain' END,
         format(CASE
-            WHEN base.typtype = 'e' OR (base.oid = ANY (ARRAY['bool', 'int2', 'int4', 'int8', 'oid', 'text', 'varchar', 'name', '"char"', 'uuid',
+            WHEN (base.typtype = 'e' AND base.oid = a.atttypid) OR (base.oid = ANY (ARRAY['bool', 'int2', 'int4', 'int8', 'oid', 'text', 'varchar', 'name', '"char"', 'uuid',
                     'date', 'timestamp', 'timestamptz', 'time', 'bytea']::regtype[]) AND coalesce(c.collisdeterministic, true))
                 THEN 'OLD.%1$I IS DISTINCT FROM NEW.%1$I'
             ELSE 'record_image_ne(ROW(OLD.%1$I), ROW(NEW.%1$I))' END, a.attname),
@@ -471,14 +528,20 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
 $$;
 COMMENT ON FUNCTION threadline.diff_expression(oid, threadline.audited_tables, text[]) IS 'The expression for the changed columns as pairs.';
 
+-- What of a policy decides how rows are captured; a capture function carries the digest it was compiled for.
+CREATE OR REPLACE FUNCTION threadline.policy_digest(policy threadline.audited_tables) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT md5(ROW(policy.key_columns, policy.exclude, policy.mask, policy.mask_placeholder, policy.ignore, policy.scope_column,
+        policy.actor_policy, policy.layout)::text) WHERE policy.id IS NOT NULL
+$$;
+COMMENT ON FUNCTION threadline.policy_digest(threadline.audited_tables) IS 'Digest of what decides how rows are captured.';
+
 -- The body of a table's capture function.
 --
 -- The guard at its top asks whether the table still looks as it did when this was compiled. Both functions in it are
 -- marked IMMUTABLE and have constant arguments, so the planner folds them into one comparison of two oids; the regclass
 -- constant that remains makes the plan depend on the table, and any ALTER TABLE has it folded anew. (A CASE, because
--- AND with a folded false would drop the constant and the dependency with it.) Outside READ COMMITTED the catalogs may
--- be read as of an older snapshot than the table has, so there, and only there, an exception block stands by; it holds
--- no write and takes no transaction number.
+-- AND with a folded false would drop the constant and the dependency with it.)
 CREATE OR REPLACE FUNCTION threadline.capture_body(relation regclass, audited threadline.audited_tables) RETURNS text
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $render$
 DECLARE
@@ -514,32 +577,20 @@ DECLARE
     key_changed boolean;
 BEGIN
     IF (CASE WHEN $code$ || CASE WHEN partitioned THEN 'pg_partition_root(TG_RELID)' ELSE 'TG_RELID' END
-        || format(' = threadline.audited_relation(%1$s) THEN threadline.layout_digest(threadline.audited_relation(%1$s)) = %2$L END) IS NOT TRUE THEN',
+        || format(' = threadline.captured_relation(%1$s) THEN threadline.layout_digest(threadline.captured_relation(%1$s)) = %2$L END) IS NOT TRUE THEN',
             id, threadline.layout_digest(relation)) || format($code$
         IF TG_OP = 'INSERT' THEN
-            PERFORM threadline.capture_changed_table(%1$s, TG_RELID, 'I', NULL, NEW);
+            PERFORM threadline.capture_changed_table(%1$s, %2$L, TG_RELID, 'I', NULL, NEW);
         ELSIF TG_OP = 'DELETE' THEN
-            PERFORM threadline.capture_changed_table(%1$s, TG_RELID, 'D', OLD, NULL);
+            PERFORM threadline.capture_changed_table(%1$s, %2$L, TG_RELID, 'D', OLD, NULL);
         ELSE
-            PERFORM threadline.capture_changed_table(%1$s, TG_RELID, 'U', OLD, NEW);
+            PERFORM threadline.capture_changed_table(%1$s, %2$L, TG_RELID, 'U', OLD, NEW);
         END IF;
         RETURN NULL;
-    END IF;$code$, id) || $code$
+    END IF;$code$, id, threadline.policy_digest(audited)) || $code$
 
     IF TG_OP = 'UPDATE' THEN
-        IF current_setting('transaction_isolation') = 'read committed' THEN
-            diff := $code$ || diff || $code$;
-        ELSE
-            BEGIN
-                diff := $code$ || diff || $code$;
-            EXCEPTION WHEN undefined_column OR datatype_mismatch THEN
-                diff := NULL;
-            END;
-            IF diff IS NULL THEN
-                PERFORM threadline.capture_changed_table($code$ || id || $code$, TG_RELID, 'U', OLD, NEW);
-                RETURN NULL;
-            END IF;
-        END IF;
+        diff := $code$ || diff || $code$;
         IF diff = '{}' THEN
             RETURN NULL;
         END IF;$code$ || CASE WHEN audited.ignore = '{}' THEN '' ELSE $code$
@@ -597,10 +648,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
         FROM threadline.table_layouts l, jsonb_to_recordset(l.columns) k (attnum integer, name text)
         WHERE l.table_id = audited.id AND l.layout = audited.layout
     ), present AS (
-        SELECT c.attnum, c.name, row_number() OVER (ORDER BY c.attnum) AS position
-        FROM (SELECT a.attnum, (pg_identify_object_as_address('pg_class'::regclass, relation, a.attnum)).object_names[3] AS name
-            FROM generate_series(1, (SELECT least(relnatts + 16, 1600) FROM pg_class WHERE oid = relation)) a (attnum)) c
-        WHERE c.name IS NOT NULL
+        SELECT c.attnum, c.name, row_number() OVER (ORDER BY c.attnum) AS position FROM threadline.present_columns(relation) c
     )
     SELECT present.attnum, present.name, layout.name FROM present LEFT JOIN layout
         ON CASE layout.relation_oid WHEN relation THEN layout.attnum = present.attnum ELSE layout.position = present.position END
@@ -640,7 +688,7 @@ $$;
 COMMENT ON FUNCTION threadline.carried_policy(oid, threadline.audited_tables, boolean) IS 'The policy of a table under the names its columns have now.';
 
 -- Captures one row change without relying on the compiled layout: slower, and always right.
-CREATE OR REPLACE FUNCTION threadline.capture_changed_table(of_table integer, written oid, op "char", old_row record, new_row record)
+CREATE OR REPLACE FUNCTION threadline.capture_changed_table(of_table integer, compiled_for text, written oid, op "char", old_row record, new_row record)
 RETURNS void LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 SET TimeZone = 'UTC'
@@ -650,7 +698,7 @@ SET DateStyle = 'ISO, YMD'
 SET bytea_output = 'hex'
 SET lc_monetary = 'C' AS $$
 DECLARE
-    relation CONSTANT oid := threadline.audited_relation(of_table);
+    relation CONSTANT oid := threadline.captured_relation(of_table);
     policy threadline.audited_tables := (SELECT a FROM threadline.audited_tables a WHERE a.id = of_table);
     state text := current_setting('threadline.transaction', true);
     place integer;
@@ -667,7 +715,11 @@ DECLARE
     old_scope text;
     new_scope text;
 BEGIN
-    IF relation IS NULL OR coalesce(pg_partition_root(written)::oid, written) <> relation THEN
+    -- A policy other than the function was compiled from is that of an older snapshot, and may redact less.
+    IF threadline.policy_digest(policy) IS DISTINCT FROM compiled_for THEN
+        PERFORM threadline.refuse_old_snapshot();
+    END IF;
+    IF coalesce(pg_partition_root(written)::oid, written) <> relation THEN
         RAISE EXCEPTION 'threadline: function capture_% belongs to table %, not to %', of_table, relation::regclass, written::regclass USING
             ERRCODE = 'object_not_in_prerequisite_state', HINT = 'Drop the trigger and call threadline.attach for the table.';
     END IF;
@@ -733,7 +785,7 @@ BEGIN
         CASE op WHEN 'U' THEN diff END);
 END
 $$;
-COMMENT ON FUNCTION threadline.capture_changed_table(integer, oid, "char", record, record) IS
+COMMENT ON FUNCTION threadline.capture_changed_table(integer, text, oid, "char", record, record) IS
     'Captures one row change of a table that has changed since its capture function was compiled.';
 
 

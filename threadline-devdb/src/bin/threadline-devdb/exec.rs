@@ -39,6 +39,9 @@ pub(crate) struct Args {
     /// ~/.local/state/threadline-devdb. A second run at the same time joins the first one's server.
     #[arg(long, value_name = "DIR", num_args = 0..=1, require_equals = true)]
     keep: Option<Option<PathBuf>>,
+    /// A configuration parameter for the server, as in `-c shared_buffers=512MB`; can be given again.
+    #[arg(short = 'c', value_name = "NAME=VALUE", value_parser = setting, conflicts_with = "keep")]
+    settings: Vec<(String, String)>,
     /// The command and its arguments, after `--`.
     #[arg(last = true, required = true, value_name = "COMMAND")]
     command: Vec<OsString>,
@@ -57,7 +60,11 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
     }
 
     let cluster = match &args.keep {
-        None => Cluster::start()?,
+        None => {
+            let settings: Vec<_> =
+                args.settings.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+            Cluster::start_with(&settings)?
+        }
         Some(dir) => {
             let dir = dir.clone().map_or_else(default_dir, Ok)?;
             let cluster = Cluster::keep(&dir)?;
@@ -78,6 +85,12 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
         Ok(child) => Ok(exit_code(wait(child, &mut signals)?)),
         Err(error) => Ok(could_not_run(program, &error)),
     }
+}
+
+/// Splits `NAME=VALUE`; the server judges both.
+fn setting(text: &str) -> Result<(String, String), &'static str> {
+    let (name, value) = text.split_once('=').ok_or("write it as NAME=VALUE")?;
+    Ok((name.to_owned(), value.to_owned()))
 }
 
 /// Where the server's account can enter: root's home is closed to it.

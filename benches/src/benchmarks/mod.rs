@@ -1,0 +1,3 @@
+//! One file a benchmark; `scripts/bench` knows them by the names of these files.
+
+pub(crate) mod capture;

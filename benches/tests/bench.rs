@@ -1,0 +1,48 @@
+//! The promises of the `bench` program, at the smallest sizes.
+
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+fn bench(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_bench")).args(args).output().expect("the binary runs")
+}
+
+#[test]
+fn json_has_the_figures_with_goals() {
+    let output = bench(&["capture", "--json", "--smoke"]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let report: Value =
+        serde_json::from_slice(&output.stdout).expect("standard output is JSON, and nothing else");
+    assert_eq!(report.as_object().unwrap().keys().collect::<Vec<_>>(), ["figures", "machine"]);
+    let figures = report["figures"].as_array().unwrap();
+    let goal = |name: &str| &figures.iter().find(|figure| figure["name"] == name).expect(name)["goal"];
+    assert_eq!(goal("capture.bulk_update.overhead_ratio"), 0.2);
+    assert_eq!(goal("capture.bulk_insert.overhead_ratio"), 0.4);
+    assert_eq!(goal("capture.ten_updates.overhead_ratio"), 0.25);
+    assert_eq!(goal("capture.two_of_13_columns.stored_bytes"), 250.0);
+    for unmeasured in ["one_insert", "one_update", "bulk_delete"] {
+        assert!(goal(&format!("capture.{unmeasured}.overhead_ratio")).is_null());
+    }
+    for figure in figures {
+        assert_eq!(figure.as_object().unwrap().len(), 5, "{figure}");
+        assert!(
+            figure["value"].is_f64() && figure["unit"].is_string() && figure["better"] == "lower",
+            "{figure}"
+        );
+    }
+}
+
+#[test]
+fn unknown_name_or_flag_is_refused_with_the_known_ones() {
+    for (args, known) in [
+        (&["captur"][..], "[possible values: capture]"),
+        (&["capture", "--fast"], "[--quick] [--json]"),
+        (&[], "<NAME>"),
+    ] {
+        let output = bench(args);
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{args:?}: {stderr}");
+        assert!(stderr.contains(known), "{args:?}: {stderr}");
+    }
+}
