@@ -1,4 +1,5 @@
 //! Promises that hold across crates, on a real PostgreSQL.
 
+mod drift;
 mod operations;
 mod typed_reading;
