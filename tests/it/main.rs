@@ -2,4 +2,5 @@
 
 mod drift;
 mod operations;
+mod redaction;
 mod typed_reading;

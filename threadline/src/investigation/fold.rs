@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::change::{AuditChange, ChangeId, FieldChange, Op};
 use super::image::{Columns, Json, RowImage, RowState};
-use super::log::{Present, PresentState, RowLog, SinceLayout, StoredChange};
+use super::log::{Present, PresentState, RowLog, SinceLayout, StoredChange, TodaysColumns};
 
 /// A row's past.
 pub(crate) struct Folded {
@@ -66,7 +66,7 @@ struct Reader<'a> {
     row_key: &'a str,
     policy: &'a Present,
     layouts: &'a BTreeMap<i32, SinceLayout>,
-    attributes: &'a BTreeMap<u32, BTreeMap<i32, (String, String)>>,
+    attributes: &'a TodaysColumns,
 }
 
 /// What a change does to the row with our key.

@@ -41,8 +41,8 @@ pub(crate) struct Anchor {
     pub(crate) ended_at: Option<DateTime<Utc>>,
     /// How older layouts relate to today's columns, for those that differ from them.
     pub(crate) layouts: Option<BTreeMap<i32, SinceLayout>>,
-    /// By relation and attribute number, the columns' names and types today; there when a change has no layout.
-    pub(crate) attributes: Option<BTreeMap<u32, BTreeMap<i32, (String, String)>>>,
+    /// There when a change has no layout.
+    pub(crate) attributes: Option<TodaysColumns>,
 }
 
 #[derive(Deserialize)]
@@ -94,6 +94,9 @@ pub(crate) struct StoredChange {
     pub(crate) settled: bool,
 }
 
+/// By relation and attribute number, the columns' names and types today.
+pub(crate) type TodaysColumns = BTreeMap<u32, BTreeMap<i32, (String, String)>>;
+
 /// The columns of a payload without a layout.
 #[derive(Deserialize)]
 pub(crate) struct Attributes {
@@ -104,7 +107,7 @@ pub(crate) struct Attributes {
 
 impl Attributes {
     /// How these columns relate to those of `today`.
-    pub(crate) fn since(&self, today: &BTreeMap<u32, BTreeMap<i32, (String, String)>>) -> SinceLayout {
+    pub(crate) fn since(&self, today: &TodaysColumns) -> SinceLayout {
         let mut since = SinceLayout::default();
         let Some(columns) = today.get(&self.relation) else {
             return since;
