@@ -1,10 +1,16 @@
 //! What the tests share: a database with the audit schema in it.
 
+mod role;
+mod trail;
+
 use diesel::PgConnection;
 use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
 use diesel_migrations::MigrationHarness;
 use threadline_devdb::TestDatabase;
+
+pub use role::TestRole;
+pub use trail::{as_of, changes, clock, history, row_key, states, table};
 
 /// A database of its own with the audit schema, dropped after the test.
 pub fn audited_database() -> TestDatabase {
@@ -19,6 +25,28 @@ pub fn audited_database() -> TestDatabase {
 /// Runs statements as a host would: each call commits.
 pub fn run(conn: &mut PgConnection, sql: &str) {
     conn.batch_execute(sql).unwrap_or_else(|error| panic!("{error}: {sql}"));
+}
+
+/// Runs statements that are refused, and returns what PostgreSQL said: message, detail and hint.
+pub fn refused(conn: &mut PgConnection, sql: &str) -> String {
+    match conn.batch_execute(sql) {
+        Ok(()) => panic!("not refused: {sql}"),
+        Err(diesel::result::Error::DatabaseError(_, said)) => {
+            [Some(said.message()), said.details(), said.hint()]
+                .into_iter()
+                .flatten()
+                .collect::<Vec<_>>()
+                .join("\n")
+        }
+        Err(error) => panic!("{error}: {sql}"),
+    }
+}
+
+/// The one text a query yields.
+pub fn text(conn: &mut PgConnection, sql: &str) -> String {
+    let mut texts = texts(conn, sql);
+    assert_eq!(texts.len(), 1, "{sql}");
+    texts.remove(0)
 }
 
 /// The rows of a query that yields one text column.

@@ -33,10 +33,12 @@ fn conflict(model: &AuditedModel, key: &[Ident], column: &Ident, treatment: &str
     let is_scope = model.scope.as_ref().is_some_and(|scope| same(scope, column));
     if contains(key, column) {
         Some(format!("is part of the key, so it cannot be {treatment}: it tells the rows apart"))
-    } else if is_scope && treatment != "ignored" {
+    } else if is_scope {
         Some(format!("is the scope, so it cannot be {treatment}: it is stored beside each change"))
     } else if treatment != "excluded" && contains(&model.exclude, column) {
         Some(format!("is excluded already, so it cannot be {treatment}; remove one of the two"))
+    } else if treatment == "ignored" && contains(&model.mask, column) {
+        Some(format!("is masked already, so it cannot be {treatment}; remove one of the two"))
     } else {
         None
     }

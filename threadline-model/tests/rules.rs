@@ -183,9 +183,14 @@ fn each_mistake_is_told_to_the_token_that_makes_it() {
             vec!["email: column `email` is excluded already, so it cannot be ignored; remove one of the two"],
         ),
         (
+            "#[threadline(ignore(email), mask(email))]",
+            vec!["email: column `email` is masked already, so it cannot be ignored; remove one of the two"],
+        ),
+        (
             "#[threadline(scope(org_id), mask(org_id), ignore(org_id))]",
             vec![
                 "org_id: column `org_id` is the scope, so it cannot be masked: it is stored beside each change",
+                "org_id: column `org_id` is the scope, so it cannot be ignored: it is stored beside each change",
             ],
         ),
         (

@@ -39,6 +39,22 @@ pub enum Error {
         /// The table as it was asked for.
         table: String,
     },
+    /// The table to be audited is not there.
+    #[error("table `{table}` does not exist; create it in an earlier migration, or name its schema")]
+    NoSuchTable {
+        /// The table as it was asked for.
+        table: String,
+    },
+    /// Two models of one table declare different audits.
+    #[error(
+        "models `{first}` and `{second}` are of the same table and declare different audits; make their `#[threadline(…)]` equal"
+    )]
+    PolicyContradiction {
+        /// Path of one model.
+        first: String,
+        /// Path of the other.
+        second: String,
+    },
     /// The database refused a policy, a key or a table; the message names the offender.
     #[error("{message}{}", hint.as_deref().map(|hint| format!("; {hint}")).unwrap_or_default())]
     Refused {

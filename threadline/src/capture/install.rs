@@ -1,12 +1,14 @@
 //! Installs, removes and refreshes the triggers of audited tables. The connection's role has to own schema `threadline`.
 
+use std::collections::BTreeMap;
+
 use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
-use diesel::sql_types::{Integer, Text};
+use diesel::sql_types::{Bool, Integer, Text};
 
 use super::spec::{AuditSpec, TableName};
 use crate::error::Error;
-use crate::registry::audited_models;
+use crate::registry::{AuditedModel, audited_models};
 
 /// Audits `table` as `spec` says, whatever was said before; does nothing when it is audited just so already.
 ///
@@ -14,8 +16,21 @@ use crate::registry::audited_models;
 ///
 /// # Errors
 ///
-/// [`Error::Refused`] when the table, its key or the policy cannot be used, naming the offender; nothing has changed then.
+/// [`Error::NoSuchTable`]; [`Error::Refused`] when the table, its key or the policy cannot be used, naming the offender.
+/// Nothing has changed then.
 pub fn attach(conn: &mut PgConnection, table: &TableName, spec: &AuditSpec<'_>) -> Result<(), Error> {
+    #[derive(QueryableByName)]
+    struct Found {
+        #[diesel(sql_type = Bool)]
+        found: bool,
+    }
+    let Found { found } = diesel::sql_query("SELECT to_regclass($1) IS NOT NULL AS found")
+        .bind::<Text, _>(table.to_sql())
+        .get_result(conn)
+        .map_err(|error| Error::from_query(conn, &table.to_sql(), error))?;
+    if !found {
+        return Err(Error::NoSuchTable { table: table.to_sql() });
+    }
     run(conn, table, &spec.attach_sql(table))
 }
 
@@ -34,12 +49,19 @@ pub fn detach(conn: &mut PgConnection, table: &TableName) -> Result<(), Error> {
 ///
 /// # Errors
 ///
-/// As [`attach`]; then no table's audit has changed.
+/// As [`attach`], and [`Error::PolicyContradiction`] for two models of one table; then no table's audit has changed.
 pub fn attach_models(conn: &mut PgConnection) -> Result<usize, Error> {
     let models = audited_models();
-    let tables =
-        models.iter().map(|model| Ok((model.table()?, model.spec()))).collect::<Result<Vec<_>, Error>>()?;
-    atomically(conn, |conn| tables.iter().try_for_each(|(table, spec)| attach(conn, table, spec)))?;
+    let mut by_table = BTreeMap::<TableName, &AuditedModel>::new();
+    for model in &models {
+        let first = by_table.insert(model.table()?, model);
+        if let Some(first) = first.filter(|first| first.spec() != model.spec()) {
+            return Err(Error::PolicyContradiction { first: first.path(), second: model.path() });
+        }
+    }
+    atomically(conn, |conn| {
+        by_table.iter().try_for_each(|(table, model)| attach(conn, table, model.spec()))
+    })?;
     Ok(models.len())
 }
 

@@ -1,0 +1,140 @@
+//! The traffic: users of two organizations, and people who go to the database directly.
+
+use anyhow::{Context, Result, ensure};
+use serde_json::{Value, json};
+
+use crate::client::{Client, User};
+use crate::outside::Database;
+
+/// What was done, as far as it has to be known to ask about it.
+pub(crate) struct Told {
+    /// When it began, by the database's clock, as RFC 3339.
+    pub(crate) began_at: String,
+    /// When it was over.
+    pub(crate) ended_at: String,
+    pub(crate) ann: User,
+    pub(crate) bob: User,
+    pub(crate) sam: User,
+    /// A post of bob's and ann's organization.
+    pub(crate) tides: i64,
+    /// A post of sam's.
+    pub(crate) ridge: i64,
+    /// A post that was deleted, with its comments.
+    pub(crate) gone: i64,
+    pub(crate) gone_comments: Vec<i64>,
+    /// What must not be in the trail: addresses, a password, its hash.
+    pub(crate) secrets: Vec<String>,
+    /// How many changes the trail should have.
+    pub(crate) changes: usize,
+}
+
+/// How often the post is read; counted by the application, ignored by the trail.
+pub(crate) const READS: usize = 3;
+
+pub(crate) fn tell(client: &Client, database: &Database) -> Result<Told> {
+    let script = Script { client, database };
+    let began_at = database
+        .ask(r#"SELECT to_char(clock_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')"#)?;
+    // The two users the example's migrations seed.
+    let ann = User { id: 1, name: "ann".into() };
+    let sam = User { id: 2, name: "sam".into() };
+
+    println!("\nTraffic through the application");
+    // A kept database knows the addresses of earlier runs, and no two users share one.
+    let address = |name: &str| format!("{name}.{}@harbour.example", std::process::id());
+    let secrets = [address("bob"), address("robert"), "correct horse battery staple".to_owned()];
+    let bob = json!({ "name": "bob", "email": secrets[0], "password": secrets[2] });
+    let bob =
+        script.does(&ann, "POST", "/api/users", &bob, "invites bob, who gets a user and a membership")?;
+    let bob = User { id: id_of(&bob)?, name: "bob".into() };
+    let role = format!("/api/members/{}", bob.id);
+    script.does(&ann, "PUT", &role, &json!({ "role": "owner" }), "makes bob an owner")?;
+
+    let post = json!({ "title": "Tides", "body": "Twice a day.", "tags": ["sea"], "price": "4.50", "meta": { "section": "nature" } });
+    let tides = id_of(&script.does(&bob, "POST", "/api/posts", &post, "writes a post")?)?;
+    let tides_route = format!("/api/posts/{tides}");
+    let edit = json!({ "title": "High tides", "price": "5.00" });
+    script.does(&ann, "PATCH", &tides_route, &edit, "gives it another title and price")?;
+    script.does(&bob, "POST", &format!("{tides_route}/publish"), &Value::Null, "publishes it")?;
+
+    let post = json!({ "title": "The ridge", "body": "Up there.", "price": "10.00" });
+    let ridge =
+        id_of(&script.does(&sam, "POST", "/api/posts", &post, "writes a post, in another organization")?)?;
+    script.does(&sam, "PATCH", &tides_route, &edit, "may not touch bob's")?;
+
+    let post = json!({ "title": "A rumour", "body": "They say.", "price": "1.00" });
+    let gone = id_of(&script.does(&ann, "POST", "/api/posts", &post, "writes a post that will not last")?)?;
+    let comment = |body: &str| json!({ "body": body });
+    let on_gone = format!("/api/posts/{gone}/comments");
+    let gone_comments = [
+        script.does(&bob, "POST", &on_gone, &comment("Is it true?"), "comments")?,
+        script.does(&ann, "POST", &on_gone, &comment("I doubt it."), "answers")?,
+    ];
+    let on_tides = format!("{tides_route}/comments");
+    script.does(&ann, "POST", &on_tides, &comment("Lovely."), "comments")?;
+    for _ in 0..READS {
+        script.does(&bob, "GET", &tides_route, &Value::Null, "reads it: a view, not worth a record")?;
+    }
+    let route = format!("/api/users/{}", bob.id);
+    script.does(&bob, "PATCH", &route, &json!({ "email": secrets[1] }), "has a new address")?;
+    let hash = database.ask(&format!("SELECT password_hash FROM users WHERE id = {}", bob.id))?;
+    ensure!(hash.starts_with("$argon2"), "the application stored `{hash}` for a password");
+
+    println!("\nTraffic past the application, with psql");
+    script.runs(&format!("UPDATE posts SET price = round(price * 1.10, 2) WHERE id >= {tides};"))?;
+    script.runs(&format!(
+        "BEGIN;\n\
+         SET LOCAL threadline.actor_ref = '{{\"type\": \"admin\", \"id\": \"night-shift\"}}';\n\
+         UPDATE posts SET tags = tags || '{{featured}}' WHERE id = {tides};\n\
+         COMMIT;"
+    ))?;
+    script.runs(&format!("UPDATE users SET password_hash = '!' WHERE id = {};", bob.id))?;
+    let rows: String =
+        ["One.", "Two.", "Three."].map(|body| format!("1\t{tides}\t{}\t{body}\n", ann.id)).concat();
+    script
+        .runs(&format!("COPY comments (organization_id, post_id, author_id, body) FROM stdin;\n{rows}\\."))?;
+    script.runs(&format!("DELETE FROM posts WHERE id = {gone};"))?;
+
+    Ok(Told {
+        began_at,
+        ended_at: database.now()?,
+        ann,
+        bob,
+        sam,
+        tides,
+        ridge,
+        gone,
+        gone_comments: gone_comments.iter().map(id_of).collect::<Result<_>>()?,
+        secrets: secrets.into_iter().chain([hash]).collect(),
+        // Through the application: 2 for the invitation, 1 for the role, 5 on posts, 3 comments, 1 address. Past it: 3
+        // prices, 1 tag, 3 copied comments, and 3 for the deleted post with its comments.
+        changes: 2 + 1 + 5 + 3 + 1 + 3 + 1 + 3 + 3,
+    })
+}
+
+struct Script<'a> {
+    client: &'a Client,
+    database: &'a Database,
+}
+
+impl Script<'_> {
+    /// One request, printed with its status; the body of the answer.
+    fn does(&self, user: &User, method: &str, route: &str, body: &Value, what: &str) -> Result<Value> {
+        let answer = self.client.request(user, method, route, body)?;
+        println!("  {:<4} {method:<6} {route:<24} {}  {what}", user.name, answer.status);
+        ensure!(answer.status < 500, "{method} {route} answered {}", answer.status);
+        Ok(serde_json::from_str(&answer.body)?)
+    }
+
+    /// One script of psql's, printed with the command tag it ends in.
+    fn runs(&self, statements: &str) -> Result<()> {
+        let tag = self.database.run(statements)?;
+        println!("  psql {}", statements.replace('\n', "\n       "));
+        println!("       -> {tag}");
+        Ok(())
+    }
+}
+
+fn id_of(row: &Value) -> Result<i64> {
+    row["id"].as_i64().with_context(|| format!("the application answered {row}"))
+}

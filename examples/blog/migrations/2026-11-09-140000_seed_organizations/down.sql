@@ -1,0 +1,3 @@
+DELETE FROM posts;
+DELETE FROM users;
+DELETE FROM organizations;

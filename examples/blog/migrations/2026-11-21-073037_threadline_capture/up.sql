@@ -1,0 +1,866 @@
+-- Capture: one compiled trigger function for each audited table, and the functions that compile it.
+--
+-- Row triggers, because single-row statements are the common case and PostgreSQL clones row triggers to partitions.
+-- Everything that runs inside a host's write is SECURITY DEFINER with a pinned search_path, calls no function a table's
+-- owner could replace, and reads the host's row only through OLD and NEW.
+
+CREATE OR REPLACE FUNCTION threadline.schema_version() RETURNS integer
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$ SELECT 1 $$;
+COMMENT ON FUNCTION threadline.schema_version() IS 'Version of the audit schema; the library checks it against its own.';
+
+
+-- ## Who and why: the context the application hands over
+
+-- What is wrong with an actor, or NULL. The shape is {"type": "user", "id": "42"}; anonymous has no id.
+CREATE OR REPLACE FUNCTION threadline.actor_problem(actor jsonb) RETURNS text
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT CASE
+        WHEN actor IS NULL THEN NULL
+        WHEN jsonb_typeof(actor) <> 'object' THEN 'actor: not an object'
+        WHEN actor - '{type,id}'::text[] <> '{}' THEN 'actor: has a key other than type and id'
+        WHEN coalesce(actor ->> 'type', '') NOT IN ('user', 'admin', 'service_account', 'job', 'system', 'anonymous')
+            THEN 'actor: type is not one of user, admin, service_account, job, system, anonymous'
+        WHEN actor ->> 'type' = 'anonymous' AND actor ->> 'id' IS NOT NULL THEN 'actor: anonymous has no id'
+        WHEN actor ->> 'type' = 'anonymous' THEN NULL
+        WHEN jsonb_typeof(actor -> 'id') IS DISTINCT FROM 'string' OR actor ->> 'id' = '' THEN 'actor: id is not a text, or empty'
+        WHEN octet_length(actor ->> 'id') > 256 THEN 'actor: id is longer than 256 bytes'
+    END
+$$;
+COMMENT ON FUNCTION threadline.actor_problem(jsonb) IS 'What is wrong with an actor, or NULL.';
+
+-- Every problem of a context, as field and constant message; no row for a sound one.
+CREATE OR REPLACE FUNCTION threadline.context_problems(context jsonb) RETURNS TABLE (field text, problem text)
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT 'context', 'context: not an object' WHERE jsonb_typeof(context) <> 'object'
+    UNION ALL
+    SELECT 'context', 'context: larger than 32768 bytes' WHERE octet_length(context::text) > 32768
+    UNION ALL
+    SELECT 'actor', threadline.actor_problem(context -> 'actor')
+        WHERE jsonb_typeof(context) = 'object' AND threadline.actor_problem(context -> 'actor') IS NOT NULL
+    UNION ALL
+    SELECT entry.key, CASE
+            WHEN entry.key NOT IN ('actor', 'xid', 'action_id', 'meta', 'request_id', 'correlation_id', 'job_id', 'remote_addr')
+                THEN 'context: has an unknown key'
+            WHEN entry.key = 'meta' THEN 'meta: not an object'
+            WHEN entry.key = 'action_id' THEN 'action_id: not a UUID'
+            WHEN jsonb_typeof(entry.value) <> 'string' THEN entry.key || ': not a text'
+            ELSE entry.key || ': longer than 256 bytes'
+        END
+        FROM jsonb_each(CASE jsonb_typeof(context) WHEN 'object' THEN context ELSE '{}' END) entry
+        WHERE jsonb_typeof(entry.value) <> 'null' AND CASE
+            WHEN entry.key IN ('actor', 'xid') THEN false
+            WHEN entry.key = 'meta' THEN jsonb_typeof(entry.value) <> 'object'
+            WHEN entry.key = 'action_id'
+                THEN (entry.value #>> '{}') !~ '^[0-9a-fA-F]{8}-([0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}$'
+            WHEN entry.key IN ('request_id', 'correlation_id', 'job_id', 'remote_addr')
+                THEN jsonb_typeof(entry.value) <> 'string' OR octet_length(entry.value #>> '{}') > 256
+            ELSE true
+        END
+$$;
+COMMENT ON FUNCTION threadline.context_problems(jsonb) IS 'Every problem of a context, as field and message.';
+
+-- Hands a context to the current transaction. It is bound to the transaction's number, so that a copy left behind in
+-- the session is not believed by a later transaction.
+CREATE OR REPLACE FUNCTION threadline.set_context(context jsonb) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    problems text;
+    ignored text;
+BEGIN
+    SELECT string_agg(p.problem, '; ' ORDER BY p.problem) INTO problems FROM threadline.context_problems(context) p;
+    IF context IS NULL OR problems IS NOT NULL THEN
+        RAISE EXCEPTION 'threadline: invalid context: %', coalesce(problems, 'context: NULL') USING
+            ERRCODE = 'invalid_parameter_value', CONSTRAINT = 'threadline_invalid_context',
+            HINT = 'The shape is {"actor": {"type": "user", "id": "42"}, "request_id": "…", "correlation_id": "…", "job_id": "…", "remote_addr": "…", "action_id": "…", "meta": {}}; every key may be left out.';
+    END IF;
+    ignored := set_config('threadline.context', (context || jsonb_build_object('xid', pg_current_xact_id()::text))::text, true);
+END
+$$;
+COMMENT ON FUNCTION threadline.set_context(jsonb) IS
+    'Hands actor, request_id, correlation_id, job_id, remote_addr, action_id and meta to the current transaction; call it before the first write.';
+
+-- What the settings of the transaction say. Whatever is wrong with them ends up in context_error; it never fails.
+-- After a local set_config has ended, a setting reads '' rather than NULL, hence the NULLIFs.
+CREATE OR REPLACE FUNCTION threadline.read_context(OUT context jsonb, OUT actor jsonb, OUT context_error text)
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    raw text := NULLIF(current_setting('threadline.context', true), '');
+    raw_actor text := NULLIF(current_setting('threadline.actor_ref', true), '');
+    problems text[] := '{}';
+    bad text[] := '{}';
+BEGIN
+    context := '{}';
+    IF octet_length(raw) > 65536 THEN
+        problems := ARRAY['context: larger than 65536 bytes'];
+    ELSIF raw IS NOT NULL THEN
+        BEGIN
+            context := raw::jsonb;
+            SELECT coalesce(array_agg(p.problem ORDER BY p.problem), '{}'), coalesce(array_agg(p.field), '{}')
+                INTO problems, bad FROM threadline.context_problems(context) p;
+            IF 'context' = ANY (bad) THEN
+                context := '{}';
+            ELSIF context ->> 'xid' IS DISTINCT FROM pg_current_xact_id()::text AND context ? 'xid' THEN
+                context := '{}';
+                problems := ARRAY['context: left over from another transaction'];
+            ELSE
+                context := context - bad;
+            END IF;
+        EXCEPTION WHEN data_exception OR program_limit_exceeded OR statement_too_complex THEN
+            context := '{}';
+            problems := ARRAY['context: not JSON'];
+        END;
+    END IF;
+    actor := NULLIF(context -> 'actor', 'null');
+    IF actor IS NULL AND raw_actor IS NOT NULL THEN
+        IF octet_length(raw_actor) > 4096 THEN
+            problems := problems || 'actor_ref: larger than 4096 bytes'::text;
+        ELSE
+            BEGIN
+                actor := raw_actor::jsonb;
+                IF threadline.actor_problem(actor) IS NOT NULL THEN
+                    problems := problems || replace(threadline.actor_problem(actor), 'actor:', 'actor_ref:');
+                    actor := NULL;
+                END IF;
+            EXCEPTION WHEN data_exception OR program_limit_exceeded OR statement_too_complex THEN
+                actor := NULL;
+                problems := problems || 'actor_ref: not JSON'::text;
+            END;
+        END IF;
+    END IF;
+    context_error := NULLIF(array_to_string(problems, '; '), '');
+END
+$$;
+COMMENT ON FUNCTION threadline.read_context() IS 'The context of the current transaction, without its unsound parts.';
+
+-- Inserts the audit_transactions row of the current transaction and returns the state that capture keeps in the local
+-- setting threadline.transaction: 'a' (an actor is known) or '-', then the id. The last 12 digits of the id are the
+-- transaction's number, so capture recognises its own state by comparing them, and a rolled back savepoint takes
+-- setting and row back together.
+CREATE OR REPLACE FUNCTION threadline.open_transaction() RETURNS text
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    number CONSTANT xid8 := pg_current_xact_id();
+    time_bits CONSTANT text := lpad(to_hex(floor(extract(epoch FROM now()) * 1000)::bigint), 12, '0');
+    random_bits CONSTANT text := gen_random_uuid()::text;
+    id uuid;
+    given record;
+    state text;
+    ignored text;
+BEGIN
+    id := (time_bits || '7' || substr(random_bits, 16, 3) || substr(random_bits, 20, 4) || lpad(number::text, 12, '0'))::uuid;
+    SELECT * INTO given FROM threadline.read_context();
+    INSERT INTO threadline.audit_transactions (id, occurred_at, xid, actor_type, actor_id, request_id, correlation_id,
+        job_id, remote_addr, action_id, db_role, application_name, client_addr, meta, context_error)
+    VALUES (id, now(), number, given.actor ->> 'type', given.actor ->> 'id', given.context ->> 'request_id',
+        given.context ->> 'correlation_id', given.context ->> 'job_id', given.context ->> 'remote_addr',
+        (given.context ->> 'action_id')::uuid, session_user, NULLIF(current_setting('application_name'), ''),
+        inet_client_addr(), NULLIF(given.context -> 'meta', 'null'), given.context_error);
+    state := CASE WHEN given.actor IS NULL THEN '-' ELSE 'a' END || id;
+    ignored := set_config('threadline.transaction', state, true);
+    ignored := set_config('threadline.ordinal', '0', true);
+    RETURN state;
+END
+$$;
+COMMENT ON FUNCTION threadline.open_transaction() IS 'Inserts the audit_transactions row of the current transaction.';
+
+
+-- ## What a table looks like: layouts, types, keys
+
+-- The table a capture function belongs to. Found through its trigger, so it holds after a rename and after a restore.
+-- Marked IMMUTABLE (it is not) so that a capture function's guard is folded once: see capture_body.
+CREATE OR REPLACE FUNCTION threadline.audited_relation(table_id integer) RETURNS regclass
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT min(t.tgrelid)::regclass
+    FROM pg_proc f JOIN pg_depend d ON d.refclassid = 'pg_proc'::regclass AND d.refobjid = f.oid AND d.classid = 'pg_trigger'::regclass
+        JOIN pg_trigger t ON t.oid = d.objid
+    WHERE f.pronamespace = 'threadline'::regnamespace AND f.proname = 'capture_' || table_id AND t.tgparentid = 0
+$$;
+COMMENT ON FUNCTION threadline.audited_relation(integer) IS 'The table whose capture trigger calls capture_<table_id>, or NULL.';
+
+-- As audited_relation, called from the capture function itself: there the table exists, so not seeing it means that the
+-- transaction's snapshot is older than the attach. Failing keeps the planner from folding and remembering a NULL.
+CREATE OR REPLACE FUNCTION threadline.captured_relation(table_id integer) RETURNS regclass
+LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF threadline.audited_relation(table_id) IS NULL THEN
+        PERFORM threadline.refuse_old_snapshot();
+    END IF;
+    RETURN threadline.audited_relation(table_id);
+END
+$$;
+COMMENT ON FUNCTION threadline.captured_relation(integer) IS 'The table whose capture trigger is running.';
+
+-- Fails a write whose snapshot is older than the audit of its table, as PostgreSQL fails others that cannot be serialized.
+CREATE OR REPLACE FUNCTION threadline.refuse_old_snapshot() RETURNS void
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    RAISE EXCEPTION 'threadline: the audit of this table was changed after the transaction''s snapshot was taken' USING
+        ERRCODE = 'serialization_failure', CONSTRAINT = 'threadline_old_snapshot', HINT = 'Run the transaction again.';
+END
+$$;
+COMMENT ON FUNCTION threadline.refuse_old_snapshot() IS 'Fails a write whose snapshot is older than the audit of its table.';
+
+-- The id of an audited table, or NULL: the one its trigger carries, else the one last known under its name.
+CREATE OR REPLACE FUNCTION threadline.table_id(relation oid) RETURNS integer
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT coalesce(
+        (SELECT min(substr(f.proname, 9)::integer) FROM pg_trigger t JOIN pg_proc f ON f.oid = t.tgfoid
+            WHERE t.tgrelid = relation AND f.pronamespace = 'threadline'::regnamespace AND f.proname ~ '^capture_[0-9]+$'),
+        (SELECT min(a.id) FROM threadline.audited_tables a JOIN pg_class c ON c.relname = a.table_name
+            JOIN pg_namespace n ON n.oid = c.relnamespace AND n.nspname = a.schema_name
+            WHERE c.oid = relation AND threadline.audited_relation(a.id) IS NULL))
+$$;
+COMMENT ON FUNCTION threadline.table_id(oid) IS 'The audited_tables id of a relation, or NULL.';
+
+-- The columns of a table by the names they have at this moment. The catalogs read by a query are those of the transaction's
+-- snapshot, which under REPEATABLE READ may be older than the table; pg_identify_object_as_address looks at the present.
+CREATE OR REPLACE FUNCTION threadline.present_columns(relation oid) RETURNS TABLE (attnum smallint, name text)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT c.attnum::smallint, c.name FROM (
+        SELECT n.attnum, (pg_identify_object_as_address('pg_class'::regclass, relation, n.attnum)).object_names[3] AS name
+        -- 64 more than the snapshot knows of: what another session may have added since.
+        FROM generate_series(1, (SELECT least(c.relnatts + 64, 1600) FROM pg_class c WHERE c.oid = relation)) n (attnum)
+    ) c WHERE c.name IS NOT NULL
+$$;
+COMMENT ON FUNCTION threadline.present_columns(oid) IS 'The columns of a table by the names they have at this moment.';
+
+-- Names, types and order of a table's columns at this moment (pg_typeof looks at the present too). Attribute numbers are
+-- left out: a restore changes them. IMMUTABLE for the same reason as audited_relation.
+CREATE OR REPLACE FUNCTION threadline.layout_digest(relation oid) RETURNS text
+LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    digest text;
+BEGIN
+    EXECUTE (SELECT format('SELECT md5(ARRAY[%s]::text) FROM (SELECT (NULL::%s).*) AS row_type',
+            string_agg(format('%1$L, pg_typeof(row_type.%1$I)::text', c.name), ', ' ORDER BY c.attnum), relation::regclass)
+        FROM threadline.present_columns(relation) c HAVING count(*) > 0) INTO digest;
+    RETURN digest;
+END
+$$;
+COMMENT ON FUNCTION threadline.layout_digest(oid) IS 'Digest over names, types and order of a table''s columns.';
+
+-- The columns of a table now, each with the id it had in the last layout recorded for it: matched by attribute number
+-- while the relation is the same, else (after a restore or re-creation) by name.
+CREATE OR REPLACE FUNCTION threadline.layout_columns(relation oid, of_table integer) RETURNS jsonb
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    WITH last AS (
+        SELECT l.relation_oid, c.id, c.attnum, c.name FROM threadline.table_layouts l,
+            jsonb_to_recordset(l.columns) c (id integer, attnum integer, name text)
+        WHERE l.table_id = of_table AND l.layout = (SELECT max(m.layout) FROM threadline.table_layouts m WHERE m.table_id = of_table)
+    ), now AS (
+        SELECT a.attnum, a.attname::text AS name, format_type(a.atttypid, a.atttypmod) AS type, last.id
+        FROM pg_attribute a LEFT JOIN last ON CASE WHEN last.relation_oid = relation THEN last.attnum = a.attnum ELSE last.name = a.attname END
+        WHERE a.attrelid = relation AND a.attnum > 0 AND NOT a.attisdropped
+    ), highest AS (
+        SELECT coalesce(max(c.id), 0) AS id FROM threadline.table_layouts l, jsonb_to_recordset(l.columns) c (id integer)
+        WHERE l.table_id = of_table
+    )
+    SELECT jsonb_agg(jsonb_build_object('id', coalesce(now.id, highest.id + now.fresh), 'attnum', now.attnum, 'name', now.name,
+        'type', now.type) ORDER BY now.attnum)
+    FROM (SELECT now.*, row_number() OVER (PARTITION BY now.id IS NULL ORDER BY now.attnum) AS fresh FROM now) now, highest
+$$;
+COMMENT ON FUNCTION threadline.layout_columns(oid, integer) IS 'The columns of a table now, with ids that stay through renames.';
+
+-- A type and every type it is made of: array elements, domain bases, composite fields, range bounds.
+CREATE OR REPLACE FUNCTION threadline.component_types(type_oid oid) RETURNS SETOF oid
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    WITH RECURSIVE component (id) AS (
+        SELECT type_oid
+        UNION
+        SELECT part.id FROM component JOIN pg_type t ON t.oid = component.id, LATERAL (
+            SELECT t.typbasetype WHERE t.typtype = 'd'
+            UNION ALL SELECT t.typelem WHERE t.typcategory = 'A' AND t.typtype = 'b'
+            UNION ALL SELECT a.atttypid FROM pg_attribute a
+                WHERE t.typtype = 'c' AND a.attrelid = t.typrelid AND a.attnum > 0 AND NOT a.attisdropped
+            UNION ALL SELECT r.rngsubtype FROM pg_range r WHERE t.oid IN (r.rngtypid, r.rngmultitypid)
+        ) part (id)
+    )
+    SELECT component.id FROM component
+$$;
+COMMENT ON FUNCTION threadline.component_types(oid) IS 'A type and every type it is made of.';
+
+-- The type under any domains.
+CREATE OR REPLACE FUNCTION threadline.base_type(type_oid oid) RETURNS oid
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    WITH RECURSIVE base (id, typtype, typbasetype) AS (
+        SELECT t.oid, t.typtype, t.typbasetype FROM pg_type t WHERE t.oid = type_oid
+        UNION ALL
+        SELECT t.oid, t.typtype, t.typbasetype FROM base JOIN pg_type t ON t.oid = base.typbasetype WHERE base.typtype = 'd'
+    )
+    SELECT base.id FROM base WHERE base.typtype <> 'd'
+$$;
+COMMENT ON FUNCTION threadline.base_type(oid) IS 'The type under any domains.';
+
+-- Whether to_jsonb may be given values of a type. Not those of a type that did not come with PostgreSQL (16384 is
+-- FirstNormalObjectId): to_jsonb would look for a cast to json, which the type's owner can define, and run it with our
+-- rights. Nor json, whose text jsonb does not keep, and refuses where it holds \u0000.
+CREATE OR REPLACE FUNCTION threadline.goes_in_as_it_is(type_oid oid) RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT threadline.base_type(type_oid) < 16384
+        AND NOT EXISTS (SELECT FROM threadline.component_types(type_oid) part WHERE part = 'json'::regtype)
+$$;
+COMMENT ON FUNCTION threadline.goes_in_as_it_is(oid) IS 'Whether to_jsonb may be given values of a type.';
+
+-- A value as its type's output function writes it, as a format() template with the value as its argument. A function that
+-- does not come with PostgreSQL is reached through format(), by number: its name, or its type's, may change.
+CREATE OR REPLACE FUNCTION threadline.output_form(type_oid oid) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT CASE WHEN t.typtype <> 'd' AND f.pronamespace = 'pg_catalog'::regnamespace THEN format('textin(%s(%%1$s))', f.proname)
+        ELSE 'CASE WHEN num_nulls(%1$s) = 0 THEN format(''%%s'', %1$s) END' END
+    FROM pg_type t JOIN pg_proc f ON f.oid = t.typoutput WHERE t.oid = type_oid
+$$;
+COMMENT ON FUNCTION threadline.output_form(oid) IS 'A value as its type''s output function writes it.';
+
+-- How a value is put into jsonb, as a format() template: as it is, or as the text of its type's output function.
+CREATE OR REPLACE FUNCTION threadline.value_form(type_oid oid) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT CASE WHEN threadline.goes_in_as_it_is(type_oid) THEN '%s' ELSE threadline.output_form(type_oid) END
+$$;
+COMMENT ON FUNCTION threadline.value_form(oid) IS 'How a value of a type is put into jsonb.';
+
+-- As value_form, for a value whose type is known only when it is there.
+CREATE OR REPLACE FUNCTION threadline.value_of(value anyelement) RETURNS jsonb
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF num_nulls(value) = 1 THEN
+        RETURN 'null';
+    ELSIF threadline.goes_in_as_it_is(pg_typeof(value)) THEN
+        RETURN to_jsonb(value);
+    END IF;
+    RETURN to_jsonb(format('%s', value));
+END
+$$;
+COMMENT ON FUNCTION threadline.value_of(anyelement) IS 'A value as capture puts it into jsonb.';
+
+-- The SET clauses a function needs so that values of a table come out the same in every session.
+CREATE OR REPLACE FUNCTION threadline.output_settings(relation oid) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    WITH types AS (
+        SELECT DISTINCT t.oid, t.typtype, t.typcategory FROM pg_attribute a, threadline.component_types(a.atttypid) part JOIN pg_type t ON t.oid = part
+        WHERE a.attrelid = relation AND a.attnum > 0 AND NOT a.attisdropped
+    ), wide AS (
+        -- Ranges, composites and foreign base types may hold anything: pin everything for them.
+        SELECT EXISTS (SELECT FROM types WHERE typtype IN ('r', 'm', 'c')
+            OR (oid >= 16384 AND typtype = 'b' AND typcategory NOT IN ('S', 'A'))) AS needed
+    )
+    SELECT coalesce(string_agg(format(E'\nSET %s', setting.clause), '' ORDER BY setting.clause), '') FROM wide, (VALUES
+        ('TimeZone = ''UTC''', ARRAY['timestamptz']::regtype[]),
+        ('extra_float_digits = 1', ARRAY['float4', 'float8', 'point', 'line', 'lseg', 'box', 'path', 'polygon', 'circle']::regtype[]),
+        ('IntervalStyle = ''postgres''', ARRAY['interval']::regtype[]),
+        ('DateStyle = ''ISO, YMD''', ARRAY[]::regtype[]),
+        ('bytea_output = ''hex''', ARRAY['bytea']::regtype[]),
+        ('lc_monetary = ''C''', ARRAY['money']::regtype[])
+    ) setting (clause, types)
+    WHERE wide.needed OR EXISTS (SELECT FROM types WHERE types.oid = ANY (setting.types))
+$$;
+COMMENT ON FUNCTION threadline.output_settings(oid) IS 'The SET clauses a function needs so that values of a table come out the same in every session.';
+
+-- The expression that turns a key value into its canonical text, with %s for the value; NULL when the type has none.
+-- Relies on TimeZone = UTC.
+CREATE OR REPLACE FUNCTION threadline.key_form(type_oid oid) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT CASE
+        WHEN base.oid = 'numeric'::regtype THEN 'trim_scale(%s)::text'
+        WHEN base.oid IN ('date'::regtype, 'timestamp'::regtype, 'timestamptz'::regtype) THEN '(to_jsonb(%s) #>> ''{}'')'
+        WHEN base.oid = 'bytea'::regtype THEN '(''\x'' || encode(%s, ''hex''))'
+        WHEN base.oid = ANY (ARRAY['bool', 'int2', 'int4', 'int8', 'oid', 'text', 'varchar', 'bpchar', 'name', '"char"', 'uuid', 'time',
+            'inet', 'cidr', 'macaddr', 'macaddr8', 'bit', 'varbit']::regtype[]) THEN '%s::text'
+        WHEN base.typtype = 'e' OR (base.typtype = 'b' AND base.typcategory = 'S') THEN threadline.output_form(type_oid)
+    END
+    FROM pg_type base WHERE base.oid = threadline.base_type(type_oid)
+$$;
+COMMENT ON FUNCTION threadline.key_form(oid) IS 'How a key value of a type becomes text; NULL when it cannot.';
+
+-- A key as it is stored: a very long one by its digest, because an index entry is limited to a third of a page.
+CREATE OR REPLACE FUNCTION threadline.stored_key(key text) RETURNS text
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT CASE WHEN octet_length(key) > 1024 THEN 'sha256:' || encode(sha256(convert_to(key, 'UTF8')), 'hex') ELSE key END
+$$;
+COMMENT ON FUNCTION threadline.stored_key(text) IS 'A key as it is stored: over 1024 bytes by its SHA-256.';
+
+-- The expression for the key text of a row; `row_reference` is OLD, NEW, ($1) or an alias. NULL without columns.
+CREATE OR REPLACE FUNCTION threadline.key_expression(relation oid, columns text[], row_reference text) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT CASE WHEN may_be_long THEN format('CASE WHEN octet_length(%1$s) > 1024 THEN threadline.stored_key(%1$s) ELSE %1$s END', key) ELSE key END
+    FROM (
+        SELECT bool_or(base.typlen < 0) AS may_be_long,
+            format(CASE count(*) WHEN 1 THEN '%s' ELSE 'jsonb_build_array(%s)::text' END,
+                string_agg(format(threadline.key_form(a.atttypid), format('%s.%I', row_reference, c.name)), ', '
+                    ORDER BY array_position(columns, c.name))) AS key
+        FROM threadline.present_columns(relation) c JOIN pg_attribute a ON a.attrelid = relation AND a.attnum = c.attnum
+            JOIN pg_type base ON base.oid = threadline.base_type(a.atttypid)
+        WHERE c.name = ANY (columns)
+        HAVING count(*) > 0
+    ) expression
+$$;
+COMMENT ON FUNCTION threadline.key_expression(oid, text[], text) IS 'The expression for the key text of a row.';
+
+-- Why a column cannot be part of a key, or NULL.
+CREATE OR REPLACE FUNCTION threadline.key_column_problem(relation oid, attribute smallint) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT CASE
+        WHEN threadline.key_form(a.atttypid) IS NULL
+            THEN format('column "%s" is of type %s, which has no single text form', a.attname, format_type(a.atttypid, a.atttypmod))
+        WHEN c.oid IS NOT NULL
+            THEN format('column "%s" has the nondeterministic collation %s, under which different texts are one key', a.attname, c.oid::regcollation)
+    END
+    FROM pg_attribute a LEFT JOIN pg_collation c ON c.oid = a.attcollation AND NOT c.collisdeterministic
+    WHERE a.attrelid = relation AND a.attnum = attribute
+$$;
+COMMENT ON FUNCTION threadline.key_column_problem(oid, smallint) IS 'Why a column cannot be part of a key, or NULL.';
+
+-- Every unique index of a table with its columns, and why it cannot serve as a key (NULL when it can). A deferrable one
+-- is accepted only as the primary key: nobody chose it to tell rows apart in the trail.
+CREATE OR REPLACE FUNCTION threadline.candidate_keys(relation oid)
+RETURNS TABLE (index_name text, is_primary boolean, columns text[], problem text)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT x.relname::text, i.indisprimary, k.columns, CASE
+            WHEN i.indexprs IS NOT NULL THEN 'it is over an expression'
+            WHEN i.indpred IS NOT NULL THEN 'it is partial'
+            WHEN NOT i.indisvalid OR NOT i.indisready THEN 'it is not valid'
+            WHEN NOT i.indimmediate AND NOT i.indisprimary THEN 'it is deferrable'
+            WHEN k.nullable IS NOT NULL THEN format('column "%s" may be NULL', k.nullable)
+            ELSE k.problem
+        END
+    FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid, LATERAL (
+        SELECT array_agg(a.attname::text ORDER BY u.position) AS columns, min(a.attname::text) FILTER (WHERE NOT a.attnotnull) AS nullable,
+            min(threadline.key_column_problem(relation, a.attnum)) AS problem
+        FROM unnest(i.indkey::smallint[]) WITH ORDINALITY u (attnum, position)
+            JOIN pg_attribute a ON a.attrelid = relation AND a.attnum = u.attnum
+        WHERE u.position <= i.indnkeyatts
+    ) k
+    WHERE i.indrelid = relation AND i.indisunique
+$$;
+COMMENT ON FUNCTION threadline.candidate_keys(oid) IS 'Every unique index of a table, and why it cannot serve as a key.';
+
+-- The columns of the row key: the declared ones if a usable unique index is over exactly them, else the primary key.
+CREATE OR REPLACE FUNCTION threadline.resolve_key(relation regclass, declared text[]) RETURNS text[]
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    found_key record;
+    reasons text;
+    usable text;
+BEGIN
+    SELECT string_agg(format('unique index %I: %s', k.index_name, coalesce(k.problem, 'usable')), '; ' ORDER BY k.index_name),
+            min(format('key => ARRAY[%s]', (SELECT string_agg(quote_literal(c), ', ') FROM unnest(k.columns) c))) FILTER (WHERE k.problem IS NULL)
+        INTO reasons, usable FROM threadline.candidate_keys(relation) k WHERE NOT k.is_primary;
+    IF declared <> '{}' THEN
+        IF EXISTS (SELECT FROM threadline.candidate_keys(relation) k
+                WHERE k.problem IS NULL AND k.columns @> declared AND declared @> k.columns) THEN
+            RETURN declared;
+        END IF;
+        RAISE EXCEPTION 'threadline: key (%) of table % is not usable', array_to_string(declared, ', '), relation USING
+            ERRCODE = 'invalid_parameter_value', CONSTRAINT = 'threadline_no_key',
+            DETAIL = coalesce((SELECT format('index %I over these columns: %s', k.index_name, k.problem)
+                FROM threadline.candidate_keys(relation) k WHERE k.columns @> declared AND declared @> k.columns LIMIT 1),
+                'No unique index is over exactly these columns.'),
+            HINT = format('A key needs a valid, immediate unique index over NOT NULL columns; %s.', coalesce(reasons, 'the table has none but its primary key, if any'));
+    END IF;
+    SELECT * INTO found_key FROM threadline.candidate_keys(relation) k WHERE k.is_primary;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'threadline: table % has no primary key, so its rows could not be told apart', relation USING
+            ERRCODE = 'invalid_parameter_value', CONSTRAINT = 'threadline_no_key',
+            DETAIL = coalesce(reasons, 'It has no unique index either.'),
+            HINT = CASE WHEN usable IS NULL THEN 'Add a primary key, or a unique index over NOT NULL columns.' ELSE 'Declare ' || usable || ', or add a primary key.' END;
+    ELSIF found_key.problem IS NOT NULL THEN
+        RAISE EXCEPTION 'threadline: the primary key of table % is not usable: %', relation, found_key.problem USING
+            ERRCODE = 'invalid_parameter_value', CONSTRAINT = 'threadline_no_key', DETAIL = coalesce(reasons, 'It has no other unique index.'),
+            HINT = CASE WHEN usable IS NULL THEN 'Add a unique index over NOT NULL columns of other types and declare it with key => ARRAY[…].' ELSE 'Declare ' || usable || '.' END;
+    END IF;
+    RETURN found_key.columns;
+END
+$$;
+COMMENT ON FUNCTION threadline.resolve_key(regclass, text[]) IS 'The columns of the row key of a table; an error that says why when there is none.';
+
+
+-- ## Compiling a capture function
+
+-- What capture does with each column: its rule, the test that its stored bytes changed, and its old and new value.
+--
+-- IS DISTINCT FROM where equality is equality of bytes; elsewhere record_image_ne, which compares the bytes themselves
+-- (IS DISTINCT FROM fails on json, xml and point, and does not see the case of citext or the scale of numeric).
+CREATE OR REPLACE FUNCTION threadline.captured_columns(relation oid, audited threadline.audited_tables)
+RETURNS TABLE (attnum smallint, name text, rule text, changed text, old_value text, new_value text)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT a.attnum, a.attname::text,
+        CASE WHEN a.attname = ANY (audited.exclude) THEN 'exclude' WHEN a.attname = ANY (audited.mask) THEN 'mask'
+            WHEN a.attname = ANY (audited.ignore) THEN 'ignore' ELSE 'plain' END,
+        format(CASE
+            WHEN (base.typtype = 'e' AND base.oid = a.atttypid) OR (base.oid = ANY (ARRAY['bool', 'int2', 'int4', 'int8', 'oid', 'text', 'varchar', 'name', '"char"', 'uuid',
+                    'date', 'timestamp', 'timestamptz', 'time', 'bytea']::regtype[]) AND coalesce(c.collisdeterministic, true))
+                THEN 'OLD.%1$I IS DISTINCT FROM NEW.%1$I'
+            ELSE 'record_image_ne(ROW(OLD.%1$I), ROW(NEW.%1$I))' END, a.attname),
+        format(threadline.value_form(a.atttypid), format('OLD.%I', a.attname)),
+        format(threadline.value_form(a.atttypid), format('NEW.%I', a.attname))
+    FROM pg_attribute a JOIN pg_type base ON base.oid = threadline.base_type(a.atttypid) LEFT JOIN pg_collation c ON c.oid = a.attcollation
+    WHERE a.attrelid = relation AND a.attnum > 0 AND NOT a.attisdropped
+$$;
+COMMENT ON FUNCTION threadline.captured_columns(oid, threadline.audited_tables) IS 'What capture does with each column of a table.';
+
+-- The expression for the whole row as jsonb, redacted, from OLD or NEW. The columns are named one by one, so that one
+-- this function was not compiled for is never stored; to_jsonb(row) is faster and serves where no column is redacted or
+-- of a foreign type. A call takes 100 arguments, hence the chunks.
+CREATE OR REPLACE FUNCTION threadline.image_expression(relation oid, audited threadline.audited_tables, row_reference text) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT CASE
+        WHEN bool_and(c.rule IN ('plain', 'ignore') AND c.old_value = format('OLD.%I', c.name)) THEN format('to_jsonb(%s)', row_reference)
+        ELSE coalesce((
+            SELECT string_agg(format('jsonb_build_object(%s)', chunk.arguments), ' || ' ORDER BY chunk.number)
+            FROM (SELECT (k.position - 1) / 50 AS number, string_agg(format('%L, %s', k.name, k.value), ', ' ORDER BY k.position) AS arguments
+                FROM (SELECT d.name, row_number() OVER (ORDER BY d.attnum) AS position,
+                        CASE WHEN d.rule = 'mask' THEN format('%L::text', audited.mask_placeholder)
+                            WHEN row_reference = 'OLD' THEN d.old_value ELSE d.new_value END AS value
+                    FROM threadline.captured_columns(relation, audited) d WHERE d.rule <> 'exclude') k
+                GROUP BY 1) chunk), '''{}''::jsonb')
+    END
+    FROM threadline.captured_columns(relation, audited) c
+$$;
+COMMENT ON FUNCTION threadline.image_expression(oid, threadline.audited_tables, text) IS 'The expression for the whole row as jsonb, redacted.';
+
+-- The expression for the changed columns as pairs, over the columns whose rule is given; '{}' when none changed.
+CREATE OR REPLACE FUNCTION threadline.diff_expression(relation oid, audited threadline.audited_tables, rules text[]) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT coalesce(string_agg(format('CASE WHEN %s THEN %s ELSE ''{}'' END', c.changed,
+            CASE c.rule WHEN 'mask' THEN format('%L::jsonb', jsonb_build_object(c.name, jsonb_build_array(audited.mask_placeholder, audited.mask_placeholder)))
+                ELSE format('jsonb_build_object(%L, jsonb_build_array(%s, %s))', c.name, c.old_value, c.new_value) END),
+        E'\n            || ' ORDER BY c.attnum), '''{}''::jsonb')
+    FROM threadline.captured_columns(relation, audited) c WHERE c.rule = ANY (rules)
+$$;
+COMMENT ON FUNCTION threadline.diff_expression(oid, threadline.audited_tables, text[]) IS 'The expression for the changed columns as pairs.';
+
+-- What of a policy decides how rows are captured; a capture function carries the digest it was compiled for.
+CREATE OR REPLACE FUNCTION threadline.policy_digest(policy threadline.audited_tables) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT md5(ROW(policy.key_columns, policy.exclude, policy.mask, policy.mask_placeholder, policy.ignore, policy.scope_column,
+        policy.actor_policy, policy.layout)::text) WHERE policy.id IS NOT NULL
+$$;
+COMMENT ON FUNCTION threadline.policy_digest(threadline.audited_tables) IS 'Digest of what decides how rows are captured.';
+
+-- The body of a table's capture function.
+--
+-- The guard at its top asks whether the table still looks as it did when this was compiled. Both functions in it are
+-- marked IMMUTABLE and have constant arguments, so the planner folds them into one comparison of two oids; the regclass
+-- constant that remains makes the plan depend on the table, and any ALTER TABLE has it folded anew. (A CASE, because
+-- AND with a folded false would drop the constant and the dependency with it.)
+CREATE OR REPLACE FUNCTION threadline.capture_body(relation regclass, audited threadline.audited_tables) RETURNS text
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $render$
+DECLARE
+    partitioned CONSTANT boolean := (SELECT relkind = 'p' FROM pg_class WHERE oid = relation);
+    id CONSTANT text := audited.id;
+    masked CONSTANT text[] := (SELECT array_agg(c.name ORDER BY c.name) FROM threadline.captured_columns(relation, audited) c WHERE c.rule = 'mask');
+    diff CONSTANT text := threadline.diff_expression(relation, audited, '{plain,mask}');
+    ignored_diff CONSTANT text := threadline.diff_expression(relation, audited, '{ignore}');
+    new_key CONSTANT text := threadline.key_expression(relation, audited.key_columns, 'NEW');
+    old_key CONSTANT text := threadline.key_expression(relation, audited.key_columns, 'OLD');
+    new_scope CONSTANT text := coalesce(threadline.key_expression(relation, ARRAY[audited.scope_column], 'NEW'), 'NULL');
+    old_scope CONSTANT text := coalesce(threadline.key_expression(relation, ARRAY[audited.scope_column], 'OLD'), 'NULL');
+    partition_name CONSTANT text := CASE WHEN partitioned THEN 'format(''%I.%I'', TG_TABLE_SCHEMA, TG_TABLE_NAME)' ELSE 'NULL' END;
+    next_ordinal text;
+BEGIN
+    next_ordinal := $code$
+        IF (right(state, 12) = lpad(pg_current_xact_id()::text, 12, '0')) IS NOT TRUE THEN
+            state := threadline.open_transaction();
+        END IF;$code$ || CASE audited.actor_policy WHEN 'require' THEN format($code$
+        IF left(state, 1) <> 'a' THEN
+            PERFORM threadline.refuse_without_actor(%s);
+        END IF;$code$, id) ELSE '' END || $code$
+        place := current_setting('threadline.ordinal')::integer + 1;
+        assigned := set_config('threadline.ordinal', place::text, true);$code$;
+
+    RETURN $code$
+-- Compiled by threadline.attach from threadline.audited_tables; threadline.refresh writes it anew.
+DECLARE
+    state text := current_setting('threadline.transaction', true);
+    place integer;
+    assigned text;
+    diff jsonb;
+    key_changed boolean;
+BEGIN
+    IF (CASE WHEN $code$ || CASE WHEN partitioned THEN 'pg_partition_root(TG_RELID)' ELSE 'TG_RELID' END
+        || format(' = threadline.captured_relation(%1$s) THEN threadline.layout_digest(threadline.captured_relation(%1$s)) = %2$L END) IS NOT TRUE THEN',
+            id, threadline.layout_digest(relation)) || format($code$
+        IF TG_OP = 'INSERT' THEN
+            PERFORM threadline.capture_changed_table(%1$s, %2$L, TG_RELID, 'I', NULL, NEW);
+        ELSIF TG_OP = 'DELETE' THEN
+            PERFORM threadline.capture_changed_table(%1$s, %2$L, TG_RELID, 'D', OLD, NULL);
+        ELSE
+            PERFORM threadline.capture_changed_table(%1$s, %2$L, TG_RELID, 'U', OLD, NEW);
+        END IF;
+        RETURN NULL;
+    END IF;$code$, id, threadline.policy_digest(audited)) || $code$
+
+    IF TG_OP = 'UPDATE' THEN
+        diff := $code$ || diff || $code$;
+        IF diff = '{}' THEN
+            RETURN NULL;
+        END IF;$code$ || CASE WHEN audited.ignore = '{}' THEN '' ELSE $code$
+        diff := diff || $code$ || ignored_diff || ';' END || next_ordinal || $code$
+        key_changed := diff ?| $code$ || quote_literal(audited.key_columns) || $code$;
+        INSERT INTO threadline.audit_changes (captured_at, transaction_id, ordinal, table_id, layout, op,
+            row_key, previous_row_key, scope, previous_scope, partition, masked, row_data, diff)
+        VALUES (clock_timestamp(), substr(state, 2)::uuid, place, $code$ || id || ', ' || audited.layout || $code$, 'U',
+            $code$ || new_key || $code$, CASE WHEN key_changed THEN NULLIF($code$ || old_key || ', ' || new_key || $code$) END,
+            $code$ || new_scope || ', ' || CASE WHEN audited.scope_column IS NULL THEN 'NULL'
+                ELSE format('CASE WHEN diff ? %L THEN %s END', audited.scope_column, old_scope) END || ', ' || partition_name || $code$,
+            $code$ || CASE WHEN masked IS NULL THEN 'NULL' ELSE format('(SELECT array_agg(m) FROM unnest(%L::text[]) m WHERE diff ? m)', masked) END || $code$,
+            CASE WHEN key_changed THEN $code$ || threadline.image_expression(relation, audited, 'OLD') || $code$ END, diff);
+    ELSIF TG_OP = 'INSERT' THEN$code$ || next_ordinal || $code$
+        INSERT INTO threadline.audit_changes (captured_at, transaction_id, ordinal, table_id, layout, op, row_key, scope, partition, masked, row_data)
+        VALUES (clock_timestamp(), substr(state, 2)::uuid, place, $code$ || id || ', ' || audited.layout || $code$, 'I',
+            $code$ || new_key || ', ' || new_scope || ', ' || partition_name || ', ' || quote_nullable(masked) || $code$,
+            $code$ || threadline.image_expression(relation, audited, 'NEW') || $code$);
+    ELSE$code$ || next_ordinal || $code$
+        INSERT INTO threadline.audit_changes (captured_at, transaction_id, ordinal, table_id, layout, op, row_key, scope, partition, masked, row_data)
+        VALUES (clock_timestamp(), substr(state, 2)::uuid, place, $code$ || id || ', ' || audited.layout || $code$, 'D',
+            $code$ || old_key || ', ' || old_scope || ', ' || partition_name || ', ' || quote_nullable(masked) || $code$,
+            $code$ || threadline.image_expression(relation, audited, 'OLD') || $code$);
+    END IF;
+    RETURN NULL;
+END
+$code$;
+END
+$render$;
+COMMENT ON FUNCTION threadline.capture_body(regclass, threadline.audited_tables) IS 'The body of a table''s capture function.';
+
+-- Fails a write to a table whose policy requires an actor.
+CREATE OR REPLACE FUNCTION threadline.refuse_without_actor(of_table integer) RETURNS void
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    RAISE EXCEPTION 'threadline: table % requires an actor, and this transaction has none', threadline.audited_relation(of_table) USING
+        ERRCODE = 'check_violation', CONSTRAINT = 'threadline_actor_required',
+        HINT = 'Before the first write of the transaction call threadline.set_context(''{"actor": {"type": "user", "id": "42"}}''), '
+            'or set_config(''threadline.actor_ref'', ''{"type": "user", "id": "42"}'', true).';
+END
+$$;
+COMMENT ON FUNCTION threadline.refuse_without_actor(integer) IS 'Fails a write to a table whose policy requires an actor.';
+
+
+-- ## Capturing a table that has changed since its function was compiled
+
+-- The columns of a table by the names they have at this moment, whatever snapshot the transaction reads with, each with
+-- the name the recorded layout knows it by. Columns are matched by attribute number; when the relation is another one
+-- than the layout was recorded for (a restore), by position.
+CREATE OR REPLACE FUNCTION threadline.known_columns(relation oid, audited threadline.audited_tables)
+RETURNS TABLE (attnum integer, name text, known_name text)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    WITH layout AS (
+        SELECT l.relation_oid, k.attnum, k.name, row_number() OVER (ORDER BY k.attnum) AS position
+        FROM threadline.table_layouts l, jsonb_to_recordset(l.columns) k (attnum integer, name text)
+        WHERE l.table_id = audited.id AND l.layout = audited.layout
+    ), present AS (
+        SELECT c.attnum, c.name, row_number() OVER (ORDER BY c.attnum) AS position FROM threadline.present_columns(relation) c
+    )
+    SELECT present.attnum, present.name, layout.name FROM present LEFT JOIN layout
+        ON CASE layout.relation_oid WHEN relation THEN layout.attnum = present.attnum ELSE layout.position = present.position END
+$$;
+COMMENT ON FUNCTION threadline.known_columns(oid, threadline.audited_tables) IS
+    'The columns of a table by their present names, each with the name the recorded layout knows it by.';
+
+-- The policy of a table under the names its columns have now. A column that carries a redacted name, or that was redacted
+-- under another name, is redacted; with `mask_unknown` so is, on a table with redaction, every column that is not where
+-- the layout last saw it.
+CREATE OR REPLACE FUNCTION threadline.carried_policy(relation oid, audited threadline.audited_tables, mask_unknown boolean)
+RETURNS threadline.audited_tables
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    carried threadline.audited_tables := audited;
+BEGIN
+    SELECT coalesce(array_agg(c.name ORDER BY c.attnum) FILTER (WHERE excluded), '{}'),
+        coalesce(array_agg(c.name ORDER BY c.attnum) FILTER (WHERE masked AND NOT excluded), '{}'),
+        coalesce(array_agg(c.name ORDER BY c.attnum) FILTER (WHERE c.known_name = ANY (audited.ignore) AND NOT masked AND NOT excluded), '{}'),
+        array_agg(c.name ORDER BY array_position(audited.key_columns, c.known_name)) FILTER (WHERE c.known_name = ANY (audited.key_columns)),
+        min(c.name) FILTER (WHERE c.known_name = audited.scope_column)
+    INTO carried.exclude, carried.mask, carried.ignore, carried.key_columns, carried.scope_column
+    FROM threadline.known_columns(relation, audited) c, LATERAL (SELECT
+        c.name = ANY (audited.exclude) OR coalesce(c.known_name = ANY (audited.exclude), false) AS excluded,
+        c.name = ANY (audited.mask) OR coalesce(c.known_name = ANY (audited.mask), false)
+            OR (mask_unknown AND audited.exclude || audited.mask <> '{}' AND c.known_name IS DISTINCT FROM c.name) AS masked) redaction;
+    IF cardinality(carried.key_columns) IS DISTINCT FROM cardinality(audited.key_columns) THEN
+        carried.key_columns := (SELECT k.columns FROM threadline.candidate_keys(relation) k WHERE k.is_primary AND k.problem IS NULL);
+    END IF;
+    IF audited.declared_key <> '{}' THEN
+        carried.declared_key := coalesce(carried.key_columns, '{}');
+    END IF;
+    carried.layout := NULL;
+    RETURN carried;
+END
+$$;
+COMMENT ON FUNCTION threadline.carried_policy(oid, threadline.audited_tables, boolean) IS 'The policy of a table under the names its columns have now.';
+
+-- Captures one row change without relying on the compiled layout: slower, and always right.
+CREATE OR REPLACE FUNCTION threadline.capture_changed_table(of_table integer, compiled_for text, written oid, op "char", old_row record, new_row record)
+RETURNS void LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+SET TimeZone = 'UTC'
+SET extra_float_digits = 1
+SET IntervalStyle = 'postgres'
+SET DateStyle = 'ISO, YMD'
+SET bytea_output = 'hex'
+SET lc_monetary = 'C' AS $$
+DECLARE
+    relation CONSTANT oid := threadline.captured_relation(of_table);
+    policy threadline.audited_tables := (SELECT a FROM threadline.audited_tables a WHERE a.id = of_table);
+    state text := current_setting('threadline.transaction', true);
+    place integer;
+    assigned text;
+    col text;
+    differs boolean := false;
+    old_value jsonb;
+    new_value jsonb;
+    old_image jsonb := '{}';
+    new_image jsonb := '{}';
+    diff jsonb := '{}';
+    old_key text;
+    new_key text;
+    old_scope text;
+    new_scope text;
+BEGIN
+    -- A policy other than the function was compiled from is that of an older snapshot, and may redact less.
+    IF threadline.policy_digest(policy) IS DISTINCT FROM compiled_for THEN
+        PERFORM threadline.refuse_old_snapshot();
+    END IF;
+    IF coalesce(pg_partition_root(written)::oid, written) <> relation THEN
+        RAISE EXCEPTION 'threadline: function capture_% belongs to table %, not to %', of_table, relation::regclass, written::regclass USING
+            ERRCODE = 'object_not_in_prerequisite_state', HINT = 'Drop the trigger and call threadline.attach for the table.';
+    END IF;
+    policy := threadline.carried_policy(relation, policy, true);
+
+    FOR col IN SELECT c.name FROM threadline.known_columns(relation, policy) c WHERE c.name <> ALL (policy.exclude) ORDER BY c.attnum LOOP
+        IF op = 'U' THEN
+            EXECUTE format('SELECT record_image_ne(ROW(($1).%1$I), ROW(($2).%1$I))', col) INTO differs USING old_row, new_row;
+        END IF;
+        IF col = ANY (policy.mask) THEN
+            old_value := to_jsonb(policy.mask_placeholder);
+            new_value := old_value;
+        ELSE
+            IF op <> 'I' THEN
+                EXECUTE format('SELECT threadline.value_of(($1).%I)', col) INTO old_value USING old_row;
+            END IF;
+            IF op <> 'D' THEN
+                EXECUTE format('SELECT threadline.value_of(($1).%I)', col) INTO new_value USING new_row;
+            END IF;
+        END IF;
+        old_image := old_image || jsonb_build_object(col, old_value);
+        new_image := new_image || jsonb_build_object(col, new_value);
+        IF differs THEN
+            diff := diff || jsonb_build_object(col, jsonb_build_array(old_value, new_value));
+        END IF;
+    END LOOP;
+    IF op = 'U' AND diff - policy.ignore = '{}' THEN
+        RETURN;
+    END IF;
+
+    IF policy.key_columns IS NOT NULL AND op <> 'D' THEN
+        EXECUTE 'SELECT ' || threadline.key_expression(relation, policy.key_columns, '($1)') INTO new_key USING new_row;
+    END IF;
+    IF policy.key_columns IS NOT NULL AND op <> 'I' THEN
+        EXECUTE 'SELECT ' || threadline.key_expression(relation, policy.key_columns, '($1)') INTO old_key USING old_row;
+    END IF;
+    IF policy.scope_column IS NOT NULL AND op <> 'D' THEN
+        EXECUTE 'SELECT ' || threadline.key_expression(relation, ARRAY[policy.scope_column], '($1)') INTO new_scope USING new_row;
+    END IF;
+    IF policy.scope_column IS NOT NULL AND op <> 'I' THEN
+        EXECUTE 'SELECT ' || threadline.key_expression(relation, ARRAY[policy.scope_column], '($1)') INTO old_scope USING old_row;
+    END IF;
+
+    IF (right(state, 12) = lpad(pg_current_xact_id()::text, 12, '0')) IS NOT TRUE THEN
+        state := threadline.open_transaction();
+    END IF;
+    IF policy.actor_policy = 'require' AND left(state, 1) <> 'a' THEN
+        PERFORM threadline.refuse_without_actor(of_table);
+    END IF;
+    place := current_setting('threadline.ordinal')::integer + 1;
+    assigned := set_config('threadline.ordinal', place::text, true);
+    INSERT INTO threadline.audit_changes (captured_at, transaction_id, ordinal, table_id, op, row_key, previous_row_key,
+        scope, previous_scope, partition, masked, row_data, diff)
+    VALUES (clock_timestamp(), substr(state, 2)::uuid, place, of_table, op,
+        coalesce(CASE op WHEN 'D' THEN old_key ELSE new_key END, ''),
+        CASE op WHEN 'U' THEN NULLIF(old_key, new_key) END,
+        CASE op WHEN 'D' THEN old_scope ELSE new_scope END,
+        CASE WHEN op = 'U' AND old_scope IS DISTINCT FROM new_scope THEN old_scope END,
+        CASE WHEN written <> relation THEN (SELECT format('%I.%I', n.nspname, c.relname)
+            FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = written) END,
+        (SELECT array_agg(m ORDER BY m) FROM unnest(policy.mask) m WHERE op <> 'U' OR diff ? m),
+        CASE WHEN op = 'I' THEN new_image WHEN op = 'D' OR old_key <> new_key THEN old_image END,
+        CASE op WHEN 'U' THEN diff END);
+END
+$$;
+COMMENT ON FUNCTION threadline.capture_changed_table(integer, text, oid, "char", record, record) IS
+    'Captures one row change of a table that has changed since its capture function was compiled.';
+
+
+-- ## TRUNCATE
+
+-- Runs before a TRUNCATE, while the rows are still there. Truncating a partitioned table fires this for the table and
+-- then for each partition: the table's turn handles the whole tree and leaves a list of partitions that keep silent.
+CREATE OR REPLACE FUNCTION threadline.capture_truncate() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+SET TimeZone = 'UTC'
+SET extra_float_digits = 1
+SET IntervalStyle = 'postgres'
+SET DateStyle = 'ISO, YMD'
+SET bytea_output = 'hex'
+SET lc_monetary = 'C' AS $$
+DECLARE
+    policy threadline.audited_tables := (SELECT a FROM threadline.audited_tables a WHERE a.id = TG_ARGV[0]::integer);
+    relation CONSTANT regclass := threadline.audited_relation(policy.id);
+    partitioned CONSTANT boolean := (SELECT relkind = 'p' FROM pg_class WHERE oid = relation);
+    silent text[] := string_to_array(NULLIF(current_setting('threadline.truncating', true), ''), ',');
+    state text := current_setting('threadline.transaction', true);
+    place integer;
+    captured bigint := 1;
+    assigned text;
+BEGIN
+    IF silent[1] = pg_current_xact_id()::text AND TG_RELID::text = ANY (silent[2:]) THEN
+        assigned := set_config('threadline.truncating', array_to_string(silent[1:1] || array_remove(silent[2:], TG_RELID::text), ','), true);
+        RETURN NULL;
+    END IF;
+    IF policy.on_truncate = 'refuse' THEN
+        RAISE EXCEPTION 'threadline: TRUNCATE of table % is refused (on_truncate = refuse)', TG_RELID::regclass USING
+            ERRCODE = 'check_violation', CONSTRAINT = 'threadline_truncate_refused',
+            HINT = 'Use DELETE, which is captured row by row, or attach the table with on_truncate => ''record'' or ''keep''.';
+    END IF;
+    IF partitioned THEN
+        assigned := set_config('threadline.truncating', (SELECT concat_ws(',', pg_current_xact_id(), string_agg(tree.relid::oid::text, ','))
+            FROM pg_partition_tree(TG_RELID) tree JOIN pg_trigger t ON t.tgrelid = tree.relid AND t.tgfoid = 'threadline.capture_truncate'::regproc
+            WHERE tree.relid <> TG_RELID), true);
+    END IF;
+    IF (right(state, 12) = lpad(pg_current_xact_id()::text, 12, '0')) IS NOT TRUE THEN
+        state := threadline.open_transaction();
+    END IF;
+    IF policy.actor_policy = 'require' AND left(state, 1) <> 'a' THEN
+        PERFORM threadline.refuse_without_actor(policy.id);
+    END IF;
+    place := current_setting('threadline.ordinal')::integer;
+    IF policy.on_truncate = 'keep' THEN
+        IF threadline.layout_digest(relation) <> (SELECT l.digest FROM threadline.table_layouts l WHERE l.table_id = policy.id AND l.layout = policy.layout) THEN
+            policy := threadline.carried_policy(relation, policy, true);
+        END IF;
+        EXECUTE format(
+            'INSERT INTO threadline.audit_changes (captured_at, transaction_id, ordinal, table_id, layout, op, row_key, scope, partition, masked, row_data)
+            SELECT clock_timestamp(), $1, $2 + row_number() OVER (), %s, %s, ''D'', %s, %s, %s, %L, %s FROM %s AS OLD',
+            policy.id, coalesce(policy.layout::text, 'NULL'),
+            coalesce(threadline.key_expression(relation, policy.key_columns, 'OLD'), ''''''),
+            coalesce(threadline.key_expression(relation, ARRAY[policy.scope_column], 'OLD'), 'NULL'),
+            CASE WHEN partitioned
+                THEN '(SELECT format(''%I.%I'', n.nspname, c.relname) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = OLD.tableoid)'
+                ELSE 'NULL' END,
+            NULLIF(policy.mask, '{}'), threadline.image_expression(relation, policy, 'OLD'), TG_RELID::regclass)
+            USING substr(state, 2)::uuid, place;
+        GET DIAGNOSTICS captured = ROW_COUNT;
+    ELSE
+        INSERT INTO threadline.audit_changes (captured_at, transaction_id, ordinal, table_id, layout, op, row_key, partition)
+        VALUES (clock_timestamp(), substr(state, 2)::uuid, place + 1, policy.id, policy.layout, 'T', '',
+            CASE WHEN TG_RELID <> relation THEN format('%I.%I', TG_TABLE_SCHEMA, TG_TABLE_NAME) END);
+    END IF;
+    assigned := set_config('threadline.ordinal', (place + captured)::text, true);
+    RETURN NULL;
+END
+$$;
+COMMENT ON FUNCTION threadline.capture_truncate() IS 'Records, keeps or refuses a TRUNCATE, as the table''s policy says.';
+
+
+-- Everything is closed to PUBLIC but the one call an application makes.
+REVOKE ALL ON ALL FUNCTIONS IN SCHEMA threadline FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION threadline.set_context(jsonb) TO PUBLIC;

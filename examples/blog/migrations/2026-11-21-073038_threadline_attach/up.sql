@@ -1,0 +1,347 @@
+-- Attaching, detaching and refreshing capture of a table. These run with the rights of the caller, who has to own the
+-- threadline schema (so that every capture function has one owner) and be allowed to create triggers on the table.
+
+-- Fails with what is wrong with a policy for a table: one message names every offender.
+CREATE OR REPLACE FUNCTION threadline.check_policy(relation regclass, policy threadline.audited_tables) RETURNS void
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    problems text;
+BEGIN
+    WITH named (option, name) AS (
+        SELECT 'exclude', unnest(policy.exclude) UNION ALL SELECT 'mask', unnest(policy.mask) UNION ALL SELECT 'ignore', unnest(policy.ignore)
+        UNION ALL SELECT 'key', unnest(policy.declared_key) UNION ALL SELECT 'scope', policy.scope_column WHERE policy.scope_column IS NOT NULL
+    ), present (name, type_oid) AS (
+        SELECT a.attname::text, a.atttypid FROM pg_attribute a WHERE a.attrelid = relation AND a.attnum > 0 AND NOT a.attisdropped
+    ), problem (text) AS (
+        SELECT format('%s names no column (NULL)', n.option) FROM named n WHERE n.name IS NULL
+        UNION ALL
+        SELECT format('%s names column "%s", which the table does not have (it has %s)', n.option, n.name,
+                (SELECT string_agg(format('"%s"', p.name), ', ') FROM present p))
+            FROM named n WHERE n.name IS NOT NULL AND n.name NOT IN (SELECT p.name FROM present p)
+        UNION ALL
+        SELECT format('%s names column "%s" %s times', n.option, n.name, count(*)) FROM named n WHERE n.name IS NOT NULL
+            GROUP BY n.option, n.name HAVING count(*) > 1
+        UNION ALL
+        SELECT format('column "%s" is in both %s and %s', a.name, a.option, b.option) FROM named a JOIN named b
+            ON a.name = b.name AND a.option < b.option WHERE NOT (a.option, b.option) = ('key', 'scope')
+        UNION ALL
+        SELECT format('column "%s" is part of the key and cannot be in %s', n.name, n.option) FROM named n
+            WHERE n.name = ANY (policy.key_columns) AND n.option IN ('exclude', 'mask', 'ignore') AND policy.declared_key = '{}'
+        UNION ALL
+        SELECT format('scope column "%s" is of type %s, which has no single text form', p.name, format_type(p.type_oid, NULL))
+            FROM present p WHERE p.name = policy.scope_column AND threadline.key_form(p.type_oid) IS NULL
+        UNION ALL
+        SELECT 'mask_placeholder has to be 1 to 200 characters without control characters'
+            WHERE policy.mask_placeholder IS NULL OR length(policy.mask_placeholder) NOT BETWEEN 1 AND 200 OR policy.mask_placeholder ~ '[[:cntrl:]]'
+        UNION ALL
+        SELECT format('on_truncate is %L; it can be record, keep or refuse', policy.on_truncate)
+            WHERE coalesce(policy.on_truncate, '') NOT IN ('record', 'keep', 'refuse')
+        UNION ALL
+        SELECT format('actor_policy is %L; it can be allow or require', policy.actor_policy) WHERE coalesce(policy.actor_policy, '') NOT IN ('allow', 'require')
+    )
+    SELECT string_agg(DISTINCT problem.text, '; ') INTO problems FROM problem;
+    IF problems IS NOT NULL THEN
+        RAISE EXCEPTION 'threadline: cannot audit table %: %', relation, problems USING
+            ERRCODE = 'invalid_parameter_value', CONSTRAINT = 'threadline_invalid_policy';
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION threadline.check_policy(regclass, threadline.audited_tables) IS 'Fails with what is wrong with a policy for a table.';
+
+-- Fails when a relation cannot be audited at all, or the caller may not do it.
+CREATE OR REPLACE FUNCTION threadline.check_target(target regclass) RETURNS void
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    owner CONSTANT oid := (SELECT nspowner FROM pg_namespace WHERE nspname = 'threadline');
+    found_class record;
+    reason text;
+BEGIN
+    IF NOT pg_has_role(current_user, owner, 'USAGE') THEN
+        RAISE EXCEPTION 'threadline: role % may not attach tables', current_user USING ERRCODE = 'insufficient_privilege',
+            CONSTRAINT = 'threadline_not_owner', HINT = format('Run it as %s, who owns schema threadline.', pg_get_userbyid(owner));
+    END IF;
+    SELECT c.relkind, c.relispartition, c.relpersistence, n.nspname INTO found_class
+        FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = target;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'threadline: no such table: %', coalesce(target::text, 'NULL') USING ERRCODE = 'undefined_table', CONSTRAINT = 'threadline_no_table';
+    END IF;
+    reason := CASE
+        WHEN found_class.nspname = 'threadline' THEN 'it is part of the audit trail itself'
+        WHEN found_class.nspname IN ('pg_catalog', 'information_schema') THEN 'it is a system catalog'
+        WHEN found_class.relkind = 'v' THEN 'it is a view; audit the tables under it'
+        WHEN found_class.relkind = 'm' THEN 'it is a materialized view; audit the tables under it'
+        WHEN found_class.relkind = 'f' THEN 'it is a foreign table; audit it where its rows live'
+        WHEN found_class.relkind NOT IN ('r', 'p') THEN 'it is not a table'
+        WHEN found_class.relpersistence = 't' THEN 'it is temporary'
+        WHEN found_class.relispartition THEN format('it is a partition; audit %s, which covers all its partitions', pg_partition_root(target))
+        WHEN NOT has_table_privilege(current_user, target, 'TRIGGER') THEN format('role %s lacks the TRIGGER privilege on it', current_user)
+    END;
+    IF reason IS NOT NULL THEN
+        RAISE EXCEPTION 'threadline: cannot audit %: %', target, reason USING ERRCODE = 'wrong_object_type', CONSTRAINT = 'threadline_not_auditable';
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION threadline.check_target(regclass) IS 'Fails when a relation cannot be audited, or the caller may not do it.';
+
+-- Writes the capture function and the triggers of a table for its policy and its present columns.
+CREATE OR REPLACE FUNCTION threadline.install_capture(target regclass, policy threadline.audited_tables) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    schema_owner CONSTANT name := (SELECT nspowner::regrole FROM pg_namespace WHERE nspname = 'threadline');
+    table_owner CONSTANT oid := (SELECT relowner FROM pg_class WHERE oid = target);
+    function_name CONSTANT text := format('threadline.capture_%s()', policy.id);
+    layout_now CONSTANT jsonb := threadline.layout_columns(target, policy.id);
+    last record;
+    member regclass;
+BEGIN
+    SELECT l.layout, l.columns, l.relation_oid INTO last FROM threadline.table_layouts l WHERE l.table_id = policy.id ORDER BY l.layout DESC LIMIT 1;
+    policy.layout := coalesce(last.layout, 0);
+    IF last.columns IS DISTINCT FROM layout_now OR last.relation_oid IS DISTINCT FROM target::oid THEN
+        policy.layout := policy.layout + 1;
+        INSERT INTO threadline.table_layouts (table_id, layout, recorded_at, relation_oid, format, digest, columns)
+        VALUES (policy.id, policy.layout, clock_timestamp(), target, 1, threadline.layout_digest(target), layout_now);
+    END IF;
+
+    EXECUTE format(E'CREATE OR REPLACE FUNCTION %s RETURNS trigger\nLANGUAGE plpgsql SECURITY DEFINER\nSET search_path = pg_catalog, pg_temp%s\nAS %L',
+        function_name, threadline.output_settings(target), threadline.capture_body(target, policy));
+    EXECUTE format('ALTER FUNCTION %s OWNER TO %s', function_name, schema_owner);
+    EXECUTE format('REVOKE ALL ON FUNCTION %s FROM PUBLIC', function_name);
+    -- Creating a partition clones the trigger with the rights of whoever owns the table.
+    IF EXISTS (SELECT FROM pg_class WHERE oid = target AND relkind = 'p') THEN
+        EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO %s', function_name, table_owner::regrole);
+    END IF;
+    EXECUTE format('COMMENT ON FUNCTION %s IS %L', function_name, format('Captures changes of %s; written by threadline.attach.', target));
+    -- AFTER ROW triggers fire in the order of their names: this one before the host's own, so that what those write
+    -- to the same row is captured after the change that caused it.
+    EXECUTE format('CREATE OR REPLACE TRIGGER "!threadline_capture" AFTER INSERT OR UPDATE OR DELETE ON %s FOR EACH ROW EXECUTE FUNCTION %s',
+        target, function_name);
+    -- TRUNCATE triggers are not cloned to partitions.
+    FOR member IN SELECT tree.relid FROM pg_partition_tree(target) tree UNION SELECT target LOOP
+        EXECUTE format('CREATE OR REPLACE TRIGGER "!threadline_truncate" BEFORE TRUNCATE ON %s FOR EACH STATEMENT EXECUTE FUNCTION threadline.capture_truncate(%s)',
+            member, policy.id);
+    END LOOP;
+
+    policy.function_digest := threadline.function_digest(policy.id);
+    policy.attached := true;
+    policy.changed_at := clock_timestamp();
+    DELETE FROM threadline.audited_tables a WHERE a.id = policy.id;
+    INSERT INTO threadline.audited_tables SELECT policy.*;
+    IF NOT EXISTS (SELECT FROM threadline.capture_periods p WHERE p.table_id = policy.id AND p.ended_at IS NULL) THEN
+        INSERT INTO threadline.capture_periods (table_id, began_at) VALUES (policy.id, clock_timestamp());
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION threadline.install_capture(regclass, threadline.audited_tables) IS 'Writes the capture function and the triggers of a table.';
+
+-- Digest of a capture function's body and settings as they are in the catalog; NULL when there is none.
+CREATE OR REPLACE FUNCTION threadline.function_digest(of_table integer) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT md5(f.prosrc || f.prosecdef || coalesce(f.proconfig::text, '')) FROM pg_proc f
+    WHERE f.pronamespace = 'threadline'::regnamespace AND f.proname = 'capture_' || of_table
+$$;
+COMMENT ON FUNCTION threadline.function_digest(integer) IS 'Digest of a capture function''s body and settings.';
+
+-- Whether a table is captured by exactly this policy, as this version of Threadline would compile it.
+CREATE OR REPLACE FUNCTION threadline.capture_is_current(target regclass, policy threadline.audited_tables) RETURNS boolean
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    stored CONSTANT threadline.audited_tables := (SELECT a FROM threadline.audited_tables a WHERE a.id = threadline.table_id(target) AND a.attached);
+BEGIN
+    policy.id := stored.id;
+    policy.layout := stored.layout;
+    policy.function_digest := threadline.function_digest(stored.id);
+    policy.attached := true;
+    policy.changed_at := stored.changed_at;
+    RETURN stored.id IS NOT NULL AND policy IS NOT DISTINCT FROM stored
+        AND (SELECT f.prosrc = threadline.capture_body(target, policy) FROM pg_proc f
+            WHERE f.pronamespace = 'threadline'::regnamespace AND f.proname = 'capture_' || stored.id)
+        AND (SELECT l.relation_oid = target AND l.columns = threadline.layout_columns(target, stored.id)
+            FROM threadline.table_layouts l WHERE l.table_id = stored.id AND l.layout = stored.layout)
+        -- The table and every partition have a live TRUNCATE trigger; the row trigger is on the table and cloned.
+        AND NOT EXISTS (SELECT FROM (SELECT tree.relid FROM pg_partition_tree(target) tree UNION SELECT target) member
+            WHERE NOT EXISTS (SELECT FROM pg_trigger t WHERE t.tgrelid = member.relid AND t.tgname = '!threadline_truncate' AND t.tgenabled = 'O')
+                OR NOT EXISTS (SELECT FROM pg_trigger t WHERE t.tgrelid = member.relid AND t.tgname = '!threadline_capture' AND t.tgenabled = 'O'));
+END
+$$;
+COMMENT ON FUNCTION threadline.capture_is_current(regclass, threadline.audited_tables) IS 'Whether a table is captured by exactly this policy.';
+
+-- Starts, or changes, the audit of a table. The arguments are the whole policy: what is left out is the default, also
+-- when the table is attached already. Returns the table's id in the trail.
+--
+-- Waits for writers of the table to finish and holds them off until the transaction ends (SHARE ROW EXCLUSIVE); when the
+-- table is captured just so already, it takes no lock and does nothing.
+CREATE OR REPLACE FUNCTION threadline.attach(
+    target regclass,
+    exclude text[] DEFAULT '{}',
+    mask text[] DEFAULT '{}',
+    mask_placeholder text DEFAULT '[REDACTED]',
+    ignore text[] DEFAULT '{}',
+    key text[] DEFAULT '{}',
+    scope text DEFAULT NULL,
+    on_truncate text DEFAULT 'record',
+    actor_policy text DEFAULT 'allow'
+) RETURNS integer
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    policy threadline.audited_tables;
+BEGIN
+    PERFORM threadline.check_target(target);
+    policy.exclude := coalesce(exclude, '{}');
+    policy.mask := coalesce(mask, '{}');
+    policy.mask_placeholder := mask_placeholder;
+    policy.ignore := coalesce(ignore, '{}');
+    policy.declared_key := coalesce(key, '{}');
+    policy.scope_column := scope;
+    policy.on_truncate := on_truncate;
+    policy.actor_policy := actor_policy;
+    policy.key_columns := policy.declared_key;
+    PERFORM threadline.check_policy(target, policy);
+    policy.key_columns := threadline.resolve_key(target, policy.declared_key);
+    PERFORM threadline.check_policy(target, policy);
+    IF on_truncate = 'keep' AND NOT has_table_privilege((SELECT nspowner FROM pg_namespace WHERE nspname = 'threadline'), target, 'SELECT') THEN
+        RAISE EXCEPTION 'threadline: cannot audit table %: on_truncate = keep reads its rows', target USING
+            ERRCODE = 'insufficient_privilege', CONSTRAINT = 'threadline_invalid_policy',
+            HINT = format('GRANT SELECT ON %s TO %s.', target, (SELECT nspowner::regrole FROM pg_namespace WHERE nspname = 'threadline'));
+    END IF;
+    SELECT n.nspname, c.relname INTO policy.schema_name, policy.table_name
+        FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = target;
+    IF threadline.capture_is_current(target, policy) THEN
+        RETURN threadline.table_id(target);
+    END IF;
+    EXECUTE format('LOCK TABLE ONLY %s IN SHARE ROW EXCLUSIVE MODE', target);
+    -- Ids are given out one transaction at a time; a sequence would be left behind by a data-only dump.
+    LOCK TABLE threadline.audited_tables IN SHARE ROW EXCLUSIVE MODE;
+    policy.id := coalesce(threadline.table_id(target), (SELECT coalesce(max(a.id), 0) + 1 FROM threadline.audited_tables a));
+    PERFORM threadline.install_capture(target, policy);
+    RETURN policy.id;
+END
+$$;
+COMMENT ON FUNCTION threadline.attach(regclass, text[], text[], text, text[], text[], text, text, text) IS
+    'Starts, or changes, the audit of a table. The arguments are the whole policy. Returns the table''s id in the trail.';
+
+-- Ends the audit of a table; its history stays. NULL, and a table that is not audited, are nothing to do.
+CREATE OR REPLACE FUNCTION threadline.detach(target regclass) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    of_table CONSTANT integer := threadline.table_id(target);
+    member regclass;
+BEGIN
+    IF of_table IS NULL THEN
+        RETURN;
+    END IF;
+    PERFORM threadline.check_target(target);
+    EXECUTE format('DROP TRIGGER IF EXISTS "!threadline_capture" ON %s', target);
+    FOR member IN SELECT tree.relid FROM pg_partition_tree(target) tree UNION SELECT target LOOP
+        EXECUTE format('DROP TRIGGER IF EXISTS "!threadline_truncate" ON %s', member);
+    END LOOP;
+    EXECUTE format('DROP FUNCTION IF EXISTS threadline.capture_%s()', of_table);
+    UPDATE threadline.audited_tables a SET attached = false, changed_at = clock_timestamp() WHERE a.id = of_table;
+    UPDATE threadline.capture_periods p SET ended_at = clock_timestamp() WHERE p.table_id = of_table AND p.ended_at IS NULL;
+END
+$$;
+COMMENT ON FUNCTION threadline.detach(regclass) IS 'Ends the audit of a table; its history stays.';
+
+-- Compiles the capture function of a table anew for the columns it has now. The policy follows renamed columns, and
+-- forgets dropped ones. Returns whether anything was out of date.
+CREATE OR REPLACE FUNCTION threadline.refresh(target regclass) RETURNS boolean
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    of_table CONSTANT integer := threadline.table_id(target);
+    before threadline.audited_tables;
+    policy threadline.audited_tables;
+BEGIN
+    SELECT * INTO before FROM threadline.audited_tables a WHERE a.id = of_table AND a.attached;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'threadline: table % is not audited', target USING ERRCODE = 'undefined_object',
+            CONSTRAINT = 'threadline_not_audited', HINT = format('Call threadline.attach(%L) first.', target);
+    END IF;
+    PERFORM threadline.check_target(target);
+    policy := threadline.carried_policy(target, before, false);
+    SELECT n.nspname, c.relname INTO policy.schema_name, policy.table_name
+        FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = target;
+    policy.key_columns := threadline.resolve_key(target, policy.declared_key);
+    PERFORM threadline.check_policy(target, policy);
+    IF threadline.capture_is_current(target, policy) THEN
+        RETURN false;
+    END IF;
+    EXECUTE format('LOCK TABLE ONLY %s IN SHARE ROW EXCLUSIVE MODE', target);
+    PERFORM threadline.install_capture(target, policy);
+    RETURN true;
+END
+$$;
+COMMENT ON FUNCTION threadline.refresh(regclass) IS 'Compiles the capture function of a table anew for the columns it has now.';
+
+-- Refreshes every attached table. A table that cannot be refreshed does not stop the others: its row says why, and it
+-- goes on being captured by the slower path.
+CREATE OR REPLACE FUNCTION threadline.refresh_all() RETURNS TABLE (audited_table text, outcome text)
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    audited threadline.audited_tables;
+    target regclass;
+BEGIN
+    FOR audited IN SELECT a.* FROM threadline.audited_tables a WHERE a.attached ORDER BY a.schema_name, a.table_name LOOP
+        target := threadline.audited_relation(audited.id);
+        audited_table := coalesce(target::text, format('%I.%I', audited.schema_name, audited.table_name));
+        BEGIN
+            outcome := CASE WHEN target IS NULL THEN 'gone: no table carries its trigger' WHEN threadline.refresh(target) THEN 'refreshed' ELSE 'up to date' END;
+        EXCEPTION WHEN OTHERS THEN
+            outcome := 'failed: ' || SQLERRM;
+        END;
+        RETURN NEXT;
+    END LOOP;
+END
+$$;
+COMMENT ON FUNCTION threadline.refresh_all() IS 'Refreshes every attached table; one row for each, with what happened.';
+
+
+-- ## Optional: refresh at once, by an event trigger
+
+-- Refreshes audited tables a command has altered, and covers partitions it has created. Never fails the command: what
+-- cannot be refreshed is captured by the slower path, and a warning says so.
+CREATE OR REPLACE FUNCTION threadline.refresh_after_ddl() RETURNS event_trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    target regclass;
+    changed boolean;
+BEGIN
+    FOR target IN
+        SELECT DISTINCT coalesce(pg_partition_root(command.objid)::oid, command.objid) FROM pg_event_trigger_ddl_commands() command
+        WHERE command.classid = 'pg_class'::regclass AND command.object_type IN ('table', 'table column')
+    LOOP
+        BEGIN
+            IF EXISTS (SELECT FROM threadline.audited_tables a WHERE a.attached AND threadline.audited_relation(a.id) = target) THEN
+                changed := threadline.refresh(target);
+            END IF;
+        EXCEPTION WHEN OTHERS THEN
+            RAISE WARNING 'threadline: capture of % was not refreshed: %', target, SQLERRM
+                USING HINT = format('It goes on by the slower path. Call threadline.refresh(%L) once the cause is gone.', target);
+        END;
+    END LOOP;
+END
+$$;
+COMMENT ON FUNCTION threadline.refresh_after_ddl() IS 'Event trigger: refreshes audited tables that a command has altered.';
+
+-- Has capture refreshed at once after ALTER TABLE and CREATE TABLE. Creating an event trigger takes a superuser, or the
+-- equivalent role of a managed service.
+CREATE OR REPLACE FUNCTION threadline.enable_ddl_refresh() RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF NOT EXISTS (SELECT FROM pg_event_trigger WHERE evtname = 'threadline_refresh') THEN
+        CREATE EVENT TRIGGER threadline_refresh ON ddl_command_end WHEN TAG IN ('ALTER TABLE', 'CREATE TABLE')
+            EXECUTE FUNCTION threadline.refresh_after_ddl();
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION threadline.enable_ddl_refresh() IS 'Has capture refreshed at once after ALTER TABLE; takes a superuser.';
+
+CREATE OR REPLACE FUNCTION threadline.disable_ddl_refresh() RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    DROP EVENT TRIGGER IF EXISTS threadline_refresh;
+END
+$$;
+COMMENT ON FUNCTION threadline.disable_ddl_refresh() IS 'Undoes enable_ddl_refresh.';
+
+
+REVOKE ALL ON ALL FUNCTIONS IN SCHEMA threadline FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION threadline.set_context(jsonb) TO PUBLIC;

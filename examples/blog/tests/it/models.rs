@@ -1,0 +1,21 @@
+//! What the models register.
+
+use threadline::audited_models;
+
+/// That the migrations say the same is held by a test of the command: `threadline-cli/tests/cli/example.rs`.
+#[test]
+fn every_table_of_the_example_has_an_audited_model() {
+    let mut tables: Vec<(String, String)> = audited_models()
+        .iter()
+        .map(|model| (model.table().expect("no contradiction").name().to_owned(), model.path()))
+        .collect();
+    tables.sort();
+    let expected = [
+        ("comments", "blog::models::comment::Comment"),
+        ("memberships", "blog::models::organization::Membership"),
+        ("organizations", "blog::models::organization::Organization"),
+        ("posts", "blog::models::post::Post"),
+        ("users", "blog::models::user::User"),
+    ];
+    assert_eq!(tables, expected.map(|(table, model)| (table.to_owned(), model.to_owned())));
+}
