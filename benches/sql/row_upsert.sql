@@ -1,7 +1,7 @@
 -- The design Threadline is compared with, written here from its description: a generic row trigger that upserts the
--- transaction's row for every changed row and reads its id back, finds the changed columns through jsonb_each, keeps
--- random uuids as keys, a foreign key between the two tables, and the whole new row beside the old values of what changed.
--- Where the description leaves a choice it is the faster one: each row becomes jsonb once, nothing is asked of the catalog.
+-- transaction's row for every changed row and reads its id back, finds the changed columns by joining the jsonb_each of
+-- both rows and then collects their old values, keeps random uuids as keys, a foreign key between the two tables, and the
+-- whole new row. In its favour, each row becomes jsonb once, however often it is used.
 CREATE TABLE audit_transactions (
     id uuid PRIMARY KEY DEFAULT gen_random_uuid(),
     txid bigint NOT NULL,
@@ -54,8 +54,9 @@ BEGIN
         new_row := to_jsonb(NEW);
     END IF;
     IF TG_OP = 'UPDATE' THEN
-        SELECT array_agg(n.key ORDER BY n.key), jsonb_object_agg(n.key, old_row -> n.key) INTO changed_fields, changed_from
-        FROM jsonb_each(new_row) n WHERE n.value IS DISTINCT FROM old_row -> n.key;
+        SELECT array_agg(after.key ORDER BY after.key) INTO changed_fields
+        FROM jsonb_each(old_row) before JOIN jsonb_each(new_row) after USING (key) WHERE before.value IS DISTINCT FROM after.value;
+        changed_from := (SELECT jsonb_object_agg(field, old_row -> field) FROM unnest(changed_fields) field);
     END IF;
 
     INSERT INTO audit_changes (id, transaction_id, table_schema, table_name, table_pk, op, data_after, changed_fields, changed_from, captured_at)
