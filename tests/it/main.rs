@@ -1,4 +1,6 @@
 //! Promises that hold across crates, on a real PostgreSQL.
 
+mod drift;
 mod operations;
+mod redaction;
 mod typed_reading;

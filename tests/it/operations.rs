@@ -227,7 +227,7 @@ fn a_write_that_changes_no_stored_byte_leaves_no_trace() {
     assert_eq!(
         changes(conn, "exact")[1],
         "U 1 {\"j\": [{\"a\": 1.0, \"b\": null}, {\"a\": 1.00, \"b\": null}], \"n\": [1.0, 1.00], \"t\": [\"É\", \"E\u{301}\"], \
-         \"x\": [{\"a\": 1}, {\"a\": 1}]}"
+         \"x\": [\"{\\\"a\\\":1}\", \"{\\\"a\\\": 1}\"]}"
     );
 }
 

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::change::{AuditChange, ChangeId, FieldChange, Op};
 use super::image::{Columns, Json, RowImage, RowState};
-use super::log::{Present, PresentState, RowLog, SinceLayout, StoredChange};
+use super::log::{Present, PresentState, RowLog, SinceLayout, StoredChange, TodaysColumns};
 
 /// A row's past.
 pub(crate) struct Folded {
@@ -32,8 +32,14 @@ pub(crate) struct Step {
 pub(crate) fn fold(log: RowLog) -> Folded {
     let RowLog { mut anchor, changes } = log;
     let layouts = anchor.layouts.take().unwrap_or_default();
+    let attributes = anchor.attributes.take().unwrap_or_default();
     let mut row = Row::at_present(&mut anchor.present);
-    let reader = Reader { row_key: &anchor.row_key, policy: &anchor.present, layouts: &layouts };
+    let reader = Reader {
+        row_key: &anchor.row_key,
+        policy: &anchor.present,
+        layouts: &layouts,
+        attributes: &attributes,
+    };
 
     let now = row.shown(&anchor.present);
     let mut steps = Vec::with_capacity(changes.len());
@@ -60,6 +66,7 @@ struct Reader<'a> {
     row_key: &'a str,
     policy: &'a Present,
     layouts: &'a BTreeMap<i32, SinceLayout>,
+    attributes: &'a TodaysColumns,
 }
 
 /// What a change does to the row with our key.
@@ -82,8 +89,9 @@ struct Effect {
 
 impl Reader<'_> {
     fn read(&self, stored: StoredChange) -> Effect {
-        let unchanged = SinceLayout::default();
-        let since = stored.layout.and_then(|layout| self.layouts.get(&layout)).unwrap_or(&unchanged);
+        let own =
+            stored.attributes.as_ref().map(|columns| columns.since(self.attributes)).unwrap_or_default();
+        let since = stored.layout.and_then(|layout| self.layouts.get(&layout)).unwrap_or(&own);
         let today = |name: String| since.renamed.get(&name).cloned().unwrap_or(Some(name));
         let masked: BTreeSet<String> =
             stored.masked.unwrap_or_default().into_iter().filter_map(today).collect();

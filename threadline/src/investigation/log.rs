@@ -41,6 +41,8 @@ pub(crate) struct Anchor {
     pub(crate) ended_at: Option<DateTime<Utc>>,
     /// How older layouts relate to today's columns, for those that differ from them.
     pub(crate) layouts: Option<BTreeMap<i32, SinceLayout>>,
+    /// There when a change has no layout.
+    pub(crate) attributes: Option<TodaysColumns>,
 }
 
 #[derive(Deserialize)]
@@ -85,9 +87,49 @@ pub(crate) struct StoredChange {
     pub(crate) masked: Option<Vec<String>>,
     pub(crate) row_data: Option<Columns>,
     pub(crate) diff: Option<BTreeMap<String, (Json, Json)>>,
+    /// What explains the payload when it has no layout.
+    pub(crate) attributes: Option<Attributes>,
     /// Whether it lies at or before the instant asked for.
     #[serde(default)]
     pub(crate) settled: bool,
+}
+
+/// By relation and attribute number, the columns' names and types today.
+pub(crate) type TodaysColumns = BTreeMap<u32, BTreeMap<i32, (String, String)>>;
+
+/// The columns of a payload without a layout.
+#[derive(Deserialize)]
+pub(crate) struct Attributes {
+    relation: u32,
+    /// Attribute number and type; no type when the writer's snapshot did not know it.
+    columns: BTreeMap<String, (i32, Option<String>)>,
+}
+
+impl Attributes {
+    /// How these columns relate to those of `today`.
+    pub(crate) fn since(&self, today: &TodaysColumns) -> SinceLayout {
+        let mut since = SinceLayout::default();
+        let Some(columns) = today.get(&self.relation) else {
+            return since;
+        };
+        for (was, (attribute, old_type)) in &self.columns {
+            match columns.get(attribute) {
+                Some((name, new_type)) => {
+                    if name != was {
+                        since.renamed.insert(was.clone(), Some(name.clone()));
+                    }
+                    if old_type.as_ref() != Some(new_type) {
+                        since.retyped.push(name.clone());
+                    }
+                }
+                None if columns.values().any(|(name, _)| name == was) => {
+                    since.renamed.insert(was.clone(), None);
+                }
+                None => {}
+            }
+        }
+        since
+    }
 }
 
 /// Reads the log of the row of `table` (a name as SQL takes it) with this key.

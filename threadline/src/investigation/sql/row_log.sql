@@ -18,7 +18,8 @@ WITH asked AS MATERIALIZED (
 SELECT log.entry FROM (
     SELECT 0 AS place, jsonb_build_object('row_key', k.row_key, 'present', p, 'began_at', period.began_at, 'ended_at', period.ended_at,
         'layouts', (SELECT jsonb_object_agg(l.layout, s) FROM threadline.table_layouts l, threadline.since_layout(l.table_id, l.layout) s
-            WHERE l.table_id = k.table_id AND (l.layout <> p.layout OR p.stale)))::text AS entry
+            WHERE l.table_id = k.table_id AND (l.layout <> p.layout OR p.stale)),
+        'attributes', CASE WHEN EXISTS (SELECT FROM chosen c WHERE c.attributes IS NOT NULL) THEN threadline.since_attributes(k.table_id) END)::text AS entry
     FROM keyed k CROSS JOIN LATERAL threadline.present_row(k.table_id, k.key) p
         LEFT JOIN LATERAL (SELECT c.began_at, c.ended_at FROM threadline.capture_periods c WHERE c.table_id = k.table_id
             ORDER BY c.began_at DESC LIMIT 1) period ON true
