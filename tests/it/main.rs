@@ -3,4 +3,5 @@
 mod drift;
 mod operations;
 mod redaction;
+mod transactions;
 mod typed_reading;

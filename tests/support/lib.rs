@@ -7,7 +7,7 @@ use diesel::PgConnection;
 use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
 use diesel_migrations::MigrationHarness;
-use threadline_devdb::TestDatabase;
+use threadline_devdb::{Cluster, TestDatabase};
 
 pub use role::TestRole;
 pub use trail::{as_of, changes, clock, history, row_key, states, table};
@@ -20,6 +20,18 @@ pub fn audited_database() -> TestDatabase {
             .run_pending_migrations(threadline::MIGRATIONS)
             .expect("the audit schema installs");
     })
+}
+
+/// A server of a test's own, with the audit schema in database `app`; transaction numbers are the test's alone.
+pub fn audited_cluster() -> Cluster {
+    let cluster = Cluster::start_with(&[("autovacuum", "off")]).expect("a second server starts");
+    cluster.create_database("app").expect("it has room for a database");
+    cluster
+        .connect("app")
+        .expect("it accepts connections")
+        .run_pending_migrations(threadline::MIGRATIONS)
+        .expect("the audit schema installs");
+    cluster
 }
 
 /// Runs statements as a host would: each call commits.
