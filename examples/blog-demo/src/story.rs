@@ -121,7 +121,8 @@ impl Script<'_> {
     /// One request, printed with its status; the body of the answer.
     fn does(&self, user: &User, method: &str, route: &str, body: &Value, what: &str) -> Result<Value> {
         let answer = self.client.request(user, method, route, body)?;
-        println!("  {:<4} {method:<6} {route:<24} {}  {what}", user.name, answer.status);
+        let who = format!("{} (user {})", user.name, user.id);
+        println!("  {who:<12} {method:<6} {route:<21} {}  {what}", answer.status);
         ensure!(answer.status < 500, "{method} {route} answered {}", answer.status);
         Ok(serde_json::from_str(&answer.body)?)
     }

@@ -104,6 +104,7 @@ CREATE TABLE IF NOT EXISTS threadline.audit_changes (
     masked text[],
     row_data jsonb,
     diff jsonb,
+    attributes jsonb,
     PRIMARY KEY (transaction_id, ordinal)
 ) PARTITION BY RANGE (transaction_id);
 
@@ -122,6 +123,7 @@ COMMENT ON COLUMN threadline.audit_changes.partition IS 'The partition that was 
 COMMENT ON COLUMN threadline.audit_changes.masked IS 'Names in the payload whose values are placeholders; NULL for none.';
 COMMENT ON COLUMN threadline.audit_changes.row_data IS 'The whole row, redacted: new for I, old for D and for a U that changed the key; NULL otherwise.';
 COMMENT ON COLUMN threadline.audit_changes.diff IS 'For U: each changed column as a pair, {"views": [5, 6]}; NULL otherwise.';
+COMMENT ON COLUMN threadline.audit_changes.attributes IS 'Without a layout: the relation, and attribute number and type of each column in the payload, {"relation": 16384, "columns": {"views": [3, "integer"]}}; NULL otherwise.';
 
 -- The order of reading is (captured_at, transaction_id, ordinal), but the indexes end at captured_at: it hardly ever ties,
 -- an incremental sort puts ties in order, and the two columns would cost every change 70 bytes.

@@ -177,29 +177,6 @@ LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
 $$;
 COMMENT ON FUNCTION threadline.audited_relation(integer) IS 'The table whose capture trigger calls capture_<table_id>, or NULL.';
 
--- As audited_relation, called from the capture function itself: there the table exists, so not seeing it means that the
--- transaction's snapshot is older than the attach. Failing keeps the planner from folding and remembering a NULL.
-CREATE OR REPLACE FUNCTION threadline.captured_relation(table_id integer) RETURNS regclass
-LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
-BEGIN
-    IF threadline.audited_relation(table_id) IS NULL THEN
-        PERFORM threadline.refuse_old_snapshot();
-    END IF;
-    RETURN threadline.audited_relation(table_id);
-END
-$$;
-COMMENT ON FUNCTION threadline.captured_relation(integer) IS 'The table whose capture trigger is running.';
-
--- Fails a write whose snapshot is older than the audit of its table, as PostgreSQL fails others that cannot be serialized.
-CREATE OR REPLACE FUNCTION threadline.refuse_old_snapshot() RETURNS void
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
-BEGIN
-    RAISE EXCEPTION 'threadline: the audit of this table was changed after the transaction''s snapshot was taken' USING
-        ERRCODE = 'serialization_failure', CONSTRAINT = 'threadline_old_snapshot', HINT = 'Run the transaction again.';
-END
-$$;
-COMMENT ON FUNCTION threadline.refuse_old_snapshot() IS 'Fails a write whose snapshot is older than the audit of its table.';
-
 -- The id of an audited table, or NULL: the one its trigger carries, else the one last known under its name.
 CREATE OR REPLACE FUNCTION threadline.table_id(relation oid) RETURNS integer
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
@@ -212,32 +189,62 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
 $$;
 COMMENT ON FUNCTION threadline.table_id(oid) IS 'The audited_tables id of a relation, or NULL.';
 
--- The columns of a table by the names they have at this moment. The catalogs read by a query are those of the transaction's
--- snapshot, which under REPEATABLE READ may be older than the table; pg_identify_object_as_address looks at the present.
-CREATE OR REPLACE FUNCTION threadline.present_columns(relation oid) RETURNS TABLE (attnum smallint, name text)
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT c.attnum::smallint, c.name FROM (
-        SELECT n.attnum, (pg_identify_object_as_address('pg_class'::regclass, relation, n.attnum)).object_names[3] AS name
-        -- 64 more than the snapshot knows of: what another session may have added since.
-        FROM generate_series(1, (SELECT least(c.relnatts + 64, 1600) FROM pg_class c WHERE c.oid = relation)) n (attnum)
-    ) c WHERE c.name IS NOT NULL
-$$;
-COMMENT ON FUNCTION threadline.present_columns(oid) IS 'The columns of a table by the names they have at this moment.';
-
--- Names, types and order of a table's columns at this moment (pg_typeof looks at the present too). Attribute numbers are
--- left out: a restore changes them. IMMUTABLE for the same reason as audited_relation.
+-- Names, types and order of a table's columns. Attribute numbers are left out: a restore changes them.
+-- VOLATILE so that under READ COMMITTED it reads with a snapshot of its own: that of a COPY, say, is older than the lock
+-- the COPY waited for.
 CREATE OR REPLACE FUNCTION threadline.layout_digest(relation oid) RETURNS text
-LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
-DECLARE
-    digest text;
-BEGIN
-    EXECUTE (SELECT format('SELECT md5(ARRAY[%s]::text) FROM (SELECT (NULL::%s).*) AS row_type',
-            string_agg(format('%1$L, pg_typeof(row_type.%1$I)::text', c.name), ', ' ORDER BY c.attnum), relation::regclass)
-        FROM threadline.present_columns(relation) c HAVING count(*) > 0) INTO digest;
-    RETURN digest;
-END
+LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT md5(string_agg(format('%I %s %s', attname, format_type(atttypid, atttypmod), attcollation::regcollation), ',' ORDER BY attnum))
+    FROM pg_attribute WHERE attrelid = relation AND attnum > 0 AND NOT attisdropped
 $$;
 COMMENT ON FUNCTION threadline.layout_digest(oid) IS 'Digest over names, types and order of a table''s columns.';
+
+-- The columns of a table by the names they have at this moment, whatever snapshot the transaction reads with: both
+-- functions look into the catalog cache. Past the last column there is no name; a dropped one has a name and no privileges.
+CREATE OR REPLACE FUNCTION threadline.present_columns(relation oid) RETURNS TABLE (attnum integer, name text)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    WITH RECURSIVE attribute (attnum, name) AS (
+        SELECT 1, (pg_identify_object_as_address('pg_class'::regclass, relation, 1)).object_names[3]
+        UNION ALL
+        SELECT a.attnum + 1, (pg_identify_object_as_address('pg_class'::regclass, relation, a.attnum + 1)).object_names[3]
+        FROM attribute a WHERE a.name IS NOT NULL
+    )
+    SELECT a.attnum, a.name FROM attribute a
+    WHERE a.name IS NOT NULL AND has_column_privilege(relation, a.attnum::smallint, 'SELECT') IS NOT NULL
+$$;
+COMMENT ON FUNCTION threadline.present_columns(oid) IS 'The columns of a table at this moment, whatever the snapshot.';
+
+-- Names, types and order of a table's columns at this moment, whatever the snapshot: a query is parsed against the table
+-- as it is. Type modifiers and collations do not show here. NULL when the owner of schema threadline may not name the table.
+CREATE OR REPLACE FUNCTION threadline.shape_digest(relation regclass) RETURNS text
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    types text;
+    digest text;
+BEGIN
+    SELECT string_agg(format('%L, pg_typeof((r.r).%I)::text', format('%I', c.name), c.name), ', ' ORDER BY c.attnum)
+        INTO types FROM threadline.present_columns(relation) c;
+    IF types IS NOT NULL THEN
+        EXECUTE format('SELECT md5(array_to_string(ARRAY[%s], '','')) FROM (SELECT NULL::%s) AS r (r)', types, relation) INTO digest;
+    END IF;
+    RETURN digest;
+EXCEPTION WHEN insufficient_privilege THEN
+    RETURN NULL;
+END
+$$;
+COMMENT ON FUNCTION threadline.shape_digest(regclass) IS 'Digest over names, types and order of a table''s columns at this moment, whatever the snapshot.';
+
+-- Whether a table still looks as it did when its capture function was compiled.
+-- Marked IMMUTABLE (it is not) so that a capture function's guard is folded once: see capture_body. Outside READ COMMITTED
+-- the snapshot may be older than the table, and what only the catalogs tell (a type's modifier) is left unasked.
+CREATE OR REPLACE FUNCTION threadline.is_as_compiled(relation regclass, shape text, layout text) RETURNS boolean
+LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    RETURN threadline.shape_digest(relation) = shape
+        AND (current_setting('transaction_isolation') <> 'read committed' OR threadline.layout_digest(relation) = layout);
+END
+$$;
+COMMENT ON FUNCTION threadline.is_as_compiled(regclass, text, text) IS 'Whether a table still looks as it did when its capture function was compiled.';
 
 -- The columns of a table now, each with the id it had in the last layout recorded for it: matched by attribute number
 -- while the relation is the same, else (after a restore or re-creation) by name.
@@ -260,6 +267,14 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     FROM (SELECT now.*, row_number() OVER (PARTITION BY now.id IS NULL ORDER BY now.attnum) AS fresh FROM now) now, highest
 $$;
 COMMENT ON FUNCTION threadline.layout_columns(oid, integer) IS 'The columns of a table now, with ids that stay through renames.';
+
+-- A recorded layout as {"relation": oid, "columns": […]}, or NULL.
+CREATE OR REPLACE FUNCTION threadline.recorded_layout(of_table integer, of_layout integer) RETURNS jsonb
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT jsonb_build_object('relation', l.relation_oid::bigint, 'columns', l.columns)
+    FROM threadline.table_layouts l WHERE l.table_id = of_table AND l.layout = of_layout
+$$;
+COMMENT ON FUNCTION threadline.recorded_layout(integer, integer) IS 'A recorded layout, or NULL.';
 
 -- A type and every type it is made of: array elements, domain bases, composite fields, range bounds.
 CREATE OR REPLACE FUNCTION threadline.component_types(type_oid oid) RETURNS SETOF oid
@@ -370,6 +385,21 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     FROM pg_type base WHERE base.oid = threadline.base_type(type_oid)
 $$;
 COMMENT ON FUNCTION threadline.key_form(oid) IS 'How a key value of a type becomes text; NULL when it cannot.';
+
+-- As key_form, for a value whose type is known only when it is there.
+CREATE OR REPLACE FUNCTION threadline.key_of(value anyelement) RETURNS text
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    form CONSTANT text := coalesce(threadline.key_form(pg_typeof(value)), 'format(''%%s'', %s)');
+    key text;
+BEGIN
+    IF num_nulls(value) = 0 THEN
+        EXECUTE 'SELECT ' || format(form, '$1') INTO key USING value;
+    END IF;
+    RETURN key;
+END
+$$;
+COMMENT ON FUNCTION threadline.key_of(anyelement) IS 'A key value as text.';
 
 -- A key as it is stored: a very long one by its digest, because an index entry is limited to a third of a page.
 CREATE OR REPLACE FUNCTION threadline.stored_key(key text) RETURNS text
@@ -528,20 +558,25 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
 $$;
 COMMENT ON FUNCTION threadline.diff_expression(oid, threadline.audited_tables, text[]) IS 'The expression for the changed columns as pairs.';
 
--- What of a policy decides how rows are captured; a capture function carries the digest it was compiled for.
-CREATE OR REPLACE FUNCTION threadline.policy_digest(policy threadline.audited_tables) RETURNS text
+-- What capture_changed_table needs to know of a policy and its layout. It is written into the capture function, because a
+-- transaction whose snapshot is older than the attach does not see the tables it comes from.
+CREATE OR REPLACE FUNCTION threadline.compiled_policy(audited threadline.audited_tables) RETURNS jsonb
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT md5(ROW(policy.key_columns, policy.exclude, policy.mask, policy.mask_placeholder, policy.ignore, policy.scope_column,
-        policy.actor_policy, policy.layout)::text) WHERE policy.id IS NOT NULL
+    SELECT jsonb_build_object('layout', threadline.recorded_layout(audited.id, audited.layout), 'policy', jsonb_build_object('id', audited.id,
+        'key_columns', audited.key_columns, 'declared_key', audited.declared_key, 'exclude', audited.exclude, 'mask', audited.mask,
+        'mask_placeholder', audited.mask_placeholder, 'ignore', audited.ignore, 'scope_column', audited.scope_column,
+        'actor_policy', audited.actor_policy))
 $$;
-COMMENT ON FUNCTION threadline.policy_digest(threadline.audited_tables) IS 'Digest of what decides how rows are captured.';
+COMMENT ON FUNCTION threadline.compiled_policy(threadline.audited_tables) IS 'What is written of a policy into its capture function.';
 
 -- The body of a table's capture function.
 --
--- The guard at its top asks whether the table still looks as it did when this was compiled. Both functions in it are
--- marked IMMUTABLE and have constant arguments, so the planner folds them into one comparison of two oids; the regclass
--- constant that remains makes the plan depend on the table, and any ALTER TABLE has it folded anew. (A CASE, because
--- AND with a folded false would drop the constant and the dependency with it.)
+-- The guard at its top asks whether the table still looks as it did when this was compiled. What it calls is marked
+-- IMMUTABLE and has constant arguments, so the planner folds it into a comparison of oids; the regclass constants that
+-- remain make the plan depend on the table, and any ALTER TABLE has it folded anew. (A CASE, because AND with a folded
+-- false would drop the constant and the dependency with it.) The first constant is the table's own number, which holds
+-- for a snapshot older than the trigger; the second is found through the trigger, which holds after a restore. No answer
+-- depends on the snapshot in a way that could miss a change: the folded guard outlives the transaction.
 CREATE OR REPLACE FUNCTION threadline.capture_body(relation regclass, audited threadline.audited_tables) RETURNS text
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $render$
 DECLARE
@@ -550,12 +585,14 @@ DECLARE
     masked CONSTANT text[] := (SELECT array_agg(c.name ORDER BY c.name) FROM threadline.captured_columns(relation, audited) c WHERE c.rule = 'mask');
     diff CONSTANT text := threadline.diff_expression(relation, audited, '{plain,mask}');
     ignored_diff CONSTANT text := threadline.diff_expression(relation, audited, '{ignore}');
-    new_key CONSTANT text := threadline.key_expression(relation, audited.key_columns, 'NEW');
-    old_key CONSTANT text := threadline.key_expression(relation, audited.key_columns, 'OLD');
+    -- A key that has lost its constraint may be NULL; that must not fail a write.
+    new_key CONSTANT text := format('coalesce(%s, '''')', threadline.key_expression(relation, audited.key_columns, 'NEW'));
+    old_key CONSTANT text := format('coalesce(%s, '''')', threadline.key_expression(relation, audited.key_columns, 'OLD'));
     new_scope CONSTANT text := coalesce(threadline.key_expression(relation, ARRAY[audited.scope_column], 'NEW'), 'NULL');
     old_scope CONSTANT text := coalesce(threadline.key_expression(relation, ARRAY[audited.scope_column], 'OLD'), 'NULL');
     partition_name CONSTANT text := CASE WHEN partitioned THEN 'format(''%I.%I'', TG_TABLE_SCHEMA, TG_TABLE_NAME)' ELSE 'NULL' END;
     next_ordinal text;
+    guard CONSTANT text := format('is_as_compiled(%%s, %L, %L)', threadline.shape_digest(relation), threadline.layout_digest(relation));
 BEGIN
     next_ordinal := $code$
         IF (right(state, 12) = lpad(pg_current_xact_id()::text, 12, '0')) IS NOT TRUE THEN
@@ -573,21 +610,24 @@ DECLARE
     state text := current_setting('threadline.transaction', true);
     place integer;
     assigned text;
+    compiled jsonb;
     diff jsonb;
     key_changed boolean;
 BEGIN
-    IF (CASE WHEN $code$ || CASE WHEN partitioned THEN 'pg_partition_root(TG_RELID)' ELSE 'TG_RELID' END
-        || format(' = threadline.captured_relation(%1$s) THEN threadline.layout_digest(threadline.captured_relation(%1$s)) = %2$L END) IS NOT TRUE THEN',
-            id, threadline.layout_digest(relation)) || format($code$
+    IF (CASE $code$ || CASE WHEN partitioned THEN 'pg_partition_root(TG_RELID)' ELSE 'TG_RELID' END || format($code$
+            WHEN %1$L::regclass THEN threadline.%2$s
+            WHEN threadline.audited_relation(%3$s) THEN threadline.%4$s END) IS NOT TRUE THEN
+        compiled := %5$L;
         IF TG_OP = 'INSERT' THEN
-            PERFORM threadline.capture_changed_table(%1$s, %2$L, TG_RELID, 'I', NULL, NEW);
+            PERFORM threadline.capture_changed_table(compiled, TG_RELID, 'I', NULL, NEW);
         ELSIF TG_OP = 'DELETE' THEN
-            PERFORM threadline.capture_changed_table(%1$s, %2$L, TG_RELID, 'D', OLD, NULL);
+            PERFORM threadline.capture_changed_table(compiled, TG_RELID, 'D', OLD, NULL);
         ELSE
-            PERFORM threadline.capture_changed_table(%1$s, %2$L, TG_RELID, 'U', OLD, NEW);
+            PERFORM threadline.capture_changed_table(compiled, TG_RELID, 'U', OLD, NEW);
         END IF;
         RETURN NULL;
-    END IF;$code$, id, threadline.policy_digest(audited)) || $code$
+    END IF;$code$, relation::oid, format(guard, format('%L::regclass', relation::oid)), id,
+            format(guard, format('threadline.audited_relation(%s)', id)), threadline.compiled_policy(audited)) || $code$
 
     IF TG_OP = 'UPDATE' THEN
         diff := $code$ || diff || $code$;
@@ -637,46 +677,51 @@ COMMENT ON FUNCTION threadline.refuse_without_actor(integer) IS 'Fails a write t
 
 -- ## Capturing a table that has changed since its function was compiled
 
--- The columns of a table by the names they have at this moment, whatever snapshot the transaction reads with, each with
--- the name the recorded layout knows it by. Columns are matched by attribute number; when the relation is another one
--- than the layout was recorded for (a restore), by position.
-CREATE OR REPLACE FUNCTION threadline.known_columns(relation oid, audited threadline.audited_tables)
-RETURNS TABLE (attnum integer, name text, known_name text)
+-- The columns of a table as they are at this moment, each with the name a recorded layout knows it by. Columns are matched
+-- by attribute number. When the relation is another one than the layout was recorded for, it is a restored copy, whose
+-- attributes were numbered by their position.
+CREATE OR REPLACE FUNCTION threadline.known_columns(relation oid, known jsonb)
+RETURNS TABLE (attnum integer, name text, known_name text, known_id integer)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     WITH layout AS (
-        SELECT l.relation_oid, k.attnum, k.name, row_number() OVER (ORDER BY k.attnum) AS position
-        FROM threadline.table_layouts l, jsonb_to_recordset(l.columns) k (attnum integer, name text)
-        WHERE l.table_id = audited.id AND l.layout = audited.layout
-    ), present AS (
-        SELECT c.attnum, c.name, row_number() OVER (ORDER BY c.attnum) AS position FROM threadline.present_columns(relation) c
+        SELECT k.id, k.attnum, k.name, row_number() OVER (ORDER BY k.attnum) AS position
+        FROM jsonb_to_recordset(known -> 'columns') k (id integer, attnum integer, name text)
     )
-    SELECT present.attnum, present.name, layout.name FROM present LEFT JOIN layout
-        ON CASE layout.relation_oid WHEN relation THEN layout.attnum = present.attnum ELSE layout.position = present.position END
+    SELECT present.attnum, present.name, layout.name, layout.id FROM threadline.present_columns(relation) present LEFT JOIN layout
+        ON present.attnum = CASE (known ->> 'relation')::oid WHEN relation THEN layout.attnum ELSE layout.position END
 $$;
-COMMENT ON FUNCTION threadline.known_columns(oid, threadline.audited_tables) IS
-    'The columns of a table by their present names, each with the name the recorded layout knows it by.';
+COMMENT ON FUNCTION threadline.known_columns(oid, jsonb) IS 'The columns of a table as they are at this moment, each with the name a layout knows it by.';
 
 -- The policy of a table under the names its columns have now. A column that carries a redacted name, or that was redacted
--- under another name, is redacted; with `mask_unknown` so is, on a table with redaction, every column that is not where
--- the layout last saw it.
-CREATE OR REPLACE FUNCTION threadline.carried_policy(relation oid, audited threadline.audited_tables, mask_unknown boolean)
+-- under another name, is redacted, and is then neither key nor scope; with `mask_unknown` so is, on a table with redaction,
+-- every column that is not where the layout last saw it.
+CREATE OR REPLACE FUNCTION threadline.carried_policy(relation oid, audited threadline.audited_tables, known jsonb, mask_unknown boolean)
 RETURNS threadline.audited_tables
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     carried threadline.audited_tables := audited;
+    present text[];
+    redacted text[];
 BEGIN
-    SELECT coalesce(array_agg(c.name ORDER BY c.attnum) FILTER (WHERE excluded), '{}'),
-        coalesce(array_agg(c.name ORDER BY c.attnum) FILTER (WHERE masked AND NOT excluded), '{}'),
-        coalesce(array_agg(c.name ORDER BY c.attnum) FILTER (WHERE c.known_name = ANY (audited.ignore) AND NOT masked AND NOT excluded), '{}'),
+    SELECT array_agg(c.name),
+        coalesce(array_agg(c.name) FILTER (WHERE excluded OR masked), '{}'),
+        coalesce(array_agg(c.name ORDER BY c.attnum) FILTER (WHERE excluded), '{}'),
+        coalesce(array_agg(c.name ORDER BY c.attnum) FILTER (WHERE (masked OR unknown) AND NOT excluded), '{}'),
+        coalesce(array_agg(c.name ORDER BY c.attnum)
+            FILTER (WHERE c.known_name = ANY (audited.ignore) AND NOT masked AND NOT unknown AND NOT excluded), '{}'),
         array_agg(c.name ORDER BY array_position(audited.key_columns, c.known_name)) FILTER (WHERE c.known_name = ANY (audited.key_columns)),
-        min(c.name) FILTER (WHERE c.known_name = audited.scope_column)
-    INTO carried.exclude, carried.mask, carried.ignore, carried.key_columns, carried.scope_column
-    FROM threadline.known_columns(relation, audited) c, LATERAL (SELECT
+        min(c.name) FILTER (WHERE c.known_name = audited.scope_column AND NOT masked AND NOT excluded)
+    INTO present, redacted, carried.exclude, carried.mask, carried.ignore, carried.key_columns, carried.scope_column
+    FROM threadline.known_columns(relation, known) c, LATERAL (SELECT
         c.name = ANY (audited.exclude) OR coalesce(c.known_name = ANY (audited.exclude), false) AS excluded,
-        c.name = ANY (audited.mask) OR coalesce(c.known_name = ANY (audited.mask), false)
-            OR (mask_unknown AND audited.exclude || audited.mask <> '{}' AND c.known_name IS DISTINCT FROM c.name) AS masked) redaction;
+        c.name = ANY (audited.mask) OR coalesce(c.known_name = ANY (audited.mask), false) AS masked,
+        mask_unknown AND audited.exclude || audited.mask <> '{}' AND c.known_name IS DISTINCT FROM c.name AS unknown) redaction;
     IF cardinality(carried.key_columns) IS DISTINCT FROM cardinality(audited.key_columns) THEN
-        carried.key_columns := (SELECT k.columns FROM threadline.candidate_keys(relation) k WHERE k.is_primary AND k.problem IS NULL);
+        carried.key_columns := (SELECT k.columns FROM threadline.candidate_keys(relation) k
+            WHERE k.is_primary AND k.problem IS NULL AND k.columns <@ present);
+    END IF;
+    IF carried.key_columns && redacted THEN
+        carried.key_columns := NULL;
     END IF;
     IF audited.declared_key <> '{}' THEN
         carried.declared_key := coalesce(carried.key_columns, '{}');
@@ -685,10 +730,41 @@ BEGIN
     RETURN carried;
 END
 $$;
-COMMENT ON FUNCTION threadline.carried_policy(oid, threadline.audited_tables, boolean) IS 'The policy of a table under the names its columns have now.';
+COMMENT ON FUNCTION threadline.carried_policy(oid, threadline.audited_tables, jsonb, boolean) IS 'The policy of a table under the names its columns have now.';
 
--- Captures one row change without relying on the compiled layout: slower, and always right.
-CREATE OR REPLACE FUNCTION threadline.capture_changed_table(of_table integer, compiled_for text, written oid, op "char", old_row record, new_row record)
+-- As key_expression, for columns whose types are known only when the row is there.
+CREATE OR REPLACE FUNCTION threadline.late_key_expression(columns text[], row_reference text) RETURNS text
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT format('threadline.stored_key(%s)', format(CASE count(*) WHEN 1 THEN '%s' ELSE 'jsonb_build_array(%s)::text' END,
+        string_agg(format('threadline.key_of(%s.%I)', row_reference, c.name), ', ' ORDER BY c.place)))
+    FROM unnest(columns) WITH ORDINALITY c (name, place) WHERE c.name IS NOT NULL HAVING count(*) > 0
+$$;
+COMMENT ON FUNCTION threadline.late_key_expression(text[], text) IS 'The expression for the key text of a row whose types are not known yet.';
+
+-- As image_expression, for columns whose types are known only when the row is there.
+CREATE OR REPLACE FUNCTION threadline.late_image_expression(relation oid, policy threadline.audited_tables, row_reference text) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT coalesce(format('(SELECT jsonb_object_agg(c.name, c.value) FROM (VALUES %s) c (name, value))', string_agg(
+        CASE WHEN c.name = ANY (policy.mask) THEN format('(%L::text, %L::jsonb)', c.name, to_jsonb(policy.mask_placeholder))
+            ELSE format('(%L::text, threadline.value_of(%s.%I))', c.name, row_reference, c.name) END, ', ')), '''{}''::jsonb')
+    FROM threadline.present_columns(relation) c WHERE c.name <> ALL (policy.exclude)
+$$;
+COMMENT ON FUNCTION threadline.late_image_expression(oid, threadline.audited_tables, text) IS 'The expression for the redacted row whose types are not known yet.';
+
+-- What explains a payload without a layout: attribute number and type of its columns (of all columns when `payload` is
+-- NULL). A type the snapshot does not know is left out.
+CREATE OR REPLACE FUNCTION threadline.late_attributes(relation oid, policy threadline.audited_tables, payload jsonb) RETURNS jsonb
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT jsonb_build_object('relation', relation::bigint, 'columns',
+        coalesce(jsonb_object_agg(c.name, jsonb_build_array(c.attnum, format_type(a.atttypid, a.atttypmod))), '{}'))
+    FROM threadline.present_columns(relation) c LEFT JOIN pg_attribute a ON a.attrelid = relation AND a.attnum = c.attnum
+    WHERE c.name <> ALL (policy.exclude) AND (payload IS NULL OR payload ? c.name)
+$$;
+COMMENT ON FUNCTION threadline.late_attributes(oid, threadline.audited_tables, jsonb) IS 'Attribute numbers and types of the columns in a payload without a layout.';
+
+-- Captures one row change without relying on the compiled layout, nor on a snapshot that shows the table as it is: slower,
+-- and always right. `compiled` is compiled_policy as of when the capture function was written.
+CREATE OR REPLACE FUNCTION threadline.capture_changed_table(compiled jsonb, written oid, op "char", old_row record, new_row record)
 RETURNS void LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 SET TimeZone = 'UTC'
@@ -698,69 +774,57 @@ SET DateStyle = 'ISO, YMD'
 SET bytea_output = 'hex'
 SET lc_monetary = 'C' AS $$
 DECLARE
-    relation CONSTANT oid := threadline.captured_relation(of_table);
-    policy threadline.audited_tables := (SELECT a FROM threadline.audited_tables a WHERE a.id = of_table);
+    policy threadline.audited_tables := jsonb_populate_record(NULL::threadline.audited_tables, compiled -> 'policy');
+    of_table CONSTANT integer := policy.id;
+    candidates CONSTANT oid[] := ARRAY[(compiled #>> '{layout,relation}')::oid, threadline.audited_relation(of_table)];
+    relation oid := written;
     state text := current_setting('threadline.transaction', true);
     place integer;
     assigned text;
-    col text;
-    differs boolean := false;
-    old_value jsonb;
-    new_value jsonb;
-    old_image jsonb := '{}';
-    new_image jsonb := '{}';
-    diff jsonb := '{}';
+    pairs text;
+    image jsonb;
+    diff jsonb;
     old_key text;
     new_key text;
     old_scope text;
     new_scope text;
 BEGIN
-    -- A policy other than the function was compiled from is that of an older snapshot, and may redact less.
-    IF threadline.policy_digest(policy) IS DISTINCT FROM compiled_for THEN
-        PERFORM threadline.refuse_old_snapshot();
+    IF written <> ALL (array_remove(candidates, NULL)) THEN
+        relation := (SELECT tree.relid FROM pg_partition_ancestors(written) tree WHERE tree.relid = ANY (candidates) LIMIT 1);
+        IF relation IS NULL THEN
+            RAISE EXCEPTION 'threadline: function capture_% belongs to table %, not to %', of_table, candidates[2]::regclass, written::regclass USING
+                ERRCODE = 'object_not_in_prerequisite_state', HINT = 'Drop the trigger and call threadline.attach for the table.';
+        END IF;
     END IF;
-    IF coalesce(pg_partition_root(written)::oid, written) <> relation THEN
-        RAISE EXCEPTION 'threadline: function capture_% belongs to table %, not to %', of_table, relation::regclass, written::regclass USING
-            ERRCODE = 'object_not_in_prerequisite_state', HINT = 'Drop the trigger and call threadline.attach for the table.';
-    END IF;
-    policy := threadline.carried_policy(relation, policy, true);
+    policy := threadline.carried_policy(relation, policy, compiled -> 'layout', true);
 
-    FOR col IN SELECT c.name FROM threadline.known_columns(relation, policy) c WHERE c.name <> ALL (policy.exclude) ORDER BY c.attnum LOOP
-        IF op = 'U' THEN
-            EXECUTE format('SELECT record_image_ne(ROW(($1).%1$I), ROW(($2).%1$I))', col) INTO differs USING old_row, new_row;
+    IF op = 'U' THEN
+        SELECT string_agg(format('(%L::text, record_image_ne(ROW(($1).%I), ROW(($2).%I)), ', c.name, c.name, c.name)
+                || CASE WHEN c.name = ANY (policy.mask) THEN format('%1$L::jsonb, %1$L::jsonb)', to_jsonb(policy.mask_placeholder))
+                    ELSE format('threadline.value_of(($1).%1$I), threadline.value_of(($2).%1$I))', c.name) END, ', ')
+            INTO pairs FROM threadline.present_columns(relation) c WHERE c.name <> ALL (policy.exclude);
+        EXECUTE format('SELECT jsonb_object_agg(c.name, jsonb_build_array(c.old_value, c.new_value))
+            FROM (VALUES %s) c (name, differs, old_value, new_value) WHERE c.differs', pairs) INTO diff USING old_row, new_row;
+        IF diff IS NULL OR diff - policy.ignore = '{}' THEN
+            RETURN;
         END IF;
-        IF col = ANY (policy.mask) THEN
-            old_value := to_jsonb(policy.mask_placeholder);
-            new_value := old_value;
-        ELSE
-            IF op <> 'I' THEN
-                EXECUTE format('SELECT threadline.value_of(($1).%I)', col) INTO old_value USING old_row;
-            END IF;
-            IF op <> 'D' THEN
-                EXECUTE format('SELECT threadline.value_of(($1).%I)', col) INTO new_value USING new_row;
-            END IF;
-        END IF;
-        old_image := old_image || jsonb_build_object(col, old_value);
-        new_image := new_image || jsonb_build_object(col, new_value);
-        IF differs THEN
-            diff := diff || jsonb_build_object(col, jsonb_build_array(old_value, new_value));
-        END IF;
-    END LOOP;
-    IF op = 'U' AND diff - policy.ignore = '{}' THEN
-        RETURN;
     END IF;
-
     IF policy.key_columns IS NOT NULL AND op <> 'D' THEN
-        EXECUTE 'SELECT ' || threadline.key_expression(relation, policy.key_columns, '($1)') INTO new_key USING new_row;
+        EXECUTE 'SELECT ' || threadline.late_key_expression(policy.key_columns, '($1)') INTO new_key USING new_row;
     END IF;
     IF policy.key_columns IS NOT NULL AND op <> 'I' THEN
-        EXECUTE 'SELECT ' || threadline.key_expression(relation, policy.key_columns, '($1)') INTO old_key USING old_row;
+        EXECUTE 'SELECT ' || threadline.late_key_expression(policy.key_columns, '($1)') INTO old_key USING old_row;
     END IF;
     IF policy.scope_column IS NOT NULL AND op <> 'D' THEN
-        EXECUTE 'SELECT ' || threadline.key_expression(relation, ARRAY[policy.scope_column], '($1)') INTO new_scope USING new_row;
+        EXECUTE 'SELECT ' || threadline.late_key_expression(ARRAY[policy.scope_column], '($1)') INTO new_scope USING new_row;
     END IF;
     IF policy.scope_column IS NOT NULL AND op <> 'I' THEN
-        EXECUTE 'SELECT ' || threadline.key_expression(relation, ARRAY[policy.scope_column], '($1)') INTO old_scope USING old_row;
+        EXECUTE 'SELECT ' || threadline.late_key_expression(ARRAY[policy.scope_column], '($1)') INTO old_scope USING old_row;
+    END IF;
+    IF op = 'I' THEN
+        EXECUTE 'SELECT ' || threadline.late_image_expression(relation, policy, '($1)') INTO image USING new_row;
+    ELSIF op = 'D' OR old_key <> new_key THEN
+        EXECUTE 'SELECT ' || threadline.late_image_expression(relation, policy, '($1)') INTO image USING old_row;
     END IF;
 
     IF (right(state, 12) = lpad(pg_current_xact_id()::text, 12, '0')) IS NOT TRUE THEN
@@ -772,20 +836,18 @@ BEGIN
     place := current_setting('threadline.ordinal')::integer + 1;
     assigned := set_config('threadline.ordinal', place::text, true);
     INSERT INTO threadline.audit_changes (captured_at, transaction_id, ordinal, table_id, op, row_key, previous_row_key,
-        scope, previous_scope, partition, masked, row_data, diff)
+        scope, previous_scope, partition, masked, row_data, diff, attributes)
     VALUES (clock_timestamp(), substr(state, 2)::uuid, place, of_table, op,
         coalesce(CASE op WHEN 'D' THEN old_key ELSE new_key END, ''),
         CASE op WHEN 'U' THEN NULLIF(old_key, new_key) END,
         CASE op WHEN 'D' THEN old_scope ELSE new_scope END,
         CASE WHEN op = 'U' AND old_scope IS DISTINCT FROM new_scope THEN old_scope END,
-        CASE WHEN written <> relation THEN (SELECT format('%I.%I', n.nspname, c.relname)
-            FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = written) END,
+        CASE WHEN written <> relation THEN written::regclass::text END,
         (SELECT array_agg(m ORDER BY m) FROM unnest(policy.mask) m WHERE op <> 'U' OR diff ? m),
-        CASE WHEN op = 'I' THEN new_image WHEN op = 'D' OR old_key <> new_key THEN old_image END,
-        CASE op WHEN 'U' THEN diff END);
+        image, diff, threadline.late_attributes(relation, policy, CASE WHEN image IS NULL THEN diff END));
 END
 $$;
-COMMENT ON FUNCTION threadline.capture_changed_table(integer, text, oid, "char", record, record) IS
+COMMENT ON FUNCTION threadline.capture_changed_table(jsonb, oid, "char", record, record) IS
     'Captures one row change of a table that has changed since its capture function was compiled.';
 
 
@@ -796,6 +858,8 @@ COMMENT ON FUNCTION threadline.capture_changed_table(integer, text, oid, "char",
 CREATE OR REPLACE FUNCTION threadline.capture_truncate() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
+-- The policy functions of a table's owner would run with our rights; better the TRUNCATE fails.
+SET row_security = off
 SET TimeZone = 'UTC'
 SET extra_float_digits = 1
 SET IntervalStyle = 'postgres'
@@ -804,13 +868,18 @@ SET bytea_output = 'hex'
 SET lc_monetary = 'C' AS $$
 DECLARE
     policy threadline.audited_tables := (SELECT a FROM threadline.audited_tables a WHERE a.id = TG_ARGV[0]::integer);
-    relation CONSTANT regclass := threadline.audited_relation(policy.id);
+    of_table CONSTANT integer := TG_ARGV[0];
+    relation CONSTANT regclass := coalesce(threadline.audited_relation(of_table), pg_partition_root(TG_RELID), TG_RELID);
     partitioned CONSTANT boolean := (SELECT relkind = 'p' FROM pg_class WHERE oid = relation);
+    known CONSTANT jsonb := threadline.recorded_layout(policy.id, policy.layout);
     silent text[] := string_to_array(NULLIF(current_setting('threadline.truncating', true), ''), ',');
     state text := current_setting('threadline.transaction', true);
     place integer;
     captured bigint := 1;
     assigned text;
+    key text;
+    scope text;
+    image text;
 BEGIN
     IF silent[1] = pg_current_xact_id()::text AND TG_RELID::text = ANY (silent[2:]) THEN
         assigned := set_config('threadline.truncating', array_to_string(silent[1:1] || array_remove(silent[2:], TG_RELID::text), ','), true);
@@ -830,28 +899,34 @@ BEGIN
         state := threadline.open_transaction();
     END IF;
     IF policy.actor_policy = 'require' AND left(state, 1) <> 'a' THEN
-        PERFORM threadline.refuse_without_actor(policy.id);
+        PERFORM threadline.refuse_without_actor(of_table);
     END IF;
     place := current_setting('threadline.ordinal')::integer;
     IF policy.on_truncate = 'keep' THEN
-        IF threadline.layout_digest(relation) <> (SELECT l.digest FROM threadline.table_layouts l WHERE l.table_id = policy.id AND l.layout = policy.layout) THEN
-            policy := threadline.carried_policy(relation, policy, true);
+        key := threadline.key_expression(relation, policy.key_columns, 'OLD');
+        scope := threadline.key_expression(relation, ARRAY[policy.scope_column], 'OLD');
+        image := threadline.image_expression(relation, policy, 'OLD');
+        -- Outside READ COMMITTED the catalogs may be older than the table.
+        IF current_setting('transaction_isolation') <> 'read committed' OR threadline.layout_digest(relation)
+                <> (SELECT l.digest FROM threadline.table_layouts l WHERE l.table_id = policy.id AND l.layout = policy.layout) THEN
+            policy := threadline.carried_policy(relation, policy, known, true);
+            key := threadline.late_key_expression(policy.key_columns, 'OLD');
+            scope := threadline.late_key_expression(ARRAY[policy.scope_column], 'OLD');
+            image := threadline.late_image_expression(relation, policy, 'OLD');
         END IF;
         EXECUTE format(
-            'INSERT INTO threadline.audit_changes (captured_at, transaction_id, ordinal, table_id, layout, op, row_key, scope, partition, masked, row_data)
-            SELECT clock_timestamp(), $1, $2 + row_number() OVER (), %s, %s, ''D'', %s, %s, %s, %L, %s FROM %s AS OLD',
-            policy.id, coalesce(policy.layout::text, 'NULL'),
-            coalesce(threadline.key_expression(relation, policy.key_columns, 'OLD'), ''''''),
-            coalesce(threadline.key_expression(relation, ARRAY[policy.scope_column], 'OLD'), 'NULL'),
+            'INSERT INTO threadline.audit_changes (captured_at, transaction_id, ordinal, table_id, layout, op, row_key, scope, partition, masked, row_data, attributes)
+            SELECT clock_timestamp(), $1, $2 + row_number() OVER (), %s, %s, ''D'', coalesce(%s, ''''), %s, %s, %L, %s, $3 FROM %s%s AS OLD',
+            of_table, coalesce(policy.layout::text, 'NULL'), coalesce(key, 'NULL'), coalesce(scope, 'NULL'),
             CASE WHEN partitioned
                 THEN '(SELECT format(''%I.%I'', n.nspname, c.relname) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = OLD.tableoid)'
                 ELSE 'NULL' END,
-            NULLIF(policy.mask, '{}'), threadline.image_expression(relation, policy, 'OLD'), TG_RELID::regclass)
-            USING substr(state, 2)::uuid, place;
+            NULLIF(policy.mask, '{}'), image, CASE WHEN partitioned THEN '' ELSE 'ONLY ' END, TG_RELID::regclass)
+            USING substr(state, 2)::uuid, place, CASE WHEN policy.layout IS NULL THEN threadline.late_attributes(relation, policy, NULL) END;
         GET DIAGNOSTICS captured = ROW_COUNT;
     ELSE
         INSERT INTO threadline.audit_changes (captured_at, transaction_id, ordinal, table_id, layout, op, row_key, partition)
-        VALUES (clock_timestamp(), substr(state, 2)::uuid, place + 1, policy.id, policy.layout, 'T', '',
+        VALUES (clock_timestamp(), substr(state, 2)::uuid, place + 1, of_table, policy.layout, 'T', '',
             CASE WHEN TG_RELID <> relation THEN format('%I.%I', TG_TABLE_SCHEMA, TG_TABLE_NAME) END);
     END IF;
     assigned := set_config('threadline.ordinal', (place + captured)::text, true);

@@ -74,6 +74,8 @@ BEGIN
         WHEN found_class.relkind NOT IN ('r', 'p') THEN 'it is not a table'
         WHEN found_class.relpersistence = 't' THEN 'it is temporary'
         WHEN found_class.relispartition THEN format('it is a partition; audit %s, which covers all its partitions', pg_partition_root(target))
+        WHEN NOT has_schema_privilege(owner, found_class.nspname, 'USAGE')
+            THEN format('%s, who owns schema threadline, lacks USAGE on schema %I', owner::regrole, found_class.nspname)
         WHEN NOT has_table_privilege(current_user, target, 'TRIGGER') THEN format('role %s lacks the TRIGGER privilege on it', current_user)
     END;
     IF reason IS NOT NULL THEN
@@ -256,7 +258,7 @@ BEGIN
             CONSTRAINT = 'threadline_not_audited', HINT = format('Call threadline.attach(%L) first.', target);
     END IF;
     PERFORM threadline.check_target(target);
-    policy := threadline.carried_policy(target, before, false);
+    policy := threadline.carried_policy(target, before, threadline.recorded_layout(of_table, before.layout), false);
     SELECT n.nspname, c.relname INTO policy.schema_name, policy.table_name
         FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = target;
     policy.key_columns := threadline.resolve_key(target, policy.declared_key);

@@ -30,8 +30,17 @@ END
 $$;
 COMMENT ON FUNCTION threadline.find_table(text, regclass) IS 'The id of an audited table by name.';
 
--- The stored form of a key given as {column: text}. The texts are read as values of the key columns' types, so any
--- spelling PostgreSQL accepts finds the row.
+-- The key columns of a table under the names they have now, in the order of the key; NULL when one is gone.
+CREATE OR REPLACE FUNCTION threadline.key_now(audited threadline.audited_tables) RETURNS text[]
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT array_agg(c.name ORDER BY array_position(audited.key_columns, c.known_name))
+    FROM threadline.known_columns(threadline.audited_relation(audited.id), threadline.recorded_layout(audited.id, audited.layout)) c
+    WHERE c.known_name = ANY (audited.key_columns) HAVING count(*) = cardinality(audited.key_columns)
+$$;
+COMMENT ON FUNCTION threadline.key_now(threadline.audited_tables) IS 'The key columns of a table under the names they have now.';
+
+-- The stored form of a key given as {column: text}, the columns named as capture knows them or as they are called now. The
+-- texts are read as values of the key columns' types, so any spelling PostgreSQL accepts finds the row.
 CREATE OR REPLACE FUNCTION threadline.row_key(of_table integer, key jsonb) RETURNS text
 LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
@@ -40,23 +49,30 @@ SET DateStyle = 'ISO, YMD' AS $$
 DECLARE
     audited CONSTANT threadline.audited_tables := (SELECT a FROM threadline.audited_tables a WHERE a.id = of_table);
     relation CONSTANT regclass := threadline.audited_relation(of_table);
+    given CONSTANT text[] := ARRAY(SELECT k FROM jsonb_object_keys(key) k ORDER BY k);
+    now CONSTANT text[] := threadline.key_now(audited);
+    texts text[];
     result text;
 BEGIN
-    IF (SELECT array_agg(k ORDER BY k) FROM jsonb_object_keys(key) k) IS DISTINCT FROM (SELECT array_agg(c ORDER BY c) FROM unnest(audited.key_columns) c)
-        OR EXISTS (SELECT FROM jsonb_each(key) k WHERE k.value = 'null') THEN
+    IF given = ARRAY(SELECT c FROM unnest(audited.key_columns) c ORDER BY c) THEN
+        texts := ARRAY(SELECT key ->> c.name FROM unnest(audited.key_columns) WITH ORDINALITY c (name, place) ORDER BY c.place);
+    ELSIF given = ARRAY(SELECT c FROM unnest(now) c ORDER BY c) THEN
+        texts := ARRAY(SELECT key ->> c.name FROM unnest(now) WITH ORDINALITY c (name, place) ORDER BY c.place);
+    END IF;
+    IF texts IS NULL OR array_position(texts, NULL) IS NOT NULL THEN
         RAISE EXCEPTION 'threadline: table %.% is audited by the key (%), not by (%)', audited.schema_name, audited.table_name,
-                array_to_string(audited.key_columns, ', '), (SELECT string_agg(k, ', ' ORDER BY k) FROM jsonb_object_keys(key) k) USING
+                array_to_string(audited.key_columns, ', '), array_to_string(given, ', ') USING
             ERRCODE = 'invalid_parameter_value', CONSTRAINT = 'threadline_wrong_key',
             HINT = 'Give a value, not NULL, for each key column; in a model, declare them with #[threadline(key(…))].';
     END IF;
-    IF relation IS NULL OR threadline.key_expression(relation, audited.key_columns, 'r') IS NULL THEN
-        RETURN threadline.stored_key(CASE cardinality(audited.key_columns) WHEN 1 THEN key ->> audited.key_columns[1]
-            ELSE (SELECT jsonb_agg(key ->> c.name ORDER BY c.place)::text FROM unnest(audited.key_columns) WITH ORDINALITY c (name, place)) END);
+    IF now IS NULL THEN
+        RETURN threadline.stored_key(CASE cardinality(texts) WHEN 1 THEN texts[1] ELSE to_jsonb(texts)::text END);
     END IF;
-    EXECUTE format('SELECT %s FROM (SELECT %s) AS r', threadline.key_expression(relation, audited.key_columns, 'r'),
-        (SELECT string_agg(format('($1 ->> %L)::%s AS %I', c, format_type(a.atttypid, NULL), c), ', ')
-            FROM unnest(audited.key_columns) c JOIN pg_attribute a ON a.attrelid = relation AND a.attname = c))
-        INTO result USING key;
+    -- Type modifier -1: character and bit without one would be of length 1.
+    EXECUTE format('SELECT %s FROM (SELECT %s) AS r', threadline.key_expression(relation, now, 'r'),
+        (SELECT string_agg(format('$1[%s]::%s AS %I', c.place, format_type(a.atttypid, -1), c.name), ', ')
+            FROM unnest(now) WITH ORDINALITY c (name, place) JOIN pg_attribute a ON a.attrelid = relation AND a.attname = c.name))
+        INTO result USING texts;
     RETURN result;
 END
 $$;
@@ -78,24 +94,26 @@ SET lc_monetary = 'C' AS $$
 DECLARE
     stored CONSTANT threadline.audited_tables := (SELECT a FROM threadline.audited_tables a WHERE a.id = of_table);
     relation CONSTANT regclass := threadline.audited_relation(of_table);
+    now CONSTANT text[] := threadline.key_now(stored);
     policy threadline.audited_tables := stored;
 BEGIN
     state := 'unknown';
     stale := relation IS NOT NULL AND threadline.layout_digest(relation)
         <> (SELECT l.digest FROM threadline.table_layouts l WHERE l.table_id = of_table AND l.layout = stored.layout);
     IF stale THEN
-        policy := threadline.carried_policy(relation, stored, true);
+        policy := threadline.carried_policy(relation, stored, threadline.recorded_layout(of_table, stored.layout), true);
     END IF;
     layout := stored.layout;
     exclude := policy.exclude;
     mask := policy.mask;
     mask_placeholder := policy.mask_placeholder;
     ignore := policy.ignore;
-    IF relation IS NOT NULL AND policy.key_columns IS NOT NULL AND has_table_privilege(relation, 'SELECT') THEN
+    IF now IS NOT NULL AND has_table_privilege(relation, 'SELECT') THEN
         EXECUTE format('SELECT %s FROM %s %s AS OLD WHERE %s', threadline.image_expression(relation, policy, 'OLD'),
             (SELECT CASE c.relkind WHEN 'p' THEN '' ELSE 'ONLY' END FROM pg_class c WHERE c.oid = relation), relation,
-            (SELECT string_agg(format('OLD.%I = ($1 ->> %L)::%s', k.now, k.stored, format_type(a.atttypid, NULL)), ' AND ')
-                FROM unnest(policy.key_columns, stored.key_columns) k (now, stored) JOIN pg_attribute a ON a.attrelid = relation AND a.attname = k.now))
+            (SELECT string_agg(format('OLD.%I = ($1 ->> %L)::%s', k.now, CASE WHEN key ? k.stored THEN k.stored ELSE k.now END,
+                    format_type(a.atttypid, -1)), ' AND ')
+                FROM unnest(now, stored.key_columns) k (now, stored) JOIN pg_attribute a ON a.attrelid = relation AND a.attname = k.now))
             INTO image USING key;
         state := CASE WHEN image IS NULL THEN 'absent' ELSE 'present' END;
     END IF;
@@ -103,23 +121,55 @@ END
 $$;
 COMMENT ON FUNCTION threadline.present_row(integer, jsonb) IS 'The row as it is now in the form capture gives it, redacted.';
 
+-- The columns of a table today, with the id the latest layout knows them by; those of that layout when the table is gone.
+CREATE OR REPLACE FUNCTION threadline.todays_columns(of_table integer)
+RETURNS TABLE (relation oid, id integer, attnum integer, name text, type text)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    WITH audited AS (
+        SELECT threadline.audited_relation(a.id)::oid AS relation, threadline.recorded_layout(a.id, a.layout) AS known
+        FROM threadline.audited_tables a WHERE a.id = of_table
+    )
+    SELECT audited.relation, k.known_id, k.attnum, k.name, format_type(a.atttypid, a.atttypmod)
+    FROM audited CROSS JOIN LATERAL threadline.known_columns(audited.relation, audited.known) k
+        LEFT JOIN pg_attribute a ON a.attrelid = audited.relation AND a.attnum = k.attnum
+    UNION ALL
+    SELECT (audited.known ->> 'relation')::oid, c.id, c.attnum, c.name, c.type
+    FROM audited, jsonb_to_recordset(audited.known -> 'columns') c (id integer, attnum integer, name text, type text)
+    WHERE audited.relation IS NULL
+$$;
+COMMENT ON FUNCTION threadline.todays_columns(integer) IS 'The columns of a table today, with their ids in the trail.';
+
 -- How the columns of an older layout relate to those of today: new names, NULL for a name that now means another column,
--- and the columns whose type has changed since.
+-- and the columns whose type has changed since. A column that is gone keeps its name, unless another column has had it.
 CREATE OR REPLACE FUNCTION threadline.since_layout(of_table integer, older integer, OUT renamed jsonb, OUT retyped text[])
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-    WITH audited AS (SELECT a FROM threadline.audited_tables a WHERE a.id = of_table),
-    today AS (SELECT k.name, k.known_name FROM audited, threadline.known_columns(threadline.audited_relation(of_table), audited.a) k),
-    was AS (SELECT c.id, c.name, c.type FROM threadline.table_layouts l, jsonb_to_recordset(l.columns) c (id integer, name text, type text)
-        WHERE l.table_id = of_table AND l.layout = older),
-    latest AS (SELECT c.id, coalesce(today.name, c.name) AS name, c.type
-        FROM audited, threadline.table_layouts l, jsonb_to_recordset(l.columns) c (id integer, name text, type text) LEFT JOIN today ON today.known_name = c.name
-        WHERE l.table_id = of_table AND l.layout = (audited.a).layout)
-    SELECT coalesce(jsonb_object_agg(was.name, latest.name) FILTER (WHERE latest.name <> was.name
-            OR (latest.name IS NULL AND was.name IN (SELECT now.name FROM latest now))), '{}'),
-        coalesce(array_agg(latest.name) FILTER (WHERE latest.type <> was.type), '{}')
-    FROM was LEFT JOIN latest ON latest.id = was.id
+    WITH today AS MATERIALIZED (SELECT t.id, t.name, t.type FROM threadline.todays_columns(of_table) t),
+    every AS (SELECT l.layout, c.id, c.name, c.type
+        FROM threadline.table_layouts l, jsonb_to_recordset(l.columns) c (id integer, name text, type text) WHERE l.table_id = of_table)
+    SELECT coalesce(jsonb_object_agg(was.name, today.name) FILTER (WHERE today.name <> was.name OR (today.name IS NULL AND (
+            was.name IN (SELECT t.name FROM today t) OR EXISTS (SELECT FROM every e WHERE e.name = was.name AND e.id <> was.id)))), '{}'),
+        coalesce(array_agg(today.name) FILTER (WHERE today.type IS DISTINCT FROM was.type AND today.name IS NOT NULL), '{}')
+    FROM every was LEFT JOIN today ON today.id = was.id WHERE was.layout = older
 $$;
 COMMENT ON FUNCTION threadline.since_layout(integer, integer) IS 'How the columns of an older layout relate to those of today.';
+
+-- As since_layout, for payloads without a layout, which carry attribute numbers: for every relation the table has been (a
+-- restore makes it another one), attribute number to today's name and type, {"16384": {"3": ["views", "integer"]}}.
+CREATE OR REPLACE FUNCTION threadline.since_attributes(of_table integer) RETURNS jsonb
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    WITH today AS MATERIALIZED (SELECT * FROM threadline.todays_columns(of_table)),
+    attribute AS (
+        SELECT t.relation, t.attnum, t.name, t.type FROM today t
+        UNION
+        SELECT l.relation_oid, c.attnum, t.name, t.type
+        FROM threadline.table_layouts l, jsonb_to_recordset(l.columns) c (id integer, attnum integer) JOIN today t ON t.id = c.id
+        WHERE l.table_id = of_table AND l.relation_oid NOT IN (SELECT t.relation FROM today t)
+    )
+    SELECT jsonb_object_agg(r.relation, r.columns) FROM (
+        SELECT a.relation, jsonb_object_agg(a.attnum, jsonb_build_array(a.name, a.type)) AS columns FROM attribute a GROUP BY a.relation
+    ) r
+$$;
+COMMENT ON FUNCTION threadline.since_attributes(integer) IS 'Today''s names and types by relation and attribute number.';
 
 -- A table's row type from an image, and why not when it does not fit: then the row is NULL. A masked value stays where the
 -- column holds text, and is NULL elsewhere.
@@ -153,6 +203,8 @@ GRANT EXECUTE ON FUNCTION threadline.schema_version(), threadline.find_table(tex
     threadline.present_columns(oid), threadline.layout_digest(oid), threadline.base_type(oid),
     threadline.component_types(oid), threadline.goes_in_as_it_is(oid), threadline.output_form(oid), threadline.value_form(oid), threadline.key_form(oid), threadline.stored_key(text),
     threadline.key_expression(oid, text[], text), threadline.key_column_problem(oid, smallint), threadline.candidate_keys(oid),
-    threadline.known_columns(oid, threadline.audited_tables), threadline.carried_policy(oid, threadline.audited_tables, boolean),
+    threadline.present_columns(oid), threadline.known_columns(oid, jsonb), threadline.recorded_layout(integer, integer),
+    threadline.key_now(threadline.audited_tables), threadline.todays_columns(integer), threadline.since_attributes(integer),
+    threadline.carried_policy(oid, threadline.audited_tables, jsonb, boolean),
     threadline.captured_columns(oid, threadline.audited_tables), threadline.image_expression(oid, threadline.audited_tables, text),
     threadline.first_id_at(timestamptz), threadline.instant_of(uuid) TO PUBLIC;
