@@ -390,11 +390,12 @@ COMMENT ON FUNCTION threadline.key_form(oid) IS 'How a key value of a type becom
 CREATE OR REPLACE FUNCTION threadline.key_of(value anyelement) RETURNS text
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    form CONSTANT text := coalesce(threadline.key_form(pg_typeof(value)), 'format(''%%s'', %s)');
     key text;
 BEGIN
-    IF num_nulls(value) = 0 THEN
-        EXECUTE 'SELECT ' || format(form, '$1') INTO key USING value;
+    IF pg_typeof(value) = ANY ('{int2,int4,int8,text,varchar,uuid}'::regtype[]) THEN
+        RETURN value;
+    ELSIF num_nulls(value) = 0 THEN
+        EXECUTE 'SELECT ' || format(coalesce(threadline.key_form(pg_typeof(value)), 'format(''%%s'', %s)'), '$1') INTO key USING value;
     END IF;
     RETURN key;
 END
@@ -755,10 +756,9 @@ COMMENT ON FUNCTION threadline.late_image_expression(oid, threadline.audited_tab
 -- NULL). A type the snapshot does not know is left out.
 CREATE OR REPLACE FUNCTION threadline.late_attributes(relation oid, policy threadline.audited_tables, payload jsonb) RETURNS jsonb
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT jsonb_build_object('relation', relation::bigint, 'columns',
-        coalesce(jsonb_object_agg(c.name, jsonb_build_array(c.attnum, format_type(a.atttypid, a.atttypmod))), '{}'))
-    FROM threadline.present_columns(relation) c LEFT JOIN pg_attribute a ON a.attrelid = relation AND a.attnum = c.attnum
-    WHERE c.name <> ALL (policy.exclude) AND (payload IS NULL OR payload ? c.name)
+    SELECT jsonb_build_object('relation', relation::bigint, 'columns', coalesce(jsonb_object_agg(c.name, jsonb_build_array(c.attnum,
+        (SELECT format_type(a.atttypid, a.atttypmod) FROM pg_attribute a WHERE a.attrelid = relation AND a.attnum = c.attnum))), '{}'))
+    FROM threadline.present_columns(relation) c WHERE c.name <> ALL (policy.exclude) AND (payload IS NULL OR payload ? c.name)
 $$;
 COMMENT ON FUNCTION threadline.late_attributes(oid, threadline.audited_tables, jsonb) IS 'Attribute numbers and types of the columns in a payload without a layout.';
 
