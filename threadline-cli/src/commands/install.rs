@@ -68,7 +68,11 @@ pub(crate) fn run(args: &Args) -> Result<Outcome> {
         }
     }
     if args.check {
-        return Ok(if added + edited > 0 { Outcome::FoundSomething } else { Outcome::Done });
+        if added + edited > 0 {
+            return Ok(Outcome::FoundSomething);
+        }
+        println!("all {} migrations of the audit schema are installed, as shipped", CORE_MIGRATIONS.len());
+        return Ok(Outcome::Done);
     }
     match added {
         0 => println!(

@@ -13,7 +13,9 @@ use super::log::{self, Reach};
 use crate::capture::TableName;
 use crate::error::Error;
 
-/// What a row was at an instant. A change counts as made when the whole of its transaction had been captured by then.
+/// What a row was at an instant. A change counts as made when the whole of its transaction had been captured by then: at the
+/// `captured_at` of a change whose transaction went on to change other rows, the row is still as it was before. For the row
+/// right after a change take [`Version::after`](super::Version::after).
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(tag = "answer", rename_all = "snake_case")]
 #[non_exhaustive]

@@ -12,9 +12,12 @@ COMMENT ON FUNCTION threadline.schema_version() IS 'Version of the audit schema;
 -- ## Who and why: the context the application hands over
 
 -- What is wrong with an actor, or NULL. The shape is {"type": "user", "id": "42"}; anonymous has no id.
+-- In plpgsql, as everything on the way of a transaction's first write: it keeps its plans for the session, where a SQL
+-- function that is not inlined (one with a SET clause never is) is planned at each call.
 CREATE OR REPLACE FUNCTION threadline.actor_problem(actor jsonb) RETURNS text
-LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT CASE
+LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    RETURN CASE
         WHEN actor IS NULL THEN NULL
         WHEN jsonb_typeof(actor) <> 'object' THEN 'actor: not an object'
         WHEN actor - '{type,id}'::text[] <> '{}' THEN 'actor: has a key other than type and id'
@@ -24,38 +27,45 @@ LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
         WHEN actor ->> 'type' = 'anonymous' THEN NULL
         WHEN jsonb_typeof(actor -> 'id') IS DISTINCT FROM 'string' OR actor ->> 'id' = '' THEN 'actor: id is not a text, or empty'
         WHEN octet_length(actor ->> 'id') > 256 THEN 'actor: id is longer than 256 bytes'
-    END
+    END;
+END
 $$;
 COMMENT ON FUNCTION threadline.actor_problem(jsonb) IS 'What is wrong with an actor, or NULL.';
 
 -- Every problem of a context, as field and constant message; no row for a sound one.
 CREATE OR REPLACE FUNCTION threadline.context_problems(context jsonb) RETURNS TABLE (field text, problem text)
-LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT 'context', 'context: not an object' WHERE jsonb_typeof(context) <> 'object'
-    UNION ALL
-    SELECT 'context', 'context: larger than 32768 bytes' WHERE octet_length(context::text) > 32768
-    UNION ALL
-    SELECT 'actor', threadline.actor_problem(context -> 'actor')
-        WHERE jsonb_typeof(context) = 'object' AND threadline.actor_problem(context -> 'actor') IS NOT NULL
-    UNION ALL
-    SELECT entry.key, CASE
-            WHEN entry.key NOT IN ('actor', 'xid', 'action_id', 'meta', 'request_id', 'correlation_id', 'job_id', 'remote_addr')
-                THEN 'context: has an unknown key'
-            WHEN entry.key = 'meta' THEN 'meta: not an object'
-            WHEN entry.key = 'action_id' THEN 'action_id: not a UUID'
-            WHEN jsonb_typeof(entry.value) <> 'string' THEN entry.key || ': not a text'
-            ELSE entry.key || ': longer than 256 bytes'
-        END
-        FROM jsonb_each(CASE jsonb_typeof(context) WHEN 'object' THEN context ELSE '{}' END) entry
-        WHERE jsonb_typeof(entry.value) <> 'null' AND CASE
-            WHEN entry.key IN ('actor', 'xid') THEN false
-            WHEN entry.key = 'meta' THEN jsonb_typeof(entry.value) <> 'object'
-            WHEN entry.key = 'action_id'
-                THEN (entry.value #>> '{}') !~ '^[0-9a-fA-F]{8}-([0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}$'
-            WHEN entry.key IN ('request_id', 'correlation_id', 'job_id', 'remote_addr')
-                THEN jsonb_typeof(entry.value) <> 'string' OR octet_length(entry.value #>> '{}') > 256
-            ELSE true
-        END
+LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    value jsonb;
+BEGIN
+    IF octet_length(context::text) > 32768 THEN
+        field := 'context';
+        problem := 'context: larger than 32768 bytes';
+        RETURN NEXT;
+    END IF;
+    IF jsonb_typeof(context) <> 'object' THEN
+        field := 'context';
+        problem := 'context: not an object';
+        RETURN NEXT;
+        RETURN;
+    END IF;
+    FOR field, value IN SELECT entry.key, entry.value FROM jsonb_each(context) entry LOOP
+        problem := CASE
+            WHEN field = 'actor' THEN threadline.actor_problem(value)
+            WHEN field = 'xid' OR jsonb_typeof(value) = 'null' THEN NULL
+            WHEN field IN ('request_id', 'correlation_id', 'job_id', 'remote_addr') THEN CASE
+                WHEN jsonb_typeof(value) <> 'string' THEN field || ': not a text'
+                WHEN octet_length(value #>> '{}') > 256 THEN field || ': longer than 256 bytes' END
+            WHEN field = 'meta' THEN CASE WHEN jsonb_typeof(value) <> 'object' THEN 'meta: not an object' END
+            WHEN field = 'action_id' THEN CASE WHEN (value #>> '{}') !~ '^[0-9a-fA-F]{8}-([0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}$'
+                THEN 'action_id: not a UUID' END
+            ELSE 'context: has an unknown key'
+        END;
+        IF problem IS NOT NULL THEN
+            RETURN NEXT;
+        END IF;
+    END LOOP;
+END
 $$;
 COMMENT ON FUNCTION threadline.context_problems(jsonb) IS 'Every problem of a context, as field and message.';
 
@@ -88,6 +98,7 @@ DECLARE
     raw_actor text := NULLIF(current_setting('threadline.actor_ref', true), '');
     problems text[] := '{}';
     bad text[] := '{}';
+    found_problem record;
 BEGIN
     context := '{}';
     IF octet_length(raw) > 65536 THEN
@@ -95,8 +106,10 @@ BEGIN
     ELSIF raw IS NOT NULL THEN
         BEGIN
             context := raw::jsonb;
-            SELECT coalesce(array_agg(p.problem ORDER BY p.problem), '{}'), coalesce(array_agg(p.field), '{}')
-                INTO problems, bad FROM threadline.context_problems(context) p;
+            FOR found_problem IN SELECT p.field, p.problem FROM threadline.context_problems(context) p ORDER BY p.problem LOOP
+                problems := problems || found_problem.problem;
+                bad := bad || found_problem.field;
+            END LOOP;
             IF 'context' = ANY (bad) THEN
                 context := '{}';
             ELSIF context ->> 'xid' IS DISTINCT FROM pg_current_xact_id()::text AND context ? 'xid' THEN
@@ -148,7 +161,7 @@ DECLARE
     ignored text;
 BEGIN
     id := (time_bits || '7' || substr(random_bits, 16, 3) || substr(random_bits, 20, 4) || lpad(number::text, 12, '0'))::uuid;
-    SELECT * INTO given FROM threadline.read_context();
+    given := threadline.read_context();
     INSERT INTO threadline.audit_transactions (id, occurred_at, xid, actor_type, actor_id, request_id, correlation_id,
         job_id, remote_addr, action_id, db_role, application_name, client_addr, meta, context_error)
     VALUES (id, now(), number, given.actor ->> 'type', given.actor ->> 'id', given.context ->> 'request_id',
