@@ -1,6 +1,7 @@
 //! Promises that hold across crates, on a real PostgreSQL.
 
 mod drift;
+mod keys;
 mod operations;
 mod redaction;
 mod transactions;

@@ -17,7 +17,7 @@ pub fn table(name: &str) -> TableName {
     }
 }
 
-/// A row's whole history; a key is written `id=7` or `a=1,b=2`.
+/// A row's whole history; a key is written `id=7` or `a=1;b=2`.
 pub fn history(conn: &mut PgConnection, name: &str, key: &str) -> History<()> {
     row_history(conn, &table(name), &row_key(key), HistoryLimit::All)
         .unwrap_or_else(|error| panic!("{error:?}: history of {name} {key}"))
@@ -28,9 +28,9 @@ pub fn as_of(conn: &mut PgConnection, name: &str, key: &str, at: DateTime<Utc>) 
     row_as_of(conn, &table(name), &row_key(key), at).unwrap_or_else(|error| panic!("{error:?}: {name} {key}"))
 }
 
-/// A key written `id=7` or `a=1,b=2`.
+/// A key written `id=7` or `a=1;b=2`.
 pub fn row_key(key: &str) -> RowKey {
-    RowKey::new(key.split(',').map(|part| part.split_once('=').expect("a key is written column=value")))
+    RowKey::new(key.split(';').map(|part| part.split_once('=').expect("a key is written column=value")))
         .expect("no column is named twice")
 }
 

@@ -124,7 +124,9 @@ pub(crate) fn read(
     let undone = folded.steps.iter().take_while(|step| !step.settled).count();
     let (undone, settled) = folded.steps.split_at(undone);
     let state = undone.last().map_or(&folded.now, |step| &step.before);
-    if let Some(answer) = gap(&folded.steps, state) {
+    // The change before the instant has to have left what the fold arrived at; how it came to that is not asked.
+    let way = &folded.steps[..folded.steps.len().min(undone.len() + 1)];
+    if let Some(answer) = gap(way, state) {
         return Ok(answer);
     }
     Ok(match state {

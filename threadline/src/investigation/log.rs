@@ -20,7 +20,7 @@ use crate::error::Error;
 pub(crate) enum Reach {
     /// The newest ones, at most so many; `None` for all.
     Newest(Option<u32>),
-    /// All that have to be undone to see the row at this instant, then the one before them.
+    /// All that have to be undone to see the row at this instant, then those of the transaction before them.
     Since(DateTime<Utc>),
 }
 
@@ -216,9 +216,14 @@ impl<K> ReadLog<'_, K> {
                      - interval '1 microsecond' ELSE ",
                 );
                 out.push_bind_param::<Timestamptz, _>(at)?;
+                // Of the transaction before the instant all changes are read: one statement may have moved a row here and
+                // another one away, and either can have been captured first.
                 out.push_sql(&format!(
-                    " END AS instant), chosen AS (SELECT *, false AS settled FROM touched WHERE captured_at > (SELECT instant FROM cutoff) \
-                     UNION ALL (SELECT *, true FROM touched WHERE captured_at <= (SELECT instant FROM cutoff) {NEWEST_ORDER} LIMIT 1))"
+                    " END AS instant), settled AS MATERIALIZED (SELECT transaction_id FROM touched \
+                     WHERE captured_at <= (SELECT instant FROM cutoff) {NEWEST_ORDER} LIMIT 1), chosen AS \
+                     (SELECT *, false AS settled FROM touched WHERE captured_at > (SELECT instant FROM cutoff) \
+                     UNION ALL SELECT *, true FROM touched WHERE transaction_id = (SELECT transaction_id FROM settled) \
+                     AND captured_at BETWEEN (SELECT threadline.instant_of(transaction_id) FROM settled) AND (SELECT instant FROM cutoff))"
                 ));
             }
         }
