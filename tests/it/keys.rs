@@ -243,7 +243,7 @@ fn a_declared_unique_key_serves_where_there_is_no_primary_key() {
         "CREATE TABLE t (a integer NOT NULL, b text NOT NULL, c json, UNIQUE (b, a)); SELECT threadline.attach('t', key => '{a,b}')",
     );
     run(conn, "INSERT INTO t VALUES (1, 'x'); UPDATE t SET c = '{}'");
-    assert_eq!(changes(conn, "t")[1], r#"U ["1", "x"] {"c": [null, {}]}"#);
+    assert_eq!(changes(conn, "t")[1], r#"U ["1", "x"] {"c": [null, "{}"]}"#);
     assert_eq!(states(conn, "t", "b=x;a=1").len(), 3);
 }
 
