@@ -9,7 +9,7 @@ DROP FUNCTION threadline.known_columns(oid, jsonb);
 DROP FUNCTION threadline.refuse_without_actor(integer);
 DROP FUNCTION threadline.capture_body(regclass, threadline.audited_tables);
 DROP FUNCTION threadline.compiled_policy(threadline.audited_tables);
-DROP FUNCTION threadline.diff_expression(oid, threadline.audited_tables, text[]);
+DROP FUNCTION threadline.diff_statements(oid, threadline.audited_tables, text[]);
 DROP FUNCTION threadline.image_expression(oid, threadline.audited_tables, text);
 DROP FUNCTION threadline.captured_columns(oid, threadline.audited_tables);
 DROP FUNCTION threadline.resolve_key(regclass, text[]);

@@ -561,16 +561,27 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
 $$;
 COMMENT ON FUNCTION threadline.image_expression(oid, threadline.audited_tables, text) IS 'The expression for the whole row as jsonb, redacted.';
 
--- The expression for the changed columns as pairs, over the columns whose rule is given; '{}' when none changed.
-CREATE OR REPLACE FUNCTION threadline.diff_expression(relation oid, audited threadline.audited_tables, rules text[]) RETURNS text
+-- The statements that add the changed columns as pairs to `diff`, over the columns whose rule is given.
+--
+-- One IF a column rather than one expression: PostgreSQL sets an expression up once a transaction, and this way only for
+-- the columns that did change. Columns compared by record_image_ne, which costs more, are first compared all at once.
+CREATE OR REPLACE FUNCTION threadline.diff_statements(relation oid, audited threadline.audited_tables, rules text[]) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT coalesce(string_agg(format('CASE WHEN %s THEN %s ELSE ''{}'' END', c.changed,
+    WITH compared AS (
+        SELECT c.attnum, c.name, c.changed LIKE 'record_image_ne%' AS by_image, format(E'\n        IF %s THEN diff := diff || %s; END IF;', c.changed,
             CASE c.rule WHEN 'mask' THEN format('%L::jsonb', jsonb_build_object(c.name, jsonb_build_array(audited.mask_placeholder, audited.mask_placeholder)))
-                ELSE format('jsonb_build_object(%L, jsonb_build_array(%s, %s))', c.name, c.old_value, c.new_value) END),
-        E'\n            || ' ORDER BY c.attnum), '''{}''::jsonb')
-    FROM threadline.captured_columns(relation, audited) c WHERE c.rule = ANY (rules)
+                ELSE format('jsonb_build_object(%L, jsonb_build_array(%s, %s))', c.name, c.old_value, c.new_value) END) AS statement
+        FROM threadline.captured_columns(relation, audited) c WHERE c.rule = ANY (rules)
+    )
+    SELECT coalesce(string_agg(statement, '' ORDER BY attnum) FILTER (WHERE NOT by_image), '')
+        || CASE WHEN count(*) FILTER (WHERE by_image) < 2 THEN coalesce(min(statement) FILTER (WHERE by_image), '')
+            ELSE format(E'\n        IF record_image_ne(ROW(%s), ROW(%s)) THEN%s\n        END IF;',
+                string_agg(format('OLD.%I', name), ', ' ORDER BY attnum) FILTER (WHERE by_image),
+                string_agg(format('NEW.%I', name), ', ' ORDER BY attnum) FILTER (WHERE by_image),
+                string_agg(statement, '' ORDER BY attnum) FILTER (WHERE by_image)) END
+    FROM compared
 $$;
-COMMENT ON FUNCTION threadline.diff_expression(oid, threadline.audited_tables, text[]) IS 'The expression for the changed columns as pairs.';
+COMMENT ON FUNCTION threadline.diff_statements(oid, threadline.audited_tables, text[]) IS 'The statements that add the changed columns as pairs.';
 
 -- What capture_changed_table needs to know of a policy and its layout. It is written into the capture function, because a
 -- transaction whose snapshot is older than the attach does not see the tables it comes from.
@@ -597,36 +608,63 @@ DECLARE
     partitioned CONSTANT boolean := (SELECT relkind = 'p' FROM pg_class WHERE oid = relation);
     id CONSTANT text := audited.id;
     masked CONSTANT text[] := (SELECT array_agg(c.name ORDER BY c.name) FROM threadline.captured_columns(relation, audited) c WHERE c.rule = 'mask');
-    diff CONSTANT text := threadline.diff_expression(relation, audited, '{plain,mask}');
-    ignored_diff CONSTANT text := threadline.diff_expression(relation, audited, '{ignore}');
+    diff CONSTANT text := threadline.diff_statements(relation, audited, '{plain,mask}');
+    ignored_diff CONSTANT text := threadline.diff_statements(relation, audited, '{ignore}');
     -- A key that has lost its constraint may be NULL; that must not fail a write.
     new_key CONSTANT text := format('coalesce(%s, '''')', threadline.key_expression(relation, audited.key_columns, 'NEW'));
     old_key CONSTANT text := format('coalesce(%s, '''')', threadline.key_expression(relation, audited.key_columns, 'OLD'));
     new_scope CONSTANT text := coalesce(threadline.key_expression(relation, ARRAY[audited.scope_column], 'NEW'), 'NULL');
     old_scope CONSTANT text := coalesce(threadline.key_expression(relation, ARRAY[audited.scope_column], 'OLD'), 'NULL');
-    partition_name CONSTANT text := CASE WHEN partitioned THEN 'format(''%I.%I'', TG_TABLE_SCHEMA, TG_TABLE_NAME)' ELSE 'NULL' END;
-    next_ordinal text;
+    -- What only some tables need: columns of audit_changes, each with its variable, and the statements that set those.
+    extra_columns text := '';
+    extra_values text := '';
+    on_update text := '';
+    on_insert text := '';
+    on_delete text := '';
+    always text := '';
     guard CONSTANT text := format('is_as_compiled(%%s, %L, %L)', threadline.shape_digest(relation), threadline.layout_digest(relation));
 BEGIN
-    next_ordinal := $code$
-        IF (right(state, 12) = lpad(pg_current_xact_id()::text, 12, '0')) IS NOT TRUE THEN
-            state := threadline.open_transaction();
-        END IF;$code$ || CASE audited.actor_policy WHEN 'require' THEN format($code$
-        IF left(state, 1) <> 'a' THEN
-            PERFORM threadline.refuse_without_actor(%s);
-        END IF;$code$, id) ELSE '' END || $code$
-        place := current_setting('threadline.ordinal')::integer + 1;
-        assigned := set_config('threadline.ordinal', place::text, true);$code$;
+    IF audited.scope_column IS NOT NULL THEN
+        extra_columns := extra_columns || ', scope, previous_scope';
+        extra_values := extra_values || ', scope, previous_scope';
+        on_update := format(E'\n        scope := %s;\n        previous_scope := CASE WHEN diff ? %L THEN %s END;', new_scope, audited.scope_column, old_scope);
+        on_insert := format(E'\n        scope := %s;', new_scope);
+        on_delete := format(E'\n        scope := %s;', old_scope);
+    END IF;
+    IF masked IS NOT NULL THEN
+        extra_columns := extra_columns || ', masked';
+        extra_values := extra_values || ', masked';
+        on_update := on_update || format(E'\n        masked := NULLIF(array_remove(ARRAY[%s], NULL), ''{}'');',
+            (SELECT string_agg(format('CASE WHEN diff ? %1$L THEN %1$L::text END', m), ', ' ORDER BY place) FROM unnest(masked) WITH ORDINALITY u (m, place)));
+        on_insert := on_insert || format(E'\n        masked := %L;', masked);
+        on_delete := on_delete || format(E'\n        masked := %L;', masked);
+    END IF;
+    IF partitioned THEN
+        extra_columns := extra_columns || ', partition';
+        extra_values := extra_values || ', leaf';
+        always := E'\n    leaf := format(''%I.%I'', TG_TABLE_SCHEMA, TG_TABLE_NAME);';
+    END IF;
+    IF audited.actor_policy = 'require' THEN
+        always := always || format(E'\n    IF left(state, 1) <> ''a'' THEN\n        PERFORM threadline.refuse_without_actor(%s);\n    END IF;', id);
+    END IF;
 
     RETURN $code$
 -- Compiled by threadline.attach from threadline.audited_tables; threadline.refresh writes it anew.
 DECLARE
     state text := current_setting('threadline.transaction', true);
+    op "char";
+    transaction_id uuid;
     place integer;
     assigned text;
     compiled jsonb;
+    key text;
+    previous_key text;
+    scope text;
+    previous_scope text;
+    leaf text;
+    masked text[];
+    image jsonb;
     diff jsonb;
-    key_changed boolean;
 BEGIN
     IF (CASE $code$ || CASE WHEN partitioned THEN 'pg_partition_root(TG_RELID)' ELSE 'TG_RELID' END || format($code$
             WHEN %1$L::regclass THEN threadline.%2$s
@@ -644,31 +682,38 @@ BEGIN
             format(guard, format('threadline.audited_relation(%s)', id)), threadline.compiled_policy(audited)) || $code$
 
     IF TG_OP = 'UPDATE' THEN
-        diff := $code$ || diff || $code$;
+        diff := '{}';$code$ || diff || $code$
         IF diff = '{}' THEN
             RETURN NULL;
-        END IF;$code$ || CASE WHEN audited.ignore = '{}' THEN '' ELSE $code$
-        diff := diff || $code$ || ignored_diff || ';' END || next_ordinal || $code$
-        key_changed := diff ?| $code$ || quote_literal(audited.key_columns) || $code$;
-        INSERT INTO threadline.audit_changes (captured_at, transaction_id, ordinal, table_id, layout, op,
-            row_key, previous_row_key, scope, previous_scope, partition, masked, row_data, diff)
-        VALUES (clock_timestamp(), substr(state, 2)::uuid, place, $code$ || id || ', ' || audited.layout || $code$, 'U',
-            $code$ || new_key || $code$, CASE WHEN key_changed THEN NULLIF($code$ || old_key || ', ' || new_key || $code$) END,
-            $code$ || new_scope || ', ' || CASE WHEN audited.scope_column IS NULL THEN 'NULL'
-                ELSE format('CASE WHEN diff ? %L THEN %s END', audited.scope_column, old_scope) END || ', ' || partition_name || $code$,
-            $code$ || CASE WHEN masked IS NULL THEN 'NULL' ELSE format('(SELECT array_agg(m) FROM unnest(%L::text[]) m WHERE diff ? m)', masked) END || $code$,
-            CASE WHEN key_changed THEN $code$ || threadline.image_expression(relation, audited, 'OLD') || $code$ END, diff);
-    ELSIF TG_OP = 'INSERT' THEN$code$ || next_ordinal || $code$
-        INSERT INTO threadline.audit_changes (captured_at, transaction_id, ordinal, table_id, layout, op, row_key, scope, partition, masked, row_data)
-        VALUES (clock_timestamp(), substr(state, 2)::uuid, place, $code$ || id || ', ' || audited.layout || $code$, 'I',
-            $code$ || new_key || ', ' || new_scope || ', ' || partition_name || ', ' || quote_nullable(masked) || $code$,
-            $code$ || threadline.image_expression(relation, audited, 'NEW') || $code$);
-    ELSE$code$ || next_ordinal || $code$
-        INSERT INTO threadline.audit_changes (captured_at, transaction_id, ordinal, table_id, layout, op, row_key, scope, partition, masked, row_data)
-        VALUES (clock_timestamp(), substr(state, 2)::uuid, place, $code$ || id || ', ' || audited.layout || $code$, 'D',
-            $code$ || old_key || ', ' || old_scope || ', ' || partition_name || ', ' || quote_nullable(masked) || $code$,
-            $code$ || threadline.image_expression(relation, audited, 'OLD') || $code$);
+        END IF;$code$ || ignored_diff || $code$
+        op := 'U';
+        key := $code$ || new_key || $code$;
+        IF diff ?| $code$ || quote_literal(audited.key_columns) || $code$ THEN
+            previous_key := NULLIF($code$ || old_key || $code$, key);
+            image := $code$ || threadline.image_expression(relation, audited, 'OLD') || $code$;
+        END IF;$code$ || on_update || $code$
+    ELSIF TG_OP = 'INSERT' THEN
+        op := 'I';
+        key := $code$ || new_key || $code$;
+        image := $code$ || threadline.image_expression(relation, audited, 'NEW') || ';' || on_insert || $code$
+    ELSE
+        op := 'D';
+        key := $code$ || old_key || $code$;
+        image := $code$ || threadline.image_expression(relation, audited, 'OLD') || ';' || on_delete || $code$
     END IF;
+
+    IF (right(state, 12) = lpad(pg_current_xact_id()::text, 12, '0')) IS NOT TRUE THEN
+        state := threadline.open_transaction();
+    END IF;$code$ || always || $code$
+    transaction_id := substr(state, 2);
+    place := current_setting('threadline.ordinal')::integer + 1;
+    assigned := set_config('threadline.ordinal', place::text, true);
+    -- Variables and constants only: PostgreSQL sets an INSERT's expressions up anew for each row, but keeps those of
+    -- assignments for the whole transaction.
+    INSERT INTO threadline.audit_changes (captured_at, transaction_id, ordinal, table_id, layout, op, row_key, previous_row_key,
+        row_data, diff$code$ || extra_columns || $code$)
+    VALUES (clock_timestamp(), transaction_id, place, $code$ || id || ', ' || audited.layout || $code$, op, key, previous_key,
+        image, diff$code$ || extra_values || $code$);
     RETURN NULL;
 END
 $code$;
