@@ -3,6 +3,10 @@
 mod drift;
 mod keys;
 mod operations;
+mod partitions;
+mod privileges;
 mod redaction;
+mod restore;
 mod transactions;
+mod truncate;
 mod typed_reading;

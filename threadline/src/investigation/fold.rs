@@ -43,18 +43,25 @@ pub(crate) fn fold(log: RowLog) -> Folded {
 
     let now = row.shown(&anchor.present);
     let mut steps = Vec::with_capacity(changes.len());
-    let mut changes = changes.into_iter().map(|change| reader.read(change)).peekable();
-    while let Some(first) = changes.next() {
+    let mut changes: VecDeque<Effect> = changes.into_iter().map(|change| reader.read(change)).collect();
+    while let Some(first) = changes.pop_front() {
         // Where one statement wrote several rows, triggers of the host may have had their changes captured before the
         // statement's own. Within a transaction the newest change that fits is therefore taken, not merely the newest.
         let transaction = first.change.id.transaction_id;
         let mut pending = VecDeque::from([first]);
-        while let Some(next) = changes.next_if(|next| next.change.id.transaction_id == transaction) {
-            pending.push_back(next);
+        while changes.front().is_some_and(|next| next.change.id.transaction_id == transaction) {
+            pending.extend(changes.pop_front());
         }
         while !pending.is_empty() {
             let fitting = pending.iter().position(|effect| row.fits(effect, &anchor.present));
-            let effect = pending.remove(fitting.unwrap_or(0)).expect("the position lies within the queue");
+            let place = if pending[0].truncates_partition() { 0 } else { fitting.unwrap_or(0) };
+            let effect = pending.remove(place).expect("the position lies within the queue");
+            if effect.truncates_partition() {
+                let older = pending.iter().chain(&changes).find(|older| !older.truncates_partition());
+                if !row.was_in_truncated(effect.change.partition.as_ref(), older) {
+                    continue;
+                }
+            }
             steps.push(row.undo(effect, fitting.is_some(), &anchor.present));
         }
     }
@@ -85,6 +92,12 @@ struct Effect {
     image: Option<Columns>,
     masked: BTreeSet<String>,
     retyped: BTreeSet<String>,
+}
+
+impl Effect {
+    fn truncates_partition(&self) -> bool {
+        self.change.op == Op::Truncate && self.change.partition.is_some()
+    }
 }
 
 impl Reader<'_> {
@@ -195,6 +208,17 @@ impl Row {
                             || policy.ignore.contains(name)
                             || self.columns.get(name).is_none_or(|value| value == claimed)
                     })
+            }
+        }
+    }
+
+    /// Whether the TRUNCATE of one partition can have removed the row: it is not there after it, and lay in that partition
+    /// before it as far as `older`, its change before that, says.
+    fn was_in_truncated(&self, partition: Option<&String>, older: Option<&Effect>) -> bool {
+        match self.known {
+            Known::Whole | Known::Part => false,
+            Known::Absent | Known::Nothing => {
+                older.is_none_or(|older| !older.leaves && older.change.partition.as_ref() == partition)
             }
         }
     }

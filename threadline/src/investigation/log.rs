@@ -216,14 +216,17 @@ impl<K> ReadLog<'_, K> {
                      - interval '1 microsecond' ELSE ",
                 );
                 out.push_bind_param::<Timestamptz, _>(at)?;
-                // Of the transaction before the instant all changes are read: one statement may have moved a row here and
-                // another one away, and either can have been captured first.
+                // From the transaction before the instant on all changes are read: one statement may have moved a row
+                // here and another one away, and either can have been captured first. The TRUNCATE of a partition may not
+                // concern the row.
                 out.push_sql(&format!(
-                    " END AS instant), settled AS MATERIALIZED (SELECT transaction_id FROM touched \
-                     WHERE captured_at <= (SELECT instant FROM cutoff) {NEWEST_ORDER} LIMIT 1), chosen AS \
-                     (SELECT *, false AS settled FROM touched WHERE captured_at > (SELECT instant FROM cutoff) \
-                     UNION ALL SELECT *, true FROM touched WHERE transaction_id = (SELECT transaction_id FROM settled) \
-                     AND captured_at BETWEEN (SELECT threadline.instant_of(transaction_id) FROM settled) AND (SELECT instant FROM cutoff))"
+                    " END AS instant), settled AS MATERIALIZED (SELECT coalesce(\
+                     (SELECT transaction_id FROM touched WHERE captured_at <= (SELECT instant FROM cutoff) \
+                     AND (op <> 'T' OR partition IS NULL) {NEWEST_ORDER} LIMIT 1), \
+                     (SELECT transaction_id FROM touched WHERE captured_at <= (SELECT instant FROM cutoff) {NEWEST_ORDER} LIMIT 1)) AS transaction_id), \
+                     chosen AS (SELECT *, false AS settled FROM touched WHERE captured_at > (SELECT instant FROM cutoff) \
+                     UNION ALL SELECT *, true FROM touched \
+                     WHERE captured_at BETWEEN (SELECT threadline.instant_of(transaction_id) FROM settled) AND (SELECT instant FROM cutoff))"
                 ));
             }
         }
