@@ -88,7 +88,8 @@ COMMENT ON COLUMN threadline.audit_actions.correlation_id IS 'As in audit_transa
 COMMENT ON COLUMN threadline.audit_actions.job_id IS 'As in audit_transactions.';
 COMMENT ON COLUMN threadline.audit_actions.transaction_id IS 'The transaction the action ran in; NULL for an action recorded on its own.';
 
--- Fixed-width columns come first, widest first, so that no byte of a row is padding between them.
+-- Fixed-width columns come first, widest first, so that no byte of a row is padding between them. The payload is json and
+-- not jsonb: an update of two columns takes 51 bytes less, and neither writing nor keeping it needs what jsonb is for.
 CREATE TABLE IF NOT EXISTS threadline.audit_changes (
     captured_at timestamptz NOT NULL,
     transaction_id uuid NOT NULL,
@@ -102,13 +103,13 @@ CREATE TABLE IF NOT EXISTS threadline.audit_changes (
     previous_scope text COLLATE "C",
     partition text COLLATE "C",
     masked text[],
-    row_data jsonb,
-    diff jsonb,
+    row_data json,
+    diff json,
     attributes jsonb,
     PRIMARY KEY (transaction_id, ordinal)
 ) PARTITION BY RANGE (transaction_id);
 
-COMMENT ON TABLE threadline.audit_changes IS 'One row for each captured row change. Payload format 1.';
+COMMENT ON TABLE threadline.audit_changes IS 'One row for each captured row change. Payload format 1: json, written by PostgreSQL; cast it to jsonb to work with it.';
 COMMENT ON COLUMN threadline.audit_changes.captured_at IS 'Clock time of the change (UTC, microseconds); it moves on within a transaction.';
 COMMENT ON COLUMN threadline.audit_changes.transaction_id IS 'The audit_transactions row this change belongs to.';
 COMMENT ON COLUMN threadline.audit_changes.ordinal IS 'Position within the transaction, from 1, in the order the changes were captured.';

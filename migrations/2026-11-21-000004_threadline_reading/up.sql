@@ -109,7 +109,7 @@ BEGIN
     mask_placeholder := policy.mask_placeholder;
     ignore := policy.ignore;
     IF now IS NOT NULL AND has_table_privilege(relation, 'SELECT') THEN
-        EXECUTE format('SELECT %s FROM %s %s AS OLD WHERE %s', threadline.image_expression(relation, policy, 'OLD'),
+        EXECUTE format('SELECT (%s)::jsonb FROM %s %s AS OLD WHERE %s', threadline.image_expression(relation, policy, 'OLD'),
             (SELECT CASE c.relkind WHEN 'p' THEN '' ELSE 'ONLY' END FROM pg_class c WHERE c.oid = relation), relation,
             (SELECT string_agg(format('OLD.%I = ($1 ->> %L)::%s', k.now, CASE WHEN key ? k.stored THEN k.stored ELSE k.now END,
                     format_type(a.atttypid, -1)), ' AND ')

@@ -88,7 +88,7 @@ const ALTERATIONS: &[(&str, &str, &str)] = &[
 fn trail(conn: &mut PgConnection) -> Vec<String> {
     texts(
         conn,
-        "SELECT concat_ws(' ', op, row_key || coalesce('<-' || previous_row_key, ''), coalesce(diff, row_data))
+        "SELECT concat_ws(' ', op, row_key || coalesce('<-' || previous_row_key, ''), coalesce(diff, row_data)::jsonb)
         FROM threadline.audit_changes ORDER BY captured_at, transaction_id, ordinal",
     )
 }

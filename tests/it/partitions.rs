@@ -150,7 +150,7 @@ fn kept_rows_name_the_partition_they_were_in() {
     assert_eq!(
         texts(
             conn,
-            "SELECT concat_ws(' ', row_key, partition, scope, row_data) FROM threadline.audit_changes WHERE op = 'D' ORDER BY captured_at, ordinal"
+            "SELECT concat_ws(' ', row_key, partition, scope, row_data::jsonb) FROM threadline.audit_changes WHERE op = 'D' ORDER BY captured_at, ordinal"
         ),
         [
             r#"["2", "b"] public.events_b b {"v": "[REDACTED]", "id": 2, "kind": "b"}"#,

@@ -179,7 +179,7 @@ fn nothing_the_host_shadows_or_defines_runs_with_our_rights() {
     assert_ne!(text(conn, &format!("SELECT count(*) FROM {name}.caught")), "0", "the traps do work");
     let image = text(
         conn,
-        "SELECT row_data - 'c' FROM threadline.audit_changes WHERE op = 'I' ORDER BY captured_at LIMIT 1",
+        "SELECT row_data::jsonb - 'c' FROM threadline.audit_changes WHERE op = 'I' ORDER BY captured_at LIMIT 1",
     );
     assert_eq!(image, r#"{"m": "sad", "p": "(1,x)", "id": 1, "ms": "{ok}", "body": "b"}"#);
 }

@@ -39,7 +39,7 @@ pub fn changes(conn: &mut PgConnection, name: &str) -> Vec<String> {
     texts(
         conn,
         &format!(
-            "SELECT concat_ws(' ', op, row_key || coalesce('<-' || previous_row_key, ''), coalesce(diff, row_data))
+            "SELECT concat_ws(' ', op, row_key || coalesce('<-' || previous_row_key, ''), coalesce(diff, row_data)::jsonb)
             FROM threadline.audit_changes WHERE table_id = threadline.table_id('{name}'::regclass)
             ORDER BY captured_at, transaction_id, ordinal"
         ),

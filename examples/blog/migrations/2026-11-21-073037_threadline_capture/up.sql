@@ -543,27 +543,29 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
 $$;
 COMMENT ON FUNCTION threadline.captured_columns(oid, threadline.audited_tables) IS 'What capture does with each column of a table.';
 
--- The expression for the whole row as jsonb, redacted, from OLD or NEW. The columns are named one by one, so that one
--- this function was not compiled for is never stored; to_jsonb(row) is faster and serves where no column is redacted or
+-- The expression for the whole row as json, redacted, from OLD or NEW. The columns are named one by one, so that one
+-- this function was not compiled for is never stored; row_to_json(row) is faster and serves where no column is redacted or
 -- of a foreign type. A call takes 100 arguments, hence the chunks.
 CREATE OR REPLACE FUNCTION threadline.image_expression(relation oid, audited threadline.audited_tables, row_reference text) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT CASE
-        WHEN bool_and(c.rule IN ('plain', 'ignore') AND c.old_value = format('OLD.%I', c.name)) THEN format('to_jsonb(%s)', row_reference)
+        WHEN bool_and(c.rule IN ('plain', 'ignore') AND c.old_value = format('OLD.%I', c.name)) THEN format('row_to_json(%s)', row_reference)
         ELSE coalesce((
-            SELECT string_agg(format('jsonb_build_object(%s)', chunk.arguments), ' || ' ORDER BY chunk.number)
+            SELECT CASE count(*) WHEN 1 THEN format('json_build_object(%s)', min(chunk.arguments)) ELSE format('(''{'' || %s || ''}'')::json',
+                string_agg(format('substr(left(json_build_object(%s)::text, -1), 2)', chunk.arguments), ' || '', '' || ' ORDER BY chunk.number)) END
             FROM (SELECT (k.position - 1) / 50 AS number, string_agg(format('%L, %s', k.name, k.value), ', ' ORDER BY k.position) AS arguments
                 FROM (SELECT d.name, row_number() OVER (ORDER BY d.attnum) AS position,
                         CASE WHEN d.rule = 'mask' THEN format('%L::text', audited.mask_placeholder)
                             WHEN row_reference = 'OLD' THEN d.old_value ELSE d.new_value END AS value
                     FROM threadline.captured_columns(relation, audited) d WHERE d.rule <> 'exclude') k
-                GROUP BY 1) chunk), '''{}''::jsonb')
+                GROUP BY 1) chunk HAVING count(*) > 0), '''{}''::json')
     END
     FROM threadline.captured_columns(relation, audited) c
 $$;
-COMMENT ON FUNCTION threadline.image_expression(oid, threadline.audited_tables, text) IS 'The expression for the whole row as jsonb, redacted.';
+COMMENT ON FUNCTION threadline.image_expression(oid, threadline.audited_tables, text) IS 'The expression for the whole row as json, redacted.';
 
--- The statements that add the changed columns as pairs to `diff`, over the columns whose rule is given.
+-- The statements that add the changed columns as pairs to the text `diff`, each after a comma, over the columns whose rule
+-- is given.
 --
 -- One IF a column rather than one expression: PostgreSQL sets an expression up once a transaction, and this way only for
 -- the columns that did change. Columns compared by record_image_ne, which costs more, are first compared all at once.
@@ -571,8 +573,8 @@ CREATE OR REPLACE FUNCTION threadline.diff_statements(relation oid, audited thre
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     WITH compared AS (
         SELECT c.attnum, c.name, c.changed LIKE 'record_image_ne%' AS by_image, format(E'\n        IF %s THEN diff := diff || %s; END IF;', c.changed,
-            CASE c.rule WHEN 'mask' THEN format('%L::jsonb', jsonb_build_object(c.name, jsonb_build_array(audited.mask_placeholder, audited.mask_placeholder)))
-                ELSE format('jsonb_build_object(%L, jsonb_build_array(%s, %s))', c.name, c.old_value, c.new_value) END) AS statement
+            CASE c.rule WHEN 'mask' THEN quote_literal(format(', %s: %s', to_json(c.name), json_build_array(audited.mask_placeholder, audited.mask_placeholder)))
+                ELSE format('%L || json_build_array(%s, %s)', format(', %s: ', to_json(c.name)), c.old_value, c.new_value) END) AS statement
         FROM threadline.captured_columns(relation, audited) c WHERE c.rule = ANY (rules)
     )
     SELECT coalesce(string_agg(statement, '' ORDER BY attnum) FILTER (WHERE NOT by_image), '')
@@ -611,6 +613,7 @@ DECLARE
     id CONSTANT text := audited.id;
     masked CONSTANT text[] := (SELECT array_agg(c.name ORDER BY c.name) FROM threadline.captured_columns(relation, audited) c WHERE c.rule = 'mask');
     diff CONSTANT text := threadline.diff_statements(relation, audited, '{plain,mask}');
+    key_changed CONSTANT text := (SELECT string_agg(c.changed, ' OR ') FROM threadline.captured_columns(relation, audited) c WHERE c.name = ANY (audited.key_columns));
     ignored_diff CONSTANT text := threadline.diff_statements(relation, audited, '{ignore}');
     -- A key that has lost its constraint may be NULL; that must not fail a write.
     new_key CONSTANT text := format('coalesce(%s, '''')', threadline.key_expression(relation, audited.key_columns, 'NEW'));
@@ -629,7 +632,8 @@ BEGIN
     IF audited.scope_column IS NOT NULL THEN
         extra_columns := extra_columns || ', scope, previous_scope';
         extra_values := extra_values || ', scope, previous_scope';
-        on_update := format(E'\n        scope := %s;\n        previous_scope := CASE WHEN diff ? %L THEN %s END;', new_scope, audited.scope_column, old_scope);
+        on_update := format(E'\n        scope := %s;\n        previous_scope := CASE WHEN %s THEN %s END;', new_scope,
+            (SELECT c.changed FROM threadline.captured_columns(relation, audited) c WHERE c.name = audited.scope_column), old_scope);
         on_insert := format(E'\n        scope := %s;', new_scope);
         on_delete := format(E'\n        scope := %s;', old_scope);
     END IF;
@@ -637,7 +641,8 @@ BEGIN
         extra_columns := extra_columns || ', masked';
         extra_values := extra_values || ', masked';
         on_update := on_update || format(E'\n        masked := NULLIF(array_remove(ARRAY[%s], NULL), ''{}'');',
-            (SELECT string_agg(format('CASE WHEN diff ? %1$L THEN %1$L::text END', m), ', ' ORDER BY place) FROM unnest(masked) WITH ORDINALITY u (m, place)));
+            (SELECT string_agg(format('CASE WHEN %s THEN %L::text END', c.changed, c.name), ', ' ORDER BY c.name)
+                FROM threadline.captured_columns(relation, audited) c WHERE c.rule = 'mask'));
         on_insert := on_insert || format(E'\n        masked := %L;', masked);
         on_delete := on_delete || format(E'\n        masked := %L;', masked);
     END IF;
@@ -665,8 +670,9 @@ DECLARE
     previous_scope text;
     leaf text;
     masked text[];
-    image jsonb;
-    diff jsonb;
+    image json;
+    diff text;
+    pairs json;
 BEGIN
     IF (CASE $code$ || CASE WHEN partitioned THEN 'pg_partition_root(TG_RELID)' ELSE 'TG_RELID' END || format($code$
             WHEN %1$L::regclass THEN threadline.%2$s
@@ -684,13 +690,14 @@ BEGIN
             format(guard, format('threadline.audited_relation(%s)', id)), threadline.compiled_policy(audited)) || $code$
 
     IF TG_OP = 'UPDATE' THEN
-        diff := '{}';$code$ || diff || $code$
-        IF diff = '{}' THEN
+        diff := '';$code$ || diff || $code$
+        IF diff = '' THEN
             RETURN NULL;
         END IF;$code$ || ignored_diff || $code$
+        pairs := '{' || substr(diff, 3) || '}';
         op := 'U';
         key := $code$ || new_key || $code$;
-        IF diff ?| $code$ || quote_literal(audited.key_columns) || $code$ THEN
+        IF $code$ || key_changed || $code$ THEN
             previous_key := NULLIF($code$ || old_key || $code$, key);
             image := $code$ || threadline.image_expression(relation, audited, 'OLD') || $code$;
         END IF;$code$ || on_update || $code$
@@ -715,7 +722,7 @@ BEGIN
     INSERT INTO threadline.audit_changes (captured_at, transaction_id, ordinal, table_id, layout, op, row_key, previous_row_key,
         row_data, diff$code$ || extra_columns || $code$)
     VALUES (clock_timestamp(), transaction_id, place, $code$ || id || ', ' || audited.layout || $code$, op, key, previous_key,
-        image, diff$code$ || extra_values || $code$);
+        image, pairs$code$ || extra_values || $code$);
     RETURN NULL;
 END
 $code$;
