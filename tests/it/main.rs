@@ -2,11 +2,14 @@
 
 mod drift;
 mod keys;
+mod names;
 mod operations;
 mod partitions;
 mod privileges;
 mod redaction;
+mod refusals;
 mod restore;
+mod schema;
 mod transactions;
 mod truncate;
 mod typed_reading;
