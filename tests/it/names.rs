@@ -104,7 +104,7 @@ fn tables_whose_names_run_together_share_nothing() {
     assert_eq!(
         texts(
             conn,
-            "SELECT t.schema_name || '.' || t.table_name || ' ' || c.row_data FROM threadline.audit_changes c JOIN threadline.audited_tables t ON t.id = c.table_id ORDER BY t.id"
+            "SELECT t.schema_name || '.' || t.table_name || ' ' || c.row_data::jsonb FROM threadline.audit_changes c JOIN threadline.audited_tables t ON t.id = c.table_id ORDER BY t.id"
         ),
         [
             r#"a.b {"id": 1}"#,
@@ -162,7 +162,7 @@ fn a_table_as_wide_as_postgresql_allows_is_captured() {
         run(conn, &format!("ALTER TABLE {table} RENAME column_with_a_rather_long_name_8 TO eight"));
         run(conn, &format!("INSERT INTO {table} (id, eight) VALUES (1, 1); UPDATE {table} SET eight = 2"));
         assert_eq!(
-            texts(conn, &format!("SELECT op::text || (SELECT count(*) FROM jsonb_object_keys(coalesce(diff, row_data)))
+            texts(conn, &format!("SELECT op::text || (SELECT count(*) FROM json_object_keys(coalesce(diff, row_data)))
                 FROM threadline.audit_changes WHERE table_id = threadline.table_id('{table}'::regclass) ORDER BY captured_at")),
             ["I", "U", "D", "I", "U", "D", "I", "U"].map(|op| if op == "U" { "U1".to_owned() } else { format!("{op}{width}") })
         );
