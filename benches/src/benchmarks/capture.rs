@@ -144,8 +144,11 @@ impl Arena {
         let database = contender.database();
         let mut conn = database.connect();
         conn.batch_execute(
+            // The insert is written out: new_posts would be planned anew each time, its generic plan expects more rows.
             r#"SET threadline.actor_ref = '{"type": "user", "id": "42"}';
-            PREPARE insert_one (bigint) AS INSERT INTO posts SELECT * FROM new_posts($1, $1);
+            PREPARE insert_one (bigint) AS INSERT INTO posts VALUES ($1, 'Notes on the number ' || $1,
+                repeat('All work and no play. ', 5), 7, 19.90, true, $1 % 100, '{"lang": "en", "source": "import"}',
+                now(), now(), '{rust,postgres}', 'notes-on-' || $1, $1 * 0.25);
             PREPARE update_one (bigint) AS UPDATE posts SET views = views + 1, updated_at = clock_timestamp() WHERE id = $1;"#,
         )?;
         let mut arena = Self { conn, next_id: OLD_ROWS + 1, _database: database };
