@@ -181,6 +181,39 @@ fn what_an_old_snapshot_took_for_current_is_looked_at_again_in_the_next_transact
     );
 }
 
+/// A utility statement takes its snapshot before it waits for the lock.
+#[test]
+fn a_write_that_waited_for_the_migration_sees_what_it_did() {
+    for write in [
+        "COPY notes (id, title) FROM PROGRAM 'echo 3,three' (FORMAT csv)",
+        "INSERT INTO notes VALUES (3, 'three')",
+    ] {
+        let db = audited_database();
+        let (conn, waiting) = (&mut db.connect(), &mut db.connect());
+        run(conn, NOTES);
+        run(waiting, "UPDATE notes SET views = 2");
+        run(conn, "BEGIN; ALTER TABLE notes ADD COLUMN extra text DEFAULT 'd'");
+        let blocked = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+        std::thread::scope(|scope| {
+            let writer = scope.spawn(|| {
+                run(waiting, write);
+                run(waiting, "UPDATE notes SET extra = 'x' WHERE id = 3");
+            });
+            while text(conn, blocked) == "0" {
+                std::thread::sleep(std::time::Duration::from_millis(5));
+            }
+            run(conn, "COMMIT");
+            writer.join().unwrap();
+        });
+        let trail = trail(conn);
+        assert_eq!(
+            trail[trail.len() - 2..],
+            [r#"I 3 {"id": 3, "extra": "d", "title": "three", "views": 0}"#, r#"U 3 {"extra": ["d", "x"]}"#],
+            "{write}"
+        );
+    }
+}
+
 #[test]
 fn a_table_attached_after_the_snapshot_is_captured_and_truncated_without_failing() {
     for then in ["SELECT 1", "ALTER TABLE notes ADD COLUMN extra text DEFAULT 's3cret'"] {

@@ -6,6 +6,7 @@ mod names;
 mod operations;
 mod partitions;
 mod privileges;
+mod property;
 mod redaction;
 mod refusals;
 mod restore;

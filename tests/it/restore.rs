@@ -212,7 +212,10 @@ fn a_restore_of_the_hosts_data_before_the_trails_is_captured_too() {
         "21/1/1"
     );
     run(fresh, "TRUNCATE notes");
-    assert_eq!(text(fresh, "SELECT count(*) FROM threadline.audit_changes WHERE row_data::jsonb ? 'secret'"), "0");
+    assert_eq!(
+        text(fresh, "SELECT count(*) FROM threadline.audit_changes WHERE row_data::jsonb ? 'secret'"),
+        "0"
+    );
 }
 
 #[test]
