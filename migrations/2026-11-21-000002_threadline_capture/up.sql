@@ -183,10 +183,15 @@ COMMENT ON FUNCTION threadline.open_transaction() IS 'Inserts the audit_transact
 -- Marked IMMUTABLE (it is not) so that a capture function's guard is folded once: see capture_body.
 CREATE OR REPLACE FUNCTION threadline.audited_relation(table_id integer) RETURNS regclass
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT min(t.tgrelid)::regclass
+    SELECT t.tgrelid::regclass
     FROM pg_proc f JOIN pg_depend d ON d.refclassid = 'pg_proc'::regclass AND d.refobjid = f.oid AND d.classid = 'pg_trigger'::regclass
-        JOIN pg_trigger t ON t.oid = d.objid
-    WHERE f.pronamespace = 'threadline'::regnamespace AND f.proname = 'capture_' || table_id AND t.tgparentid = 0
+        JOIN pg_trigger t ON t.oid = d.objid JOIN pg_class c ON c.oid = t.tgrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+        LEFT JOIN threadline.audited_tables a ON a.id = audited_relation.table_id
+        LEFT JOIN threadline.table_layouts l ON l.table_id = a.id AND l.layout = a.layout
+    WHERE f.pronamespace = 'threadline'::regnamespace AND f.proname = 'capture_' || audited_relation.table_id
+        AND t.tgname = '!threadline_capture' AND t.tgparentid = 0 AND c.relkind IN ('r', 'p') AND NOT c.relispartition
+    -- The owner of a partitioned table may execute its function, so could put it on another table as well.
+    ORDER BY l.relation_oid = c.oid DESC NULLS LAST, (n.nspname, c.relname) = (a.schema_name, a.table_name) DESC NULLS LAST, c.oid LIMIT 1
 $$;
 COMMENT ON FUNCTION threadline.audited_relation(integer) IS 'The table whose capture trigger calls capture_<table_id>, or NULL.';
 
@@ -194,8 +199,9 @@ COMMENT ON FUNCTION threadline.audited_relation(integer) IS 'The table whose cap
 CREATE OR REPLACE FUNCTION threadline.table_id(relation oid) RETURNS integer
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT coalesce(
-        (SELECT min(substr(f.proname, 9)::integer) FROM pg_trigger t JOIN pg_proc f ON f.oid = t.tgfoid
-            WHERE t.tgrelid = relation AND f.pronamespace = 'threadline'::regnamespace AND f.proname ~ '^capture_[0-9]+$'),
+        (SELECT min(carried.id) FROM (SELECT substr(f.proname, 9)::integer AS id FROM pg_trigger t JOIN pg_proc f ON f.oid = t.tgfoid
+                WHERE t.tgrelid = relation AND f.pronamespace = 'threadline'::regnamespace AND f.proname ~ '^capture_[0-9]+$') carried
+            WHERE threadline.audited_relation(carried.id) = relation),
         (SELECT min(a.id) FROM threadline.audited_tables a JOIN pg_class c ON c.relname = a.table_name
             JOIN pg_namespace n ON n.oid = c.relnamespace AND n.nspname = a.schema_name
             WHERE c.oid = relation AND threadline.audited_relation(a.id) IS NULL))
@@ -206,7 +212,7 @@ COMMENT ON FUNCTION threadline.table_id(oid) IS 'The audited_tables id of a rela
 -- VOLATILE so that under READ COMMITTED it reads with a snapshot of its own: that of a COPY, say, is older than the lock
 -- the COPY waited for.
 CREATE OR REPLACE FUNCTION threadline.layout_digest(relation oid) RETURNS text
-LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off AS $$
     SELECT md5(string_agg(format('%I %s %s', attname, format_type(atttypid, atttypmod), attcollation::regcollation), ',' ORDER BY attnum))
     FROM pg_attribute WHERE attrelid = relation AND attnum > 0 AND NOT attisdropped
 $$;
@@ -230,12 +236,15 @@ COMMENT ON FUNCTION threadline.present_columns(oid) IS 'The columns of a table a
 -- Names, types and order of a table's columns at this moment, whatever the snapshot: a query is parsed against the table
 -- as it is. Type modifiers and collations do not show here. NULL when the owner of schema threadline may not name the table.
 CREATE OR REPLACE FUNCTION threadline.shape_digest(relation regclass) RETURNS text
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off AS $$
 DECLARE
     types text;
     digest text;
 BEGIN
-    SELECT string_agg(format('%L, pg_typeof((r.r).%I)::text', format('%I', c.name), c.name), ', ' ORDER BY c.attnum)
+    -- With the type under a domain, whose name the owner could give to another type: what is compiled for one may run
+    -- functions of the other's owner. A type the snapshot does not show is never the one compiled for.
+    SELECT string_agg(format('%1$L, pg_typeof((r.r).%2$I)::text || coalesce(''/'' || format_type(threadline.base_type(pg_typeof((r.r).%2$I)), -1), gen_random_uuid()::text)',
+            format('%I', c.name), c.name), ', ' ORDER BY c.attnum)
         INTO types FROM threadline.present_columns(relation) c;
     IF types IS NOT NULL THEN
         EXECUTE format('SELECT md5(array_to_string(ARRAY[%s], '','')) FROM (SELECT NULL::%s) AS r (r)', types, relation) INTO digest;
@@ -391,7 +400,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT CASE
         WHEN base.oid = 'numeric'::regtype THEN 'trim_scale(%s)::text'
         WHEN base.oid IN ('date'::regtype, 'timestamp'::regtype, 'timestamptz'::regtype) THEN '(to_jsonb(%s) #>> ''{}'')'
-        WHEN base.oid = 'bytea'::regtype THEN '(''\x'' || encode(%s, ''hex''))'
+        WHEN base.oid = 'bytea'::regtype THEN '(chr(92) || ''x'' || encode(%s, ''hex''))'
         WHEN base.oid = ANY (ARRAY['bool', 'int2', 'int4', 'int8', 'oid', 'text', 'varchar', 'bpchar', 'name', '"char"', 'uuid', 'time',
             'inet', 'cidr', 'macaddr', 'macaddr8', 'bit', 'varbit']::regtype[]) THEN '%s::text'
         WHEN base.typtype = 'e' OR (base.typtype = 'b' AND base.typcategory = 'S') THEN threadline.output_form(type_oid)
@@ -419,7 +428,7 @@ COMMENT ON FUNCTION threadline.key_of(anyelement) IS 'A key value as text.';
 -- A key as it is stored: a very long one by its digest, because an index entry is limited to a third of a page.
 CREATE OR REPLACE FUNCTION threadline.stored_key(key text) RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT CASE WHEN octet_length(key) > 1024 THEN 'sha256:' || encode(sha256(convert_to(key, 'UTF8')), 'hex') ELSE key END
+    SELECT CASE WHEN octet_length(key) > 1024 THEN 'sha256:' || encode(sha256(convert_to(key, getdatabaseencoding())), 'hex') ELSE key END
 $$;
 COMMENT ON FUNCTION threadline.stored_key(text) IS 'A key as it is stored: over 1024 bytes by its SHA-256.';
 
@@ -544,12 +553,12 @@ $$;
 COMMENT ON FUNCTION threadline.captured_columns(oid, threadline.audited_tables) IS 'What capture does with each column of a table.';
 
 -- The expression for the whole row as json, redacted, from OLD or NEW. The columns are named one by one, so that one
--- this function was not compiled for is never stored; row_to_json(row) is faster and serves where no column is redacted or
--- of a foreign type. A call takes 100 arguments, hence the chunks.
+-- this function was not compiled for is never stored; row_to_json(row) is faster and serves where no column is redacted,
+-- of a foreign type, or called like the row itself. A call takes 100 arguments, hence the chunks.
 CREATE OR REPLACE FUNCTION threadline.image_expression(relation oid, audited threadline.audited_tables, row_reference text) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT CASE
-        WHEN bool_and(c.rule IN ('plain', 'ignore') AND c.old_value = format('OLD.%I', c.name)) THEN format('row_to_json(%s)', row_reference)
+        WHEN bool_and(c.rule IN ('plain', 'ignore') AND c.old_value = format('OLD.%I', c.name) AND c.name NOT IN ('old', 'new')) THEN format('row_to_json(%s)', row_reference)
         ELSE coalesce((
             SELECT CASE count(*) WHEN 1 THEN format('json_build_object(%s)', min(chunk.arguments)) ELSE format('(''{'' || %s || ''}'')::json',
                 string_agg(format('substr(left(json_build_object(%s)::text, -1), 2)', chunk.arguments), ' || '', '' || ' ORDER BY chunk.number)) END
@@ -652,7 +661,7 @@ BEGIN
         always := E'\n    leaf := format(''%I.%I'', TG_TABLE_SCHEMA, TG_TABLE_NAME);';
     END IF;
     IF audited.actor_policy = 'require' THEN
-        always := always || format(E'\n    IF left(state, 1) <> ''a'' THEN\n        PERFORM threadline.refuse_without_actor(%s);\n    END IF;', id);
+        always := always || format(E'\n    PERFORM threadline.require_actor(%s, substr(state, 2)::uuid);', id);
     END IF;
 
     RETURN $code$
@@ -730,17 +739,22 @@ END
 $render$;
 COMMENT ON FUNCTION threadline.capture_body(regclass, threadline.audited_tables) IS 'The body of a table''s capture function.';
 
--- Fails a write to a table whose policy requires an actor.
-CREATE OR REPLACE FUNCTION threadline.refuse_without_actor(of_table integer) RETURNS void
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+-- Fails a write to a table whose policy requires an actor when the transaction's own row names none. The row is asked, not
+-- the setting, which whoever can run SQL can write.
+CREATE OR REPLACE FUNCTION threadline.require_actor(of_table integer, of_transaction uuid) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
+    IF EXISTS (SELECT FROM threadline.audit_transactions t
+            WHERE t.id = of_transaction AND t.xid = pg_current_xact_id() AND t.actor_type IS NOT NULL) THEN
+        RETURN;
+    END IF;
     RAISE EXCEPTION 'threadline: table % requires an actor, and this transaction has none', threadline.audited_relation(of_table) USING
         ERRCODE = 'check_violation', CONSTRAINT = 'threadline_actor_required',
         HINT = 'Before the first write of the transaction call threadline.set_context(''{"actor": {"type": "user", "id": "42"}}''), '
             'or set_config(''threadline.actor_ref'', ''{"type": "user", "id": "42"}'', true).';
 END
 $$;
-COMMENT ON FUNCTION threadline.refuse_without_actor(integer) IS 'Fails a write to a table whose policy requires an actor.';
+COMMENT ON FUNCTION threadline.require_actor(integer, uuid) IS 'Fails a write to a table whose policy requires an actor.';
 
 
 -- ## Capturing a table that has changed since its function was compiled
@@ -761,9 +775,9 @@ $$;
 COMMENT ON FUNCTION threadline.known_columns(oid, jsonb) IS 'The columns of a table as they are at this moment, each with the name a layout knows it by.';
 
 -- The policy of a table under the names its columns have now. A column that carries a redacted name, or that was redacted
--- under another name, is redacted, and is then neither key nor scope; with `mask_unknown` so is, on a table with redaction,
--- every column that is not where the layout last saw it.
-CREATE OR REPLACE FUNCTION threadline.carried_policy(relation oid, audited threadline.audited_tables, known jsonb, mask_unknown boolean)
+-- under another name, is redacted, and is then neither key nor scope. On a table with redaction a column the layout does not
+-- know is masked, until attach says what it is; with `mask_moved` so is one that is known by another name.
+CREATE OR REPLACE FUNCTION threadline.carried_policy(relation oid, audited threadline.audited_tables, known jsonb, mask_moved boolean)
 RETURNS threadline.audited_tables
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -783,7 +797,7 @@ BEGIN
     FROM threadline.known_columns(relation, known) c, LATERAL (SELECT
         c.name = ANY (audited.exclude) OR coalesce(c.known_name = ANY (audited.exclude), false) AS excluded,
         c.name = ANY (audited.mask) OR coalesce(c.known_name = ANY (audited.mask), false) AS masked,
-        mask_unknown AND audited.exclude || audited.mask <> '{}' AND c.known_name IS DISTINCT FROM c.name AS unknown) redaction;
+        audited.exclude || audited.mask <> '{}' AND (c.known_name IS NULL OR (mask_moved AND c.known_name <> c.name)) AS unknown) redaction;
     IF cardinality(carried.key_columns) IS DISTINCT FROM cardinality(audited.key_columns) THEN
         carried.key_columns := (SELECT k.columns FROM threadline.candidate_keys(relation) k
             WHERE k.is_primary AND k.problem IS NULL AND k.columns <@ present);
@@ -897,8 +911,8 @@ BEGIN
     IF (right(state, 12) = lpad(pg_current_xact_id()::text, 12, '0')) IS NOT TRUE THEN
         state := threadline.open_transaction();
     END IF;
-    IF policy.actor_policy = 'require' AND left(state, 1) <> 'a' THEN
-        PERFORM threadline.refuse_without_actor(of_table);
+    IF policy.actor_policy = 'require' THEN
+        PERFORM threadline.require_actor(of_table, substr(state, 2)::uuid);
     END IF;
     place := current_setting('threadline.ordinal')::integer + 1;
     assigned := set_config('threadline.ordinal', place::text, true);
@@ -921,7 +935,9 @@ COMMENT ON FUNCTION threadline.capture_changed_table(jsonb, oid, "char", record,
 -- ## TRUNCATE
 
 -- Runs before a TRUNCATE, while the rows are still there. Truncating a partitioned table fires this for the table and
--- then for each partition: the table's turn handles the whole tree and leaves a list of partitions that keep silent.
+-- then for each partition. Where rows are kept, each partition keeps its own, and the table's turn those of partitions that
+-- lack the trigger. Where a marker is recorded, a partition adds none while the marker that covers it is the newest thing its
+-- transaction has captured.
 CREATE OR REPLACE FUNCTION threadline.capture_truncate() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
@@ -939,17 +955,17 @@ DECLARE
     relation CONSTANT regclass := coalesce(threadline.audited_relation(of_table), pg_partition_root(TG_RELID), TG_RELID);
     partitioned CONSTANT boolean := (SELECT relkind = 'p' FROM pg_class WHERE oid = relation);
     known CONSTANT jsonb := threadline.recorded_layout(policy.id, policy.layout);
-    silent text[] := string_to_array(NULLIF(current_setting('threadline.truncating', true), ''), ',');
     state text := current_setting('threadline.transaction', true);
     place integer;
-    captured bigint := 1;
+    captured bigint;
+    member regclass;
     assigned text;
     key text;
     scope text;
     image text;
 BEGIN
-    IF silent[1] = pg_current_xact_id()::text AND TG_RELID::text = ANY (silent[2:]) THEN
-        assigned := set_config('threadline.truncating', array_to_string(silent[1:1] || array_remove(silent[2:], TG_RELID::text), ','), true);
+    -- A partition that was detached is no part of the table any more.
+    IF TG_RELID <> relation AND NOT EXISTS (SELECT FROM pg_partition_ancestors(TG_RELID) ancestor WHERE ancestor.relid = relation) THEN
         RETURN NULL;
     END IF;
     IF policy.on_truncate = 'refuse' THEN
@@ -957,16 +973,18 @@ BEGIN
             ERRCODE = 'check_violation', CONSTRAINT = 'threadline_truncate_refused',
             HINT = 'Use DELETE, which is captured row by row, or attach the table with on_truncate => ''record'' or ''keep''.';
     END IF;
-    IF partitioned THEN
-        assigned := set_config('threadline.truncating', (SELECT concat_ws(',', pg_current_xact_id(), string_agg(tree.relid::oid::text, ','))
-            FROM pg_partition_tree(TG_RELID) tree JOIN pg_trigger t ON t.tgrelid = tree.relid AND t.tgfoid = 'threadline.capture_truncate'::regproc
-            WHERE tree.relid <> TG_RELID), true);
+    IF policy.on_truncate = 'record' AND TG_RELID <> relation AND right(state, 12) = lpad(pg_current_xact_id()::text, 12, '0') AND EXISTS (
+            SELECT FROM threadline.audit_changes c WHERE c.transaction_id = substr(state, 2)::uuid AND c.table_id = of_table AND c.op = 'T'
+                AND (c.partition IS NULL OR c.partition = format('%I.%I', TG_TABLE_SCHEMA, TG_TABLE_NAME))
+                AND NOT EXISTS (SELECT FROM threadline.audit_changes later
+                    WHERE later.transaction_id = c.transaction_id AND later.ordinal > c.ordinal AND later.op <> 'T')) THEN
+        RETURN NULL;
     END IF;
     IF (right(state, 12) = lpad(pg_current_xact_id()::text, 12, '0')) IS NOT TRUE THEN
         state := threadline.open_transaction();
     END IF;
-    IF policy.actor_policy = 'require' AND left(state, 1) <> 'a' THEN
-        PERFORM threadline.refuse_without_actor(of_table);
+    IF policy.actor_policy = 'require' THEN
+        PERFORM threadline.require_actor(of_table, substr(state, 2)::uuid);
     END IF;
     place := current_setting('threadline.ordinal')::integer;
     IF policy.on_truncate = 'keep' THEN
@@ -981,16 +999,23 @@ BEGIN
             scope := threadline.late_key_expression(ARRAY[policy.scope_column], 'OLD');
             image := threadline.late_image_expression(relation, policy, 'OLD');
         END IF;
-        EXECUTE format(
-            'INSERT INTO threadline.audit_changes (captured_at, transaction_id, ordinal, table_id, layout, op, row_key, scope, partition, masked, row_data, attributes)
-            SELECT clock_timestamp(), $1, $2 + row_number() OVER (), %s, %s, ''D'', coalesce(%s, ''''), %s, %s, %L, %s, $3 FROM %s%s AS OLD',
-            of_table, coalesce(policy.layout::text, 'NULL'), coalesce(key, 'NULL'), coalesce(scope, 'NULL'),
-            CASE WHEN partitioned
-                THEN '(SELECT format(''%I.%I'', n.nspname, c.relname) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = OLD.tableoid)'
-                ELSE 'NULL' END,
-            NULLIF(policy.mask, '{}'), image, CASE WHEN partitioned THEN '' ELSE 'ONLY ' END, TG_RELID::regclass)
-            USING substr(state, 2)::uuid, place, CASE WHEN policy.layout IS NULL THEN threadline.late_attributes(relation, policy, NULL) END;
-        GET DIAGNOSTICS captured = ROW_COUNT;
+        FOR member IN
+            SELECT tree.relid FROM pg_partition_tree(TG_RELID) tree WHERE tree.isleaf AND tree.relid <> TG_RELID AND NOT EXISTS (
+                SELECT FROM pg_trigger t WHERE t.tgrelid = tree.relid AND t.tgfoid = 'threadline.capture_truncate'::regproc AND t.tgenabled IN ('O', 'A'))
+            UNION ALL SELECT c.oid FROM pg_class c WHERE c.oid = TG_RELID AND c.relkind = 'r'
+        LOOP
+            EXECUTE format(
+                'INSERT INTO threadline.audit_changes (captured_at, transaction_id, ordinal, table_id, layout, op, row_key, scope, partition, masked, row_data, attributes)
+                SELECT clock_timestamp(), $1, $2 + row_number() OVER (), %s, %s, ''D'', coalesce(%s, ''''), %s, %s, %L, %s, $3 FROM ONLY %s AS OLD',
+                of_table, coalesce(policy.layout::text, 'NULL'), coalesce(key, 'NULL'), coalesce(scope, 'NULL'),
+                CASE WHEN partitioned
+                    THEN '(SELECT format(''%I.%I'', n.nspname, c.relname) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = OLD.tableoid)'
+                    ELSE 'NULL' END,
+                NULLIF(policy.mask, '{}'), image, member)
+                USING substr(state, 2)::uuid, place, CASE WHEN policy.layout IS NULL THEN threadline.late_attributes(relation, policy, NULL) END;
+            GET DIAGNOSTICS captured = ROW_COUNT;
+            place := place + captured;
+        END LOOP;
     ELSE
         -- One marker; for a partition that has partitions, one for each of those that hold rows.
         INSERT INTO threadline.audit_changes (captured_at, transaction_id, ordinal, table_id, layout, op, row_key, partition)
@@ -999,8 +1024,9 @@ BEGIN
             UNION ALL SELECT format('%I.%I', TG_TABLE_SCHEMA, TG_TABLE_NAME) WHERE TG_RELID <> relation AND NOT partitioned
             UNION ALL SELECT tree.relid::text FROM pg_partition_tree(TG_RELID) tree WHERE TG_RELID <> relation AND tree.isleaf) leaf (name);
         GET DIAGNOSTICS captured = ROW_COUNT;
+        place := place + captured;
     END IF;
-    assigned := set_config('threadline.ordinal', (place + captured)::text, true);
+    assigned := set_config('threadline.ordinal', place::text, true);
     RETURN NULL;
 END
 $$;

@@ -31,6 +31,13 @@ BEGIN
         SELECT format('scope column "%s" is of type %s, which has no single text form', p.name, format_type(p.type_oid, NULL))
             FROM present p WHERE p.name = policy.scope_column AND threadline.key_form(p.type_oid) IS NULL
         UNION ALL
+        SELECT format('column "%s" is generated from column "%s", so it has to be excluded or masked as well', g.attname, b.attname)
+            FROM pg_attribute g JOIN pg_attrdef f ON f.adrelid = g.attrelid AND f.adnum = g.attnum
+                JOIN pg_depend d ON d.classid = 'pg_attrdef'::regclass AND d.objid = f.oid AND d.refclassid = 'pg_class'::regclass AND d.refobjid = g.attrelid
+                JOIN pg_attribute b ON b.attrelid = g.attrelid AND b.attnum = d.refobjsubid
+            WHERE g.attrelid = relation AND g.attgenerated <> '' AND b.attnum <> g.attnum AND b.attname = ANY (policy.exclude || policy.mask)
+                AND g.attname <> ALL (policy.exclude || policy.mask)
+        UNION ALL
         SELECT 'mask_placeholder has to be 1 to 200 characters without control characters'
             WHERE policy.mask_placeholder IS NULL OR length(policy.mask_placeholder) NOT BETWEEN 1 AND 200 OR policy.mask_placeholder ~ '[[:cntrl:]]'
         UNION ALL
@@ -76,6 +83,9 @@ BEGIN
         WHEN found_class.relispartition THEN format('it is a partition; audit %s, which covers all its partitions', pg_partition_root(target))
         WHEN NOT has_schema_privilege(owner, found_class.nspname, 'USAGE')
             THEN format('%s, who owns schema threadline, lacks USAGE on schema %I', owner::regrole, found_class.nspname)
+        WHEN found_class.relkind = 'r' AND EXISTS (SELECT FROM pg_inherits i WHERE i.inhparent = target AND threadline.table_id(i.inhrelid) IS NULL)
+            THEN format('rows of %s, which inherits from it, would go unseen; audit that table first',
+                (SELECT min(i.inhrelid::regclass::text) FROM pg_inherits i WHERE i.inhparent = target AND threadline.table_id(i.inhrelid) IS NULL))
         WHEN NOT has_table_privilege(current_user, target, 'TRIGGER') THEN format('role %s lacks the TRIGGER privilege on it', current_user)
     END;
     IF reason IS NOT NULL THEN
@@ -155,6 +165,8 @@ BEGIN
     policy.attached := true;
     policy.changed_at := stored.changed_at;
     RETURN stored.id IS NOT NULL AND policy IS NOT DISTINCT FROM stored
+        -- Whoever owns a partitioned table creates its partitions, and their triggers with them.
+        AND (SELECT c.relkind <> 'p' OR has_function_privilege(c.relowner, format('threadline.capture_%s()', stored.id), 'EXECUTE') FROM pg_class c WHERE c.oid = target)
         AND (SELECT f.prosrc = threadline.capture_body(target, policy) FROM pg_proc f
             WHERE f.pronamespace = 'threadline'::regnamespace AND f.proname = 'capture_' || stored.id)
         AND (SELECT l.relation_oid = target AND l.columns = threadline.layout_columns(target, stored.id)
@@ -227,6 +239,7 @@ LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     of_table CONSTANT integer := threadline.table_id(target);
     member regclass;
+    stray record;
 BEGIN
     IF of_table IS NULL THEN
         RETURN;
@@ -235,6 +248,12 @@ BEGIN
     EXECUTE format('DROP TRIGGER IF EXISTS "!threadline_capture" ON %s', target);
     FOR member IN SELECT tree.relid FROM pg_partition_tree(target) tree UNION SELECT target LOOP
         EXECUTE format('DROP TRIGGER IF EXISTS "!threadline_truncate" ON %s', member);
+    END LOOP;
+    -- Whoever owns a partitioned table may have put its function on another one.
+    FOR stray IN SELECT t.tgname, t.tgrelid::regclass AS relation FROM pg_trigger t JOIN pg_proc f ON f.oid = t.tgfoid
+        WHERE f.pronamespace = 'threadline'::regnamespace AND f.proname = 'capture_' || of_table AND t.tgparentid = 0
+    LOOP
+        EXECUTE format('DROP TRIGGER %I ON %s', stray.tgname, stray.relation);
     END LOOP;
     EXECUTE format('DROP FUNCTION IF EXISTS threadline.capture_%s()', of_table);
     UPDATE threadline.audited_tables a SET attached = false, changed_at = clock_timestamp() WHERE a.id = of_table;

@@ -70,7 +70,7 @@ BEGIN
     END IF;
     -- Type modifier -1: character and bit without one would be of length 1.
     EXECUTE format('SELECT %s FROM (SELECT %s) AS r', threadline.key_expression(relation, now, 'r'),
-        (SELECT string_agg(format('$1[%s]::%s AS %I', c.place, format_type(a.atttypid, -1), c.name), ', ')
+        (SELECT string_agg(format('$1[%s]::%s AS %I', c.place, format_type(threadline.base_type(a.atttypid), -1), c.name), ', ')
             FROM unnest(now) WITH ORDINALITY c (name, place) JOIN pg_attribute a ON a.attrelid = relation AND a.attname = c.name))
         INTO result USING texts;
     RETURN result;
@@ -112,7 +112,7 @@ BEGIN
         EXECUTE format('SELECT (%s)::jsonb FROM %s %s AS OLD WHERE %s', threadline.image_expression(relation, policy, 'OLD'),
             (SELECT CASE c.relkind WHEN 'p' THEN '' ELSE 'ONLY' END FROM pg_class c WHERE c.oid = relation), relation,
             (SELECT string_agg(format('OLD.%I = ($1 ->> %L)::%s', k.now, CASE WHEN key ? k.stored THEN k.stored ELSE k.now END,
-                    format_type(a.atttypid, -1)), ' AND ')
+                    format_type(threadline.base_type(a.atttypid), -1)), ' AND ')
                 FROM unnest(now, stored.key_columns) k (now, stored) JOIN pg_attribute a ON a.attrelid = relation AND a.attname = k.now))
             INTO image USING key;
         state := CASE WHEN image IS NULL THEN 'absent' ELSE 'present' END;

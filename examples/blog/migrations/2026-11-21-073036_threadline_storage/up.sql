@@ -227,11 +227,15 @@ COMMENT ON FUNCTION threadline.instant_of(uuid) IS 'When the transaction with th
 -- month off it moves nothing. A tail that rows have reached (maintenance was neglected) is closed as it is, up to the
 -- month after its newest row, and a new tail begins there; PostgreSQL then scans it once to check its bound.
 --
--- Takes ACCESS EXCLUSIVE on the three tables for the moment of the split, and gives up after 3 seconds of waiting for it.
+-- Takes ACCESS EXCLUSIVE on the three tables for the moment of the split. It gives up after half a second of waiting for
+-- one of them, which is before PostgreSQL would look for a deadlock and might end a writer instead; call it again then.
+--
+-- Ids more than a month ahead are nobody's present: such rows move to the new tail, and never set its bound.
 CREATE OR REPLACE FUNCTION threadline.maintain() RETURNS integer
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
-SET lock_timeout = '3s'
+SET lock_timeout = '500ms'
+SET standard_conforming_strings = on
 SET TimeZone = 'UTC' AS $$
 DECLARE
     parents CONSTANT text[] := ARRAY['audit_transactions', 'audit_actions', 'audit_changes'];
@@ -264,8 +268,9 @@ BEGIN
         LOCK TABLE threadline.audit_transactions, threadline.audit_actions, threadline.audit_changes IN ACCESS EXCLUSIVE MODE;
         newest := NULL;
         FOREACH parent IN ARRAY parents LOOP
-            EXECUTE format('SELECT threadline.instant_of(%1$I) FROM threadline.%2$I ORDER BY %1$I DESC LIMIT 1',
-                CASE parent WHEN 'audit_changes' THEN 'transaction_id' ELSE 'id' END, parent || '_tail') INTO here;
+            EXECUTE format('SELECT threadline.instant_of(%1$I) FROM threadline.%2$I WHERE %1$I < %3$L ORDER BY %1$I DESC LIMIT 1',
+                CASE parent WHEN 'audit_changes' THEN 'transaction_id' ELSE 'id' END, parent || '_tail',
+                threadline.first_id_at(greatest(now(), begins) + interval '1 month')) INTO here;
             newest := greatest(newest, here);
         END LOOP;
         ends := date_trunc('month', greatest(newest, begins)) + interval '1 month';
@@ -280,10 +285,12 @@ BEGIN
                     parent, parent || '_tail', threadline.first_id_at(ends));
             ELSE
                 EXECUTE format('ALTER TABLE threadline.%I RENAME TO %I', parent || '_tail', parent || label);
-                EXECUTE format('ALTER TABLE threadline.%I ATTACH PARTITION threadline.%I FOR VALUES FROM (%L) TO (%L)',
-                    parent, parent || label, threadline.first_id_at(begins), threadline.first_id_at(ends));
                 EXECUTE format('CREATE TABLE threadline.%I PARTITION OF threadline.%I FOR VALUES FROM (%L) TO (MAXVALUE)',
                     parent || '_tail', parent, threadline.first_id_at(ends));
+                EXECUTE format('WITH moved AS (DELETE FROM threadline.%1$I WHERE %2$I >= %3$L RETURNING *) INSERT INTO threadline.%4$I SELECT * FROM moved',
+                    parent || label, CASE parent WHEN 'audit_changes' THEN 'transaction_id' ELSE 'id' END, threadline.first_id_at(ends), parent || '_tail');
+                EXECUTE format('ALTER TABLE threadline.%I ATTACH PARTITION threadline.%I FOR VALUES FROM (%L) TO (%L)',
+                    parent, parent || label, threadline.first_id_at(begins), threadline.first_id_at(ends));
             END IF;
         END LOOP;
         made := made + 1;

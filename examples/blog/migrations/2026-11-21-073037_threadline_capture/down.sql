@@ -6,7 +6,7 @@ DROP FUNCTION threadline.late_image_expression(oid, threadline.audited_tables, t
 DROP FUNCTION threadline.late_key_expression(text[], text);
 DROP FUNCTION threadline.carried_policy(oid, threadline.audited_tables, jsonb, boolean);
 DROP FUNCTION threadline.known_columns(oid, jsonb);
-DROP FUNCTION threadline.refuse_without_actor(integer);
+DROP FUNCTION threadline.require_actor(integer, uuid);
 DROP FUNCTION threadline.capture_body(regclass, threadline.audited_tables);
 DROP FUNCTION threadline.compiled_policy(threadline.audited_tables);
 DROP FUNCTION threadline.diff_statements(oid, threadline.audited_tables, text[]);
