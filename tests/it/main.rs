@@ -1,5 +1,6 @@
 //! Promises that hold across crates, on a real PostgreSQL.
 
+mod attacks;
 mod drift;
 mod keys;
 mod names;
