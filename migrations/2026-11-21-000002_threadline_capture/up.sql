@@ -956,6 +956,7 @@ DECLARE
     partitioned CONSTANT boolean := (SELECT relkind = 'p' FROM pg_class WHERE oid = relation);
     known CONSTANT jsonb := threadline.recorded_layout(policy.id, policy.layout);
     state text := current_setting('threadline.transaction', true);
+    own_transaction uuid;
     place integer;
     captured bigint;
     member regclass;
@@ -973,8 +974,11 @@ BEGIN
             ERRCODE = 'check_violation', CONSTRAINT = 'threadline_truncate_refused',
             HINT = 'Use DELETE, which is captured row by row, or attach the table with on_truncate => ''record'' or ''keep''.';
     END IF;
-    IF policy.on_truncate = 'record' AND TG_RELID <> relation AND right(state, 12) = lpad(pg_current_xact_id()::text, 12, '0') AND EXISTS (
-            SELECT FROM threadline.audit_changes c WHERE c.transaction_id = substr(state, 2)::uuid AND c.table_id = of_table AND c.op = 'T'
+    IF right(state, 12) = lpad(pg_current_xact_id()::text, 12, '0') THEN
+        own_transaction := substr(state, 2);
+    END IF;
+    IF policy.on_truncate = 'record' AND TG_RELID <> relation AND EXISTS (
+            SELECT FROM threadline.audit_changes c WHERE c.transaction_id = own_transaction AND c.table_id = of_table AND c.op = 'T'
                 AND (c.partition IS NULL OR c.partition = format('%I.%I', TG_TABLE_SCHEMA, TG_TABLE_NAME))
                 AND NOT EXISTS (SELECT FROM threadline.audit_changes later
                     WHERE later.transaction_id = c.transaction_id AND later.ordinal > c.ordinal AND later.op <> 'T')) THEN

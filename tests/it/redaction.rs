@@ -297,7 +297,7 @@ fn a_redacted_column_that_becomes_the_key_does_not_leak_through_it() {
 }
 
 #[test]
-fn a_new_column_is_masked_until_the_refresh_takes_it_in() {
+fn a_new_column_is_masked_until_an_attach_says_what_it_is() {
     let db = audited_database();
     let conn = &mut db.connect();
     run(
@@ -312,6 +312,10 @@ fn a_new_column_is_masked_until_the_refresh_takes_it_in() {
     assert_eq!(changes(conn, "a"), [r#"I 1 {"n": "***", "id": 1}"#]);
     assert_eq!(changes(conn, "b"), [r#"I 1 {"n": 5, "s": "s", "id": 1}"#]);
     run(conn, "SELECT threadline.refresh_all()");
-    run(conn, "UPDATE a SET n = 6");
-    assert_eq!(changes(conn, "a")[1], r#"U 1 {"n": [5, 6]}"#);
+    run(conn, "UPDATE a SET n = 6; UPDATE b SET n = 6");
+    assert_eq!(changes(conn, "a")[1], r#"U 1 {"n": ["***", "***"]}"#);
+    assert_eq!(changes(conn, "b")[1], r#"U 1 {"n": [5, 6]}"#);
+    run(conn, "SELECT threadline.attach('a', exclude => '{s}', mask_placeholder => '***')");
+    run(conn, "UPDATE a SET n = 7");
+    assert_eq!(changes(conn, "a")[2], r#"U 1 {"n": [6, 7]}"#);
 }

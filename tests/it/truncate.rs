@@ -71,8 +71,10 @@ fn a_cascade_a_rollback_and_writes_around_it_keep_their_order() {
 fn kept_rows_of_a_table_that_others_inherit_from_are_its_own() {
     let db = audited_database();
     let conn = &mut db.connect();
-    run(conn, "CREATE TABLE base (id integer PRIMARY KEY); CREATE TABLE child () INHERITS (base); SELECT threadline.attach('base', on_truncate => 'keep');
+    run(conn, "CREATE TABLE base (id integer PRIMARY KEY); CREATE TABLE child () INHERITS (base); ALTER TABLE child ADD PRIMARY KEY (id);
+        SELECT threadline.attach('child', on_truncate => 'keep'); SELECT threadline.attach('base', on_truncate => 'keep');
         INSERT INTO base VALUES (1); INSERT INTO child VALUES (2)");
     run(conn, "TRUNCATE base");
     assert_eq!(changes(conn, "base"), [r#"I 1 {"id": 1}"#, r#"D 1 {"id": 1}"#]);
+    assert_eq!(changes(conn, "child"), [r#"I 2 {"id": 2}"#, r#"D 2 {"id": 2}"#]);
 }
