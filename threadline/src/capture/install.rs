@@ -94,7 +94,7 @@ pub fn refresh_all(conn: &mut PgConnection) -> Result<Vec<Refreshed>, Error> {
 ///
 /// # Errors
 ///
-/// [`Error::Query`] when the audit tables stayed locked for more than 3 seconds; nothing has changed then.
+/// [`Error::Query`] when the audit tables stayed locked for more than half a second; nothing has changed then.
 pub fn maintain(conn: &mut PgConnection) -> Result<u32, Error> {
     #[derive(QueryableByName)]
     struct Made {
