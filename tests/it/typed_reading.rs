@@ -13,7 +13,7 @@ use diesel::serialize::{self, IsNull, Output, ToSql};
 use threadline::{
     AsOf, Audited, Error, HistoryLimit, Op, RowKey, RowState, TableName, row_as_of, row_history,
 };
-use threadline_tests::{audited_database, run};
+use threadline_tests::{audited_database, clock, run};
 
 diesel::table! {
     blog.posts (id) {
@@ -66,29 +66,23 @@ const TABLES: &str = "CREATE SCHEMA blog;
         created_at timestamptz NOT NULL DEFAULT now());
     CREATE TABLE memberships (organization_id integer, user_name text, role text NOT NULL, PRIMARY KEY (organization_id, user_name));";
 
-fn now(conn: &mut PgConnection) -> DateTime<Utc> {
-    diesel::select(diesel::dsl::sql::<diesel::sql_types::Timestamptz>("clock_timestamp()"))
-        .get_result(conn)
-        .unwrap()
-}
-
 #[test]
 fn a_row_is_told_from_its_insert_to_its_delete() {
     let db = audited_database();
     let conn = &mut db.connect();
     run(conn, TABLES);
     threadline::capture::attach(conn, &TableName::new(Some("blog"), "posts"), &Post::AUDIT).unwrap();
-    let before = now(conn);
+    let before = clock(conn);
     run(
         conn,
         "INSERT INTO blog.posts (id, title, price, tags, meta, secret) VALUES (1, 'one', 12.3400, '{a,b}', '{\"n\": 9007199254740993}', 's')",
     );
-    let inserted = now(conn);
+    let inserted = clock(conn);
     run(conn, "UPDATE blog.posts SET title = 'two', email = 'c@d', views = views + 1");
     run(conn, "UPDATE blog.posts SET views = views + 1");
-    let updated = now(conn);
+    let updated = clock(conn);
     run(conn, "DELETE FROM blog.posts");
-    let deleted = now(conn);
+    let deleted = clock(conn);
 
     let history = Post::history(conn, 1).unwrap();
     let ops: Vec<Op> = history.versions.iter().map(|version| version.change.op).collect();
@@ -214,7 +208,7 @@ fn a_model_may_select_a_part_of_the_row_under_other_names() {
         history.versions.iter().map(|version| version.row.clone().unwrap().unwrap().state).collect();
     assert_eq!(rows, [State::Paid, State::Open]);
     assert!(history.versions[0].change.fields["amount"].masked);
-    let at = now(conn);
+    let at = clock(conn);
     let expected = OrderLine { kind: "book".into(), id: 1, state: State::Paid, discount: None };
     assert_eq!(OrderLine::as_of(conn, 1, at).unwrap(), AsOf::Present(expected));
     let AsOf::NotRepresentable { error, image } = Amount::as_of(conn, 1, at).unwrap() else {
@@ -250,12 +244,12 @@ fn a_write_that_escaped_capture_is_a_gap_between_two_changes() {
     attach::<Membership>(conn, "memberships");
     run(conn, "INSERT INTO memberships VALUES (7, 'ann', 'reader')");
     run(conn, "UPDATE memberships SET role = 'writer'");
-    let before_the_hole = now(conn);
+    let before_the_hole = clock(conn);
     run(
         conn,
         "SET session_replication_role = replica; UPDATE memberships SET role = 'hacker'; RESET session_replication_role",
     );
-    let after_the_hole = now(conn);
+    let after_the_hole = clock(conn);
     run(conn, "UPDATE memberships SET role = 'owner'");
     let versions = Membership::history(conn, (7, "ann")).unwrap().versions;
     assert_eq!(versions.iter().map(|version| version.gap).collect::<Vec<_>>(), [false, true, false]);
@@ -266,7 +260,7 @@ fn a_write_that_escaped_capture_is_a_gap_between_two_changes() {
         };
         assert_eq!((older, newer), (versions[1].change.id, Some(versions[0].change.id)));
     }
-    let at = now(conn);
+    let at = clock(conn);
     assert_eq!(Membership::as_of(conn, (7, "ann"), at).unwrap().present().unwrap().role, "owner");
 }
 
@@ -278,7 +272,7 @@ fn a_transaction_still_capturing_at_the_instant_is_undone_as_a_whole() {
     attach::<Membership>(conn, "memberships");
     run(conn, "INSERT INTO memberships VALUES (7, 'ann', 'reader'), (7, 'bob', 'reader')");
     conn.batch_execute("BEGIN; UPDATE memberships SET role = 'writer' WHERE user_name = 'ann'").unwrap();
-    let in_between = now(conn);
+    let in_between = clock(conn);
     conn.batch_execute("UPDATE memberships SET role = 'writer' WHERE user_name = 'bob'; COMMIT").unwrap();
     for name in ["ann", "bob"] {
         assert_eq!(Membership::as_of(conn, (7, name), in_between).unwrap().present().unwrap().role, "reader");
@@ -324,7 +318,7 @@ fn a_table_without_a_model_is_read_by_name_also_when_it_is_gone() {
     let unknown =
         row_history(conn, &TableName::new(None, "nowhere"), &key, HistoryLimit::default()).unwrap_err();
     assert!(matches!(&unknown, Error::NotAudited { table } if table == "\"nowhere\""), "{unknown}");
-    let at = now(conn);
+    let at = clock(conn);
     let wrong = row_as_of(conn, &memberships, &RowKey::new([("id", "7")]).unwrap(), at).unwrap_err();
     assert!(
         wrong.to_string().contains("is audited by the key (organization_id, user_name), not by (id)"),
@@ -342,7 +336,7 @@ fn a_detached_table_answers_for_the_time_it_was_audited() {
     run(conn, "INSERT INTO memberships VALUES (7, 'ann', 'reader')");
     threadline::capture::detach(conn, &TableName::new(None, "memberships")).unwrap();
     run(conn, "UPDATE memberships SET role = 'nobody saw this'");
-    let at = now(conn);
+    let at = clock(conn);
     assert!(matches!(Membership::as_of(conn, (7, "ann"), at).unwrap(), AsOf::CaptureEnded { .. }));
     let versions = Membership::history(conn, (7, "ann")).unwrap().versions;
     assert_eq!(versions[0].row.as_ref().unwrap().as_ref().unwrap().role, "reader");
