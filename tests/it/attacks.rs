@@ -108,7 +108,7 @@ fn settings_cannot_silence_a_truncate_nor_stand_in_for_an_actor() {
     refused(conn, &format!("BEGIN; {silence}; TRUNCATE kept"));
     run(conn, &format!("ROLLBACK; BEGIN; {silence}; TRUNCATE marked; COMMIT"));
     assert_eq!(changes(conn, "marked"), ["T "]);
-    let forge = "SELECT set_config('threadline.transaction', 'a00000000-0000-7000-8000-' || lpad(pg_current_xact_id()::text, 12, '0'), true),
+    let forge = "SELECT set_config('threadline.transaction', '00000000-0000-7000-8000-' || lpad(pg_current_xact_id()::text, 12, '0'), true),
         set_config('threadline.ordinal', '41', true)";
     let said = refused(conn, &format!("BEGIN; {forge}; INSERT INTO strict VALUES (1)"));
     assert!(said.contains("requires an actor"), "{said}");

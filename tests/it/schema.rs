@@ -130,7 +130,7 @@ fn every_function_pins_its_path_and_everything_is_explained() {
     );
 }
 
-const BOUNDS: &str = "SELECT string_agg(regexp_replace(c.relname, '^audit_(changes|actions|transactions)', '') || ' ' || pg_get_expr(c.relpartbound, c.oid), E'\\n' ORDER BY c.relname)
+const BOUNDS: &str = "SELECT string_agg(regexp_replace(c.relname, '^audit_(changes|actions|transactions|key_changes)', '') || ' ' || pg_get_expr(c.relpartbound, c.oid), E'\\n' ORDER BY c.relname)
     FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid JOIN pg_class p ON p.oid = i.inhparent
     WHERE p.relnamespace = 'threadline'::regnamespace AND p.relkind = 'p' GROUP BY i.inhparent";
 
@@ -140,7 +140,7 @@ fn partitions_have_the_same_bounds_reach_ahead_and_are_never_the_default() {
     let conn = &mut db.connect();
     assert_eq!(text(conn, "SELECT threadline.maintain()"), "0");
     let bounds = texts(conn, BOUNDS);
-    assert_eq!(bounds.len(), 3);
+    assert_eq!(bounds.len(), 4);
     assert!(bounds.iter().all(|of_table| *of_table == bounds[0]), "{bounds:#?}");
     assert!(
         !bounds[0].contains("DEFAULT") && bounds[0].contains("MINVALUE") && bounds[0].contains("MAXVALUE")
@@ -169,7 +169,9 @@ fn months_of_neglect_are_closed_as_one_partition_and_lose_no_row() {
     }
     run(conn, "INSERT INTO threadline.audit_changes (captured_at, transaction_id, ordinal, table_id, op, row_key)
         SELECT t.occurred_at, t.id, 1, 1, 'I', '2' FROM threadline.audit_transactions t WHERE xid = '9' AND t.occurred_at < now() + interval '6 months'");
-    let count = "SELECT (SELECT count(*) FROM threadline.audit_transactions) + (SELECT count(*) FROM threadline.audit_changes)";
+    run(conn, "INSERT INTO threadline.audit_key_changes SELECT transaction_id, ordinal, table_id, '1' FROM threadline.audit_changes");
+    let count = "SELECT concat_ws(' ', (SELECT count(*) FROM threadline.audit_transactions), (SELECT count(*) FROM threadline.audit_changes),
+        (SELECT count(*) FROM threadline.audit_key_changes))";
     let before = text(conn, count);
     // The tail begins within the runway only once time has moved on; move the runway instead.
     let definition = text(conn, "SELECT pg_get_functiondef('threadline.maintain'::regproc)");
@@ -191,6 +193,22 @@ fn months_of_neglect_are_closed_as_one_partition_and_lose_no_row() {
 }
 
 #[test]
+fn scopes_are_indexed_in_every_partition_from_the_first_table_that_declares_one_on() {
+    let db = audited_database();
+    let conn = &mut db.connect();
+    let unindexed = "SELECT count(*) FROM pg_inherits i WHERE i.inhparent = 'threadline.audit_changes'::regclass AND NOT EXISTS (
+        SELECT FROM pg_index x WHERE x.indrelid = i.inhrelid AND x.indisvalid AND pg_get_indexdef(x.indexrelid) LIKE '%(scope, captured_at) WHERE%')";
+    run(conn, "CREATE TABLE notes (id integer PRIMARY KEY, org integer); SELECT threadline.attach('notes')");
+    assert_ne!(text(conn, unindexed), "0");
+    run(conn, "SELECT threadline.attach('notes', scope => 'org')");
+    assert_eq!(text(conn, unindexed), "0");
+    let definition = text(conn, "SELECT pg_get_functiondef('threadline.maintain'::regproc)");
+    run(conn, &definition.replace("now()", "(now() + interval '2 months')"));
+    assert_ne!(text(conn, "SELECT threadline.maintain()"), "0");
+    assert_eq!(text(conn, unindexed), "0");
+}
+
+#[test]
 fn maintenance_runs_beside_writers_and_gives_up_rather_than_hold_them_off() {
     let db = audited_database();
     let conn = &mut db.connect();
@@ -204,7 +222,7 @@ fn maintenance_runs_beside_writers_and_gives_up_rather_than_hold_them_off() {
                     let conn = &mut db.connect();
                     let mut written = 0;
                     while Instant::now() < until {
-                        run(conn, "BEGIN; INSERT INTO notes (body) VALUES ('a'); UPDATE notes SET body = 'b' WHERE id = currval('notes_id_seq'); COMMIT");
+                        run(conn, "BEGIN; INSERT INTO notes (body) VALUES ('a'); UPDATE notes SET id = -id WHERE id = currval('notes_id_seq'); COMMIT");
                         written += 1;
                     }
                     written

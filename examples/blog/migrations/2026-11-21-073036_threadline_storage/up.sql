@@ -131,10 +131,22 @@ COMMENT ON COLUMN threadline.audit_changes.attributes IS 'Without a layout: the 
 CREATE INDEX IF NOT EXISTS audit_changes_row_idx ON threadline.audit_changes (table_id, row_key, captured_at);
 CREATE INDEX IF NOT EXISTS audit_changes_time_idx ON threadline.audit_changes (captured_at);
 CREATE INDEX IF NOT EXISTS audit_changes_table_idx ON threadline.audit_changes (table_id, captured_at);
-CREATE INDEX IF NOT EXISTS audit_changes_scope_idx ON threadline.audit_changes (scope, captured_at) WHERE scope IS NOT NULL;
--- A row that left a key is found by the key it left.
-CREATE INDEX IF NOT EXISTS audit_changes_previous_row_idx ON threadline.audit_changes (table_id, previous_row_key, captured_at)
-    WHERE previous_row_key IS NOT NULL;
+-- There is one more for the scope, made when the first table declares one: even an unused partial index costs each change.
+
+-- Beside the changes rather than an index on them, which nearly no change would use and every change would pay for.
+CREATE TABLE IF NOT EXISTS threadline.audit_key_changes (
+    transaction_id uuid NOT NULL,
+    ordinal integer NOT NULL,
+    table_id integer NOT NULL,
+    previous_row_key text COLLATE "C" NOT NULL,
+    PRIMARY KEY (table_id, previous_row_key, transaction_id, ordinal)
+) PARTITION BY RANGE (transaction_id);
+
+COMMENT ON TABLE threadline.audit_key_changes IS 'One row for each change of a row''s key: finds the change by the key the row left.';
+COMMENT ON COLUMN threadline.audit_key_changes.transaction_id IS 'With ordinal, the audit_changes row.';
+COMMENT ON COLUMN threadline.audit_key_changes.ordinal IS 'With transaction_id, the audit_changes row.';
+COMMENT ON COLUMN threadline.audit_key_changes.table_id IS 'The audited_tables row of the changed table.';
+COMMENT ON COLUMN threadline.audit_key_changes.previous_row_key IS 'As in audit_changes.';
 
 CREATE TABLE IF NOT EXISTS threadline.audited_tables (
     id integer PRIMARY KEY,
@@ -221,13 +233,13 @@ SET search_path = pg_catalog, pg_temp AS $$
 $$;
 COMMENT ON FUNCTION threadline.instant_of(uuid) IS 'When the transaction with this id began, to the millisecond.';
 
--- Keeps monthly partitions ahead of time and returns how many were made (for each of the three tables).
+-- Keeps monthly partitions ahead of time and returns how many were made (for each of the four tables).
 --
 -- The last partition of each table ends at MAXVALUE, so a write never lacks one. While that tail is empty, splitting a
 -- month off it moves nothing. A tail that rows have reached (maintenance was neglected) is closed as it is, up to the
 -- month after its newest row, and a new tail begins there; PostgreSQL then scans it once to check its bound.
 --
--- Takes ACCESS EXCLUSIVE on the three tables for the moment of the split. It gives up after half a second of waiting for
+-- Takes ACCESS EXCLUSIVE on the four tables for the moment of the split. It gives up after half a second of waiting for
 -- one of them, which is before PostgreSQL would look for a deadlock and might end a writer instead; call it again then.
 --
 -- Ids more than a month ahead are nobody's present: such rows move to the new tail, and never set its bound.
@@ -238,7 +250,7 @@ SET lock_timeout = '500ms'
 SET standard_conforming_strings = on
 SET TimeZone = 'UTC' AS $$
 DECLARE
-    parents CONSTANT text[] := ARRAY['audit_transactions', 'audit_actions', 'audit_changes'];
+    parents CONSTANT text[] := ARRAY['audit_transactions', 'audit_actions', 'audit_changes', 'audit_key_changes'];
     runway CONSTANT timestamptz := date_trunc('month', now()) + interval '3 months';
     parent text;
     begins timestamptz;
@@ -265,11 +277,12 @@ BEGIN
             INTO STRICT begins FROM pg_class WHERE oid = 'threadline.audit_changes_tail'::regclass;
         EXIT WHEN begins >= runway;
         -- Writers lock the tables in this order.
-        LOCK TABLE threadline.audit_transactions, threadline.audit_actions, threadline.audit_changes IN ACCESS EXCLUSIVE MODE;
+        LOCK TABLE threadline.audit_transactions, threadline.audit_actions, threadline.audit_changes, threadline.audit_key_changes
+            IN ACCESS EXCLUSIVE MODE;
         newest := NULL;
         FOREACH parent IN ARRAY parents LOOP
             EXECUTE format('SELECT threadline.instant_of(%1$I) FROM threadline.%2$I WHERE %1$I < %3$L ORDER BY %1$I DESC LIMIT 1',
-                CASE parent WHEN 'audit_changes' THEN 'transaction_id' ELSE 'id' END, parent || '_tail',
+                CASE WHEN parent IN ('audit_changes', 'audit_key_changes') THEN 'transaction_id' ELSE 'id' END, parent || '_tail',
                 threadline.first_id_at(greatest(now(), begins) + interval '1 month')) INTO here;
             newest := greatest(newest, here);
         END LOOP;
@@ -288,7 +301,7 @@ BEGIN
                 EXECUTE format('CREATE TABLE threadline.%I PARTITION OF threadline.%I FOR VALUES FROM (%L) TO (MAXVALUE)',
                     parent || '_tail', parent, threadline.first_id_at(ends));
                 EXECUTE format('WITH moved AS (DELETE FROM threadline.%1$I WHERE %2$I >= %3$L RETURNING *) INSERT INTO threadline.%4$I SELECT * FROM moved',
-                    parent || label, CASE parent WHEN 'audit_changes' THEN 'transaction_id' ELSE 'id' END, threadline.first_id_at(ends), parent || '_tail');
+                    parent || label, CASE WHEN parent IN ('audit_changes', 'audit_key_changes') THEN 'transaction_id' ELSE 'id' END, threadline.first_id_at(ends), parent || '_tail');
                 EXECUTE format('ALTER TABLE threadline.%I ATTACH PARTITION threadline.%I FOR VALUES FROM (%L) TO (%L)',
                     parent, parent || label, threadline.first_id_at(begins), threadline.first_id_at(ends));
             END IF;

@@ -32,54 +32,43 @@ END
 $$;
 COMMENT ON FUNCTION threadline.actor_problem(jsonb) IS 'What is wrong with an actor, or NULL.';
 
--- Every problem of a context, as field and constant message; no row for a sound one.
-CREATE OR REPLACE FUNCTION threadline.context_problems(context jsonb) RETURNS TABLE (field text, problem text)
+-- Every problem of a context, as "field: what is wrong", in the order of the fields; empty for a sound one.
+CREATE OR REPLACE FUNCTION threadline.context_problems(context jsonb) RETURNS text[]
 LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
-DECLARE
-    value jsonb;
 BEGIN
-    IF octet_length(context::text) > 32768 THEN
-        field := 'context';
-        problem := 'context: larger than 32768 bytes';
-        RETURN NEXT;
-    END IF;
     IF jsonb_typeof(context) <> 'object' THEN
-        field := 'context';
-        problem := 'context: not an object';
-        RETURN NEXT;
-        RETURN;
+        RETURN ARRAY['context: not an object'];
     END IF;
-    FOR field, value IN SELECT entry.key, entry.value FROM jsonb_each(context) entry LOOP
-        problem := CASE
-            WHEN field = 'actor' THEN threadline.actor_problem(value)
-            WHEN field = 'xid' OR jsonb_typeof(value) = 'null' THEN NULL
-            WHEN field IN ('request_id', 'correlation_id', 'job_id', 'remote_addr') THEN CASE
-                WHEN jsonb_typeof(value) <> 'string' THEN field || ': not a text'
-                WHEN octet_length(value #>> '{}') > 256 THEN field || ': longer than 256 bytes' END
-            WHEN field = 'meta' THEN CASE WHEN jsonb_typeof(value) <> 'object' THEN 'meta: not an object' END
-            WHEN field = 'action_id' THEN CASE WHEN (value #>> '{}') !~ '^[0-9a-fA-F]{8}-([0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}$'
-                THEN 'action_id: not a UUID' END
-            ELSE 'context: has an unknown key'
-        END;
-        IF problem IS NOT NULL THEN
-            RETURN NEXT;
-        END IF;
-    END LOOP;
+    RETURN array_remove(ARRAY[
+        CASE WHEN context ->> 'action_id' !~ '^[0-9a-fA-F]{8}-([0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}$' THEN 'action_id: not a UUID' END,
+        threadline.actor_problem(context -> 'actor'),
+        CASE WHEN context - '{action_id,actor,correlation_id,job_id,meta,remote_addr,request_id,xid}'::text[] <> '{}'
+            THEN 'context: has an unknown key' END,
+        CASE WHEN octet_length(context::text) > 32768 THEN 'context: larger than 32768 bytes' END,
+        CASE WHEN jsonb_typeof(context -> 'correlation_id') NOT IN ('string', 'null') THEN 'correlation_id: not a text'
+            WHEN octet_length(context ->> 'correlation_id') > 256 THEN 'correlation_id: longer than 256 bytes' END,
+        CASE WHEN jsonb_typeof(context -> 'job_id') NOT IN ('string', 'null') THEN 'job_id: not a text'
+            WHEN octet_length(context ->> 'job_id') > 256 THEN 'job_id: longer than 256 bytes' END,
+        CASE WHEN jsonb_typeof(context -> 'meta') NOT IN ('object', 'null') THEN 'meta: not an object' END,
+        CASE WHEN jsonb_typeof(context -> 'remote_addr') NOT IN ('string', 'null') THEN 'remote_addr: not a text'
+            WHEN octet_length(context ->> 'remote_addr') > 256 THEN 'remote_addr: longer than 256 bytes' END,
+        CASE WHEN jsonb_typeof(context -> 'request_id') NOT IN ('string', 'null') THEN 'request_id: not a text'
+            WHEN octet_length(context ->> 'request_id') > 256 THEN 'request_id: longer than 256 bytes' END
+    ], NULL);
 END
 $$;
-COMMENT ON FUNCTION threadline.context_problems(jsonb) IS 'Every problem of a context, as field and message.';
+COMMENT ON FUNCTION threadline.context_problems(jsonb) IS 'Every problem of a context, as "field: what is wrong".';
 
 -- Hands a context to the current transaction. It is bound to the transaction's number, so that a copy left behind in
 -- the session is not believed by a later transaction.
 CREATE OR REPLACE FUNCTION threadline.set_context(context jsonb) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    problems text;
+    problems CONSTANT text[] := CASE WHEN context IS NULL THEN ARRAY['context: NULL'] ELSE threadline.context_problems(context) END;
     ignored text;
 BEGIN
-    SELECT string_agg(p.problem, '; ' ORDER BY p.problem) INTO problems FROM threadline.context_problems(context) p;
-    IF context IS NULL OR problems IS NOT NULL THEN
-        RAISE EXCEPTION 'threadline: invalid context: %', coalesce(problems, 'context: NULL') USING
+    IF problems <> '{}' THEN
+        RAISE EXCEPTION 'threadline: invalid context: %', array_to_string(problems, '; ') USING
             ERRCODE = 'invalid_parameter_value', CONSTRAINT = 'threadline_invalid_context',
             HINT = 'The shape is {"actor": {"type": "user", "id": "42"}, "request_id": "…", "correlation_id": "…", "job_id": "…", "remote_addr": "…", "action_id": "…", "meta": {}}; every key may be left out.';
     END IF;
@@ -89,89 +78,67 @@ $$;
 COMMENT ON FUNCTION threadline.set_context(jsonb) IS
     'Hands actor, request_id, correlation_id, job_id, remote_addr, action_id and meta to the current transaction; call it before the first write.';
 
--- What the settings of the transaction say. Whatever is wrong with them ends up in context_error; it never fails.
--- After a local set_config has ended, a setting reads '' rather than NULL, hence the NULLIFs.
-CREATE OR REPLACE FUNCTION threadline.read_context(OUT context jsonb, OUT actor jsonb, OUT context_error text)
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+-- Inserts the audit_transactions row of the current transaction and returns its id, which capture keeps in the local
+-- setting threadline.transaction. The last 12 digits of the id are the transaction's number, so capture recognises its own
+-- state by comparing them, and a rolled back savepoint takes setting and row back together.
+--
+-- Whatever is wrong with the context that was handed over ends up in context_error; it never fails. After a local
+-- set_config has ended, a setting reads '' rather than NULL. One function with few expressions: PostgreSQL sets each
+-- expression up once a transaction, and this runs once a transaction.
+CREATE OR REPLACE FUNCTION threadline.open_transaction() RETURNS uuid
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    raw text := NULLIF(current_setting('threadline.context', true), '');
-    raw_actor text := NULLIF(current_setting('threadline.actor_ref', true), '');
-    problems text[] := '{}';
-    bad text[] := '{}';
-    found_problem record;
+    raw CONSTANT text := current_setting('threadline.context', true);
+    raw_actor CONSTANT text := current_setting('threadline.actor_ref', true);
+    id CONSTANT uuid := lpad(to_hex(floor(extract(epoch FROM now()) * 1000)::bigint), 12, '0')
+        || '7' || substr(gen_random_uuid()::text, 16, 8) || lpad(pg_current_xact_id()::text, 12, '0');
+    context jsonb;
+    actor jsonb;
+    problems text[];
+    ignored text;
 BEGIN
-    context := '{}';
     IF octet_length(raw) > 65536 THEN
         problems := ARRAY['context: larger than 65536 bytes'];
-    ELSIF raw IS NOT NULL THEN
+    ELSIF raw <> '' THEN
         BEGIN
-            context := raw::jsonb;
-            FOR found_problem IN SELECT p.field, p.problem FROM threadline.context_problems(context) p ORDER BY p.problem LOOP
-                problems := problems || found_problem.problem;
-                bad := bad || found_problem.field;
-            END LOOP;
-            IF 'context' = ANY (bad) THEN
-                context := '{}';
-            ELSIF context ->> 'xid' IS DISTINCT FROM pg_current_xact_id()::text AND context ? 'xid' THEN
-                context := '{}';
+            context := raw;
+            problems := threadline.context_problems(context);
+            IF context ->> 'xid' <> pg_current_xact_id()::text THEN
+                context := NULL;
                 problems := ARRAY['context: left over from another transaction'];
-            ELSE
-                context := context - bad;
+            ELSIF problems <> '{}' THEN
+                context := CASE WHEN NOT problems && ARRAY['context: not an object', 'context: larger than 32768 bytes']
+                    THEN context - (SELECT array_agg(split_part(problem, ':', 1)) FROM unnest(problems) problem) END;
             END IF;
         EXCEPTION WHEN data_exception OR program_limit_exceeded OR statement_too_complex THEN
-            context := '{}';
+            context := NULL;
             problems := ARRAY['context: not JSON'];
         END;
     END IF;
-    actor := NULLIF(context -> 'actor', 'null');
-    IF actor IS NULL AND raw_actor IS NOT NULL THEN
-        IF octet_length(raw_actor) > 4096 THEN
-            problems := problems || 'actor_ref: larger than 4096 bytes'::text;
-        ELSE
-            BEGIN
-                actor := raw_actor::jsonb;
-                IF threadline.actor_problem(actor) IS NOT NULL THEN
-                    problems := problems || replace(threadline.actor_problem(actor), 'actor:', 'actor_ref:');
-                    actor := NULL;
-                END IF;
-            EXCEPTION WHEN data_exception OR program_limit_exceeded OR statement_too_complex THEN
+    actor := context -> 'actor';
+    IF actor IS NULL AND octet_length(raw_actor) > 4096 THEN
+        problems := problems || 'actor_ref: larger than 4096 bytes'::text;
+    ELSIF actor IS NULL AND raw_actor <> '' THEN
+        BEGIN
+            actor := raw_actor;
+            IF threadline.actor_problem(actor) IS NOT NULL THEN
+                problems := problems || replace(threadline.actor_problem(actor), 'actor:', 'actor_ref:');
                 actor := NULL;
-                problems := problems || 'actor_ref: not JSON'::text;
-            END;
-        END IF;
+            END IF;
+        EXCEPTION WHEN data_exception OR program_limit_exceeded OR statement_too_complex THEN
+            actor := NULL;
+            problems := problems || 'actor_ref: not JSON'::text;
+        END;
     END IF;
-    context_error := NULLIF(array_to_string(problems, '; '), '');
-END
-$$;
-COMMENT ON FUNCTION threadline.read_context() IS 'The context of the current transaction, without its unsound parts.';
-
--- Inserts the audit_transactions row of the current transaction and returns the state that capture keeps in the local
--- setting threadline.transaction: 'a' (an actor is known) or '-', then the id. The last 12 digits of the id are the
--- transaction's number, so capture recognises its own state by comparing them, and a rolled back savepoint takes
--- setting and row back together.
-CREATE OR REPLACE FUNCTION threadline.open_transaction() RETURNS text
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-DECLARE
-    number CONSTANT xid8 := pg_current_xact_id();
-    time_bits CONSTANT text := lpad(to_hex(floor(extract(epoch FROM now()) * 1000)::bigint), 12, '0');
-    random_bits CONSTANT text := gen_random_uuid()::text;
-    id uuid;
-    given record;
-    state text;
-    ignored text;
-BEGIN
-    id := (time_bits || '7' || substr(random_bits, 16, 3) || substr(random_bits, 20, 4) || lpad(number::text, 12, '0'))::uuid;
-    given := threadline.read_context();
     INSERT INTO threadline.audit_transactions (id, occurred_at, xid, actor_type, actor_id, request_id, correlation_id,
         job_id, remote_addr, action_id, db_role, application_name, client_addr, meta, context_error)
-    VALUES (id, now(), number, given.actor ->> 'type', given.actor ->> 'id', given.context ->> 'request_id',
-        given.context ->> 'correlation_id', given.context ->> 'job_id', given.context ->> 'remote_addr',
-        (given.context ->> 'action_id')::uuid, session_user, NULLIF(current_setting('application_name'), ''),
-        inet_client_addr(), NULLIF(given.context -> 'meta', 'null'), given.context_error);
-    state := CASE WHEN given.actor IS NULL THEN '-' ELSE 'a' END || id;
-    ignored := set_config('threadline.transaction', state, true);
+    VALUES (id, now(), pg_current_xact_id(), actor ->> 'type', actor ->> 'id', context ->> 'request_id',
+        context ->> 'correlation_id', context ->> 'job_id', context ->> 'remote_addr',
+        (context ->> 'action_id')::uuid, session_user, NULLIF(current_setting('application_name'), ''),
+        inet_client_addr(), NULLIF(context -> 'meta', 'null'), NULLIF(array_to_string(problems, '; '), ''));
+    ignored := set_config('threadline.transaction', id::text, true);
     ignored := set_config('threadline.ordinal', '0', true);
-    RETURN state;
+    RETURN id;
 END
 $$;
 COMMENT ON FUNCTION threadline.open_transaction() IS 'Inserts the audit_transactions row of the current transaction.';
@@ -661,7 +628,7 @@ BEGIN
         always := E'\n    leaf := format(''%I.%I'', TG_TABLE_SCHEMA, TG_TABLE_NAME);';
     END IF;
     IF audited.actor_policy = 'require' THEN
-        always := always || format(E'\n    PERFORM threadline.require_actor(%s, substr(state, 2)::uuid);', id);
+        always := always || format(E'\n    PERFORM threadline.require_actor(%s, transaction_id);', id);
     END IF;
 
     RETURN $code$
@@ -720,10 +687,11 @@ BEGIN
         image := $code$ || threadline.image_expression(relation, audited, 'OLD') || ';' || on_delete || $code$
     END IF;
 
-    IF (right(state, 12) = lpad(pg_current_xact_id()::text, 12, '0')) IS NOT TRUE THEN
-        state := threadline.open_transaction();
+    IF right(state, 12) = lpad(pg_current_xact_id()::text, 12, '0') THEN
+        transaction_id := state;
+    ELSE
+        transaction_id := threadline.open_transaction();
     END IF;$code$ || always || $code$
-    transaction_id := substr(state, 2);
     place := current_setting('threadline.ordinal')::integer + 1;
     assigned := set_config('threadline.ordinal', place::text, true);
     -- Variables and constants only: PostgreSQL sets an INSERT's expressions up anew for each row, but keeps those of
@@ -732,6 +700,9 @@ BEGIN
         row_data, diff$code$ || extra_columns || $code$)
     VALUES (clock_timestamp(), transaction_id, place, $code$ || id || ', ' || audited.layout || $code$, op, key, previous_key,
         image, pairs$code$ || extra_values || $code$);
+    IF previous_key IS NOT NULL THEN
+        INSERT INTO threadline.audit_key_changes VALUES (transaction_id, place, $code$ || id || $code$, previous_key);
+    END IF;
     RETURN NULL;
 END
 $code$;
@@ -867,6 +838,7 @@ DECLARE
     diff jsonb;
     old_key text;
     new_key text;
+    previous_key text;
     old_scope text;
     new_scope text;
 BEGIN
@@ -896,6 +868,9 @@ BEGIN
     IF policy.key_columns IS NOT NULL AND op <> 'I' THEN
         EXECUTE 'SELECT ' || threadline.late_key_expression(policy.key_columns, '($1)') INTO old_key USING old_row;
     END IF;
+    IF op = 'U' THEN
+        previous_key := NULLIF(old_key, new_key);
+    END IF;
     IF policy.scope_column IS NOT NULL AND op <> 'D' THEN
         EXECUTE 'SELECT ' || threadline.late_key_expression(ARRAY[policy.scope_column], '($1)') INTO new_scope USING new_row;
     END IF;
@@ -904,7 +879,7 @@ BEGIN
     END IF;
     IF op = 'I' THEN
         EXECUTE 'SELECT ' || threadline.late_image_expression(relation, policy, '($1)') INTO image USING new_row;
-    ELSIF op = 'D' OR old_key <> new_key THEN
+    ELSIF op = 'D' OR previous_key IS NOT NULL THEN
         EXECUTE 'SELECT ' || threadline.late_image_expression(relation, policy, '($1)') INTO image USING old_row;
     END IF;
 
@@ -912,20 +887,23 @@ BEGIN
         state := threadline.open_transaction();
     END IF;
     IF policy.actor_policy = 'require' THEN
-        PERFORM threadline.require_actor(of_table, substr(state, 2)::uuid);
+        PERFORM threadline.require_actor(of_table, state::uuid);
     END IF;
     place := current_setting('threadline.ordinal')::integer + 1;
     assigned := set_config('threadline.ordinal', place::text, true);
     INSERT INTO threadline.audit_changes (captured_at, transaction_id, ordinal, table_id, op, row_key, previous_row_key,
         scope, previous_scope, partition, masked, row_data, diff, attributes)
-    VALUES (clock_timestamp(), substr(state, 2)::uuid, place, of_table, op,
+    VALUES (clock_timestamp(), state::uuid, place, of_table, op,
         coalesce(CASE op WHEN 'D' THEN old_key ELSE new_key END, ''),
-        CASE op WHEN 'U' THEN NULLIF(old_key, new_key) END,
+        previous_key,
         CASE op WHEN 'D' THEN old_scope ELSE new_scope END,
         CASE WHEN op = 'U' AND old_scope IS DISTINCT FROM new_scope THEN old_scope END,
         CASE WHEN written <> relation THEN written::regclass::text END,
         (SELECT array_agg(m ORDER BY m) FROM unnest(policy.mask) m WHERE op <> 'U' OR diff ? m),
         image, diff, threadline.late_attributes(relation, policy, CASE WHEN image IS NULL THEN diff END));
+    IF previous_key IS NOT NULL THEN
+        INSERT INTO threadline.audit_key_changes VALUES (state::uuid, place, of_table, previous_key);
+    END IF;
 END
 $$;
 COMMENT ON FUNCTION threadline.capture_changed_table(jsonb, oid, "char", record, record) IS
@@ -975,7 +953,7 @@ BEGIN
             HINT = 'Use DELETE, which is captured row by row, or attach the table with on_truncate => ''record'' or ''keep''.';
     END IF;
     IF right(state, 12) = lpad(pg_current_xact_id()::text, 12, '0') THEN
-        own_transaction := substr(state, 2);
+        own_transaction := state;
     END IF;
     IF policy.on_truncate = 'record' AND TG_RELID <> relation AND EXISTS (
             SELECT FROM threadline.audit_changes c WHERE c.transaction_id = own_transaction AND c.table_id = of_table AND c.op = 'T'
@@ -988,7 +966,7 @@ BEGIN
         state := threadline.open_transaction();
     END IF;
     IF policy.actor_policy = 'require' THEN
-        PERFORM threadline.require_actor(of_table, substr(state, 2)::uuid);
+        PERFORM threadline.require_actor(of_table, state::uuid);
     END IF;
     place := current_setting('threadline.ordinal')::integer;
     IF policy.on_truncate = 'keep' THEN
@@ -1016,14 +994,14 @@ BEGIN
                     THEN '(SELECT format(''%I.%I'', n.nspname, c.relname) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = OLD.tableoid)'
                     ELSE 'NULL' END,
                 NULLIF(policy.mask, '{}'), image, member)
-                USING substr(state, 2)::uuid, place, CASE WHEN policy.layout IS NULL THEN threadline.late_attributes(relation, policy, NULL) END;
+                USING state::uuid, place, CASE WHEN policy.layout IS NULL THEN threadline.late_attributes(relation, policy, NULL) END;
             GET DIAGNOSTICS captured = ROW_COUNT;
             place := place + captured;
         END LOOP;
     ELSE
         -- One marker; for a partition that has partitions, one for each of those that hold rows.
         INSERT INTO threadline.audit_changes (captured_at, transaction_id, ordinal, table_id, layout, op, row_key, partition)
-        SELECT clock_timestamp(), substr(state, 2)::uuid, place + row_number() OVER (), of_table, policy.layout, 'T', '', leaf.name
+        SELECT clock_timestamp(), state::uuid, place + row_number() OVER (), of_table, policy.layout, 'T', '', leaf.name
         FROM (SELECT NULL WHERE TG_RELID = relation
             UNION ALL SELECT format('%I.%I', TG_TABLE_SCHEMA, TG_TABLE_NAME) WHERE TG_RELID <> relation AND NOT partitioned
             UNION ALL SELECT tree.relid::text FROM pg_partition_tree(TG_RELID) tree WHERE TG_RELID <> relation AND tree.isleaf) leaf (name);

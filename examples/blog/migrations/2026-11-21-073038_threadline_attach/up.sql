@@ -133,6 +133,11 @@ BEGIN
             member, policy.id);
     END LOOP;
 
+    -- The first scope on a long trail scans it once, and holds off writers meanwhile.
+    IF policy.scope_column IS NOT NULL AND to_regclass('threadline.audit_changes_scope_idx') IS NULL THEN
+        CREATE INDEX audit_changes_scope_idx ON threadline.audit_changes (scope, captured_at) WHERE scope IS NOT NULL;
+    END IF;
+
     policy.function_digest := threadline.function_digest(policy.id);
     policy.attached := true;
     policy.changed_at := clock_timestamp();

@@ -9,8 +9,8 @@ WITH asked AS MATERIALIZED (
     SELECT c.* FROM threadline.audit_changes c
     WHERE c.table_id = (SELECT k.table_id FROM keyed k) AND c.row_key = (SELECT k.row_key FROM keyed k)
     UNION ALL
-    SELECT c.* FROM threadline.audit_changes c
-    WHERE c.table_id = (SELECT k.table_id FROM keyed k) AND c.previous_row_key = (SELECT k.row_key FROM keyed k)
+    SELECT c.* FROM threadline.audit_key_changes m JOIN threadline.audit_changes c USING (transaction_id, ordinal)
+    WHERE m.table_id = (SELECT k.table_id FROM keyed k) AND m.previous_row_key = (SELECT k.row_key FROM keyed k)
     UNION ALL
     SELECT c.* FROM threadline.audit_changes c
     WHERE c.table_id = (SELECT k.table_id FROM keyed k) AND c.row_key = '' AND c.op = 'T' AND (SELECT k.row_key FROM keyed k) <> ''
