@@ -59,20 +59,31 @@ END
 $$;
 COMMENT ON FUNCTION threadline.context_problems(jsonb) IS 'Every problem of a context, as "field: what is wrong".';
 
--- Hands a context to the current transaction. It is bound to the transaction's number, so that a copy left behind in
--- the session is not believed by a later transaction.
+-- Hands a context to the current transaction, once and before its first captured change: that is when the transaction's row
+-- is written. It is bound to the transaction's number, so that a copy left behind in the session is not believed by a later
+-- transaction.
 CREATE OR REPLACE FUNCTION threadline.set_context(context jsonb) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    problems CONSTANT text[] := CASE WHEN context IS NULL THEN ARRAY['context: NULL'] ELSE threadline.context_problems(context) END;
+    number CONSTANT text := pg_current_xact_id();
+    problems CONSTANT text[] := CASE WHEN context IS NULL THEN ARRAY['context: NULL'] WHEN context ? 'xid' THEN ARRAY['context: has an unknown key']
+        ELSE threadline.context_problems(context) END;
     ignored text;
 BEGIN
     IF problems <> '{}' THEN
         RAISE EXCEPTION 'threadline: invalid context: %', array_to_string(problems, '; ') USING
             ERRCODE = 'invalid_parameter_value', CONSTRAINT = 'threadline_invalid_context',
             HINT = 'The shape is {"actor": {"type": "user", "id": "42"}, "request_id": "…", "correlation_id": "…", "job_id": "…", "remote_addr": "…", "action_id": "…", "meta": {}}; every key may be left out.';
+    ELSIF right(current_setting('threadline.begun', true), 12) = lpad(number, 12, '0') THEN
+        RAISE EXCEPTION 'threadline: the context of an audited transaction was set when it began' USING
+            ERRCODE = 'invalid_transaction_state', CONSTRAINT = 'threadline_context_replaced',
+            HINT = 'Leave out the call; what one database transaction changes has one actor.';
+    ELSIF right(current_setting('threadline.transaction', true), 12) = lpad(number, 12, '0') THEN
+        RAISE EXCEPTION 'threadline: this transaction has captured changes already, without the context' USING
+            ERRCODE = 'invalid_transaction_state', CONSTRAINT = 'threadline_context_too_late',
+            HINT = 'Call threadline.set_context before the first write of the transaction.';
     END IF;
-    ignored := set_config('threadline.context', (context || jsonb_build_object('xid', pg_current_xact_id()::text))::text, true);
+    ignored := set_config('threadline.context', (context || jsonb_build_object('xid', number))::text, true);
 END
 $$;
 COMMENT ON FUNCTION threadline.set_context(jsonb) IS
@@ -80,7 +91,8 @@ COMMENT ON FUNCTION threadline.set_context(jsonb) IS
 
 -- Inserts the audit_transactions row of the current transaction and returns its id, which capture keeps in the local
 -- setting threadline.transaction. The last 12 digits of the id are the transaction's number, so capture recognises its own
--- state by comparing them, and a rolled back savepoint takes setting and row back together.
+-- state by comparing them, and a rolled back savepoint takes setting and row back together. An audited transaction
+-- (threadline.begin) has chosen the id before.
 --
 -- Whatever is wrong with the context that was handed over ends up in context_error; it never fails. After a local
 -- set_config has ended, a setting reads '' rather than NULL. One function with few expressions: PostgreSQL sets each
@@ -90,8 +102,10 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     raw CONSTANT text := current_setting('threadline.context', true);
     raw_actor CONSTANT text := current_setting('threadline.actor_ref', true);
-    id CONSTANT uuid := lpad(to_hex(floor(extract(epoch FROM now()) * 1000)::bigint), 12, '0')
-        || '7' || substr(gen_random_uuid()::text, 16, 8) || lpad(pg_current_xact_id()::text, 12, '0');
+    number CONSTANT text := lpad(pg_current_xact_id()::text, 12, '0');
+    begun CONSTANT text := current_setting('threadline.begun', true);
+    id CONSTANT uuid := CASE WHEN right(begun, 12) = number THEN right(begun, 36)
+        ELSE lpad(to_hex(floor(extract(epoch FROM now()) * 1000)::bigint), 12, '0') || '7' || substr(gen_random_uuid()::text, 16, 8) || number END;
     context jsonb;
     actor jsonb;
     problems text[];

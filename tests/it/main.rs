@@ -2,6 +2,7 @@
 
 mod attacks;
 mod drift;
+mod intent;
 mod keys;
 mod names;
 mod operations;

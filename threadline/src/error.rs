@@ -1,9 +1,11 @@
 //! What can go wrong between the library and the database.
 
 use diesel::prelude::*;
+use diesel::r2d2::PoolError;
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
 use diesel::sql_types::{Bool, Integer, Nullable};
 
+use crate::intent::InvalidContext;
 use crate::migrations::SCHEMA_VERSION;
 
 /// Why a call could not be answered. Nothing is half-written by a call that fails.
@@ -75,6 +77,31 @@ pub enum Error {
         /// The table as `table!` names it.
         table: String,
     },
+    /// Nobody answers for the transaction.
+    #[error(
+        "the audit context has no actor; give it one, or call `allow_missing_actor` where nobody answers for the changes"
+    )]
+    MissingActor,
+    /// A value of the context or the action is not allowed.
+    #[error(transparent)]
+    InvalidContext(#[from] InvalidContext),
+    /// The pool had no connection to give in time.
+    #[error("no database connection was free in time; the pool is exhausted, or the database cannot be reached")]
+    NoConnection(#[source] PoolError),
+    /// The transaction's body went on after an error of a statement, so PostgreSQL had aborted it; it is rolled back.
+    #[error("a statement in the audited transaction failed and its error was not returned; everything is rolled back")]
+    Aborted(#[source] DieselError),
+    /// Changes were required, and nothing was captured; everything is rolled back.
+    #[error(
+        "the audited transaction changed no audited row and `require_changes` is set; check that the table is attached and that the statement matched a row"
+    )]
+    NoChanges,
+    /// Another transaction stood in the way; trying the whole transaction again may succeed.
+    #[error("the transaction gave way to another one; try it again")]
+    Conflict(#[source] DieselError),
+    /// PostgreSQL refused to commit, as for a deferred constraint; everything is rolled back.
+    #[error("the audited transaction could not be committed")]
+    Commit(#[source] DieselError),
     /// What the trail holds is not what this library writes.
     #[error("the audit trail holds a payload this library cannot read")]
     Payload(#[source] serde_json::Error),

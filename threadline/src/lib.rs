@@ -40,6 +40,7 @@
 
 pub mod capture;
 mod error;
+pub mod intent;
 pub mod investigation;
 mod migrations;
 mod registry;
@@ -48,6 +49,10 @@ pub use threadline_macros::Audited;
 
 pub use crate::capture::{ActorPolicy, AuditSpec, OnTruncate, TableName, quote_ident, quote_literal};
 pub use crate::error::Error;
+pub use crate::intent::{
+    Action, ActionStatus, Actor, ActorId, ActorType, AuditContext, AuditedPool, InvalidContext, Isolation,
+    OpenTransaction, TransactionBuilder, is_retryable,
+};
 pub use crate::investigation::{
     AsOf, AuditChange, AuditKey, AuditTransaction, Audited, ChangeId, DecodeError, FieldChange, History,
     HistoryLimit, Json, KeyColumns, Op, RowImage, RowKey, RowState, Version, row_as_of, row_history,

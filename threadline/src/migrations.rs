@@ -44,6 +44,11 @@ pub const CORE_MIGRATIONS: &[CoreMigration] = &[
         up: include_str!("../migrations/2026-11-21-000004_threadline_reading/up.sql"),
         down: include_str!("../migrations/2026-11-21-000004_threadline_reading/down.sql"),
     },
+    CoreMigration {
+        name: "intent",
+        up: include_str!("../migrations/2026-11-21-000005_threadline_intent/up.sql"),
+        down: include_str!("../migrations/2026-11-21-000005_threadline_intent/down.sql"),
+    },
 ];
 
 /// The audit schema as a Diesel migration source, for hosts that migrate in code:

@@ -88,6 +88,8 @@ COMMENT ON COLUMN threadline.audit_actions.correlation_id IS 'As in audit_transa
 COMMENT ON COLUMN threadline.audit_actions.job_id IS 'As in audit_transactions.';
 COMMENT ON COLUMN threadline.audit_actions.transaction_id IS 'The transaction the action ran in; NULL for an action recorded on its own.';
 
+CREATE INDEX IF NOT EXISTS audit_actions_transaction_idx ON threadline.audit_actions (transaction_id) WHERE transaction_id IS NOT NULL;
+
 -- Fixed-width columns come first, widest first, so that no byte of a row is padding between them. The payload is json and
 -- not jsonb: an update of two columns takes 51 bytes less, and neither writing nor keeping it needs what jsonb is for.
 CREATE TABLE IF NOT EXISTS threadline.audit_changes (

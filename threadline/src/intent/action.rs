@@ -1,0 +1,108 @@
+//! What the application says it is doing.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// How an action ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ActionStatus {
+    /// It was done.
+    #[default]
+    Ok,
+    /// It was tried, and failed.
+    Error,
+}
+
+impl fmt::Display for ActionStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Ok => "ok",
+            Self::Error => "error",
+        })
+    }
+}
+
+/// What the application says it is doing, such as `post.published`.
+///
+/// The name takes 1 to 256 bytes; verb and category up to 256; reason and comment up to 4,096. Control characters are
+/// refused, but for line breaks and tabs in reason and comment. All is checked when the action is used.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[must_use]
+pub struct Action {
+    name: String,
+    status: ActionStatus,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    verb: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    category: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    comment: Option<String>,
+}
+
+impl Action {
+    /// The action of this name, done.
+    pub fn new(name: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            status: ActionStatus::Ok,
+            verb: None,
+            category: None,
+            reason: None,
+            comment: None,
+        }
+    }
+
+    /// What was done, in one word.
+    pub fn verb(self, verb: impl Into<String>) -> Self {
+        Self { verb: Some(verb.into()), ..self }
+    }
+
+    /// The application's own grouping of actions.
+    pub fn category(self, category: impl Into<String>) -> Self {
+        Self { category: Some(category.into()), ..self }
+    }
+
+    /// Why it is done. Keep it free of row data: redaction does not reach it.
+    pub fn reason(self, reason: impl Into<String>) -> Self {
+        Self { reason: Some(reason.into()), ..self }
+    }
+
+    /// A remark for the reader. Keep it free of row data: redaction does not reach it.
+    pub fn comment(self, comment: impl Into<String>) -> Self {
+        Self { comment: Some(comment.into()), ..self }
+    }
+
+    /// The same action, tried and failed for this reason.
+    pub fn failed(self, reason: impl Into<String>) -> Self {
+        Self { status: ActionStatus::Error, ..self }.reason(reason)
+    }
+
+    pub(super) fn problems(&self) -> Vec<String> {
+        let fields = [
+            ("action name", Some(&self.name), 256),
+            ("action verb", self.verb.as_ref(), 256),
+            ("action category", self.category.as_ref(), 256),
+            ("action reason", self.reason.as_ref(), 4096),
+            ("action comment", self.comment.as_ref(), 4096),
+        ];
+        let problem = |text: &str, limit: usize| {
+            if text.is_empty() && limit == 256 {
+                Some("is empty".to_owned())
+            } else if text.len() > limit {
+                Some(format!("is longer than {limit} bytes"))
+            } else if text.chars().any(|c| c.is_control() && !(limit > 256 && matches!(c, '\n' | '\r' | '\t'))) {
+                Some("has a control character".to_owned())
+            } else {
+                None
+            }
+        };
+        fields
+            .into_iter()
+            .filter_map(|(field, text, limit)| Some(format!("{field}: {}", problem(text?, limit)?)))
+            .collect()
+    }
+}

@@ -1,0 +1,72 @@
+//! A pool that gives out no connection to write with, but through a context.
+
+use diesel::prelude::*;
+use diesel::r2d2::{ConnectionManager, Pool, PooledConnection};
+
+use super::transaction::{OpenTransaction, TransactionBuilder};
+use crate::error::Error;
+
+/// A pool of connections that can be written with only in an audited transaction.
+///
+/// The connection it hides has no other way out: a handler that is given this instead of the pool itself cannot forget
+/// to say who is writing. Clones share the connections.
+///
+/// Both ways block until a connection is free, up to the pool's `connection_timeout`; in async code, call them on a thread
+/// for blocking work (`web::block`), or use what `threadline-actix` offers.
+#[derive(Clone, Debug)]
+pub struct AuditedPool {
+    pool: Pool<ConnectionManager<PgConnection>>,
+}
+
+impl AuditedPool {
+    /// Hides `pool`.
+    pub fn new(pool: Pool<ConnectionManager<PgConnection>>) -> Self {
+        Self { pool }
+    }
+
+    /// Runs `body` in an audited transaction; see [`TransactionBuilder::run`].
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoConnection`] when none was free in time, and what [`TransactionBuilder::run`] returns.
+    pub fn write<T, E, F>(&self, transaction: TransactionBuilder, body: F) -> Result<T, E>
+    where
+        E: From<Error>,
+        F: FnOnce(&mut PgConnection, &OpenTransaction) -> Result<T, E>,
+    {
+        // Before a connection is taken: what is wrong with the context is wrong without one.
+        transaction.check()?;
+        transaction.run(&mut *self.connection()?, body)
+    }
+
+    /// Runs `body` in a transaction in which PostgreSQL refuses every write.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoConnection`] when none was free in time, [`Error::Query`] when the transaction cannot begin or end, and
+    /// what `body` returns.
+    pub fn read<T, E, F>(&self, body: F) -> Result<T, E>
+    where
+        E: From<Error>,
+        F: FnOnce(&mut PgConnection) -> Result<T, E>,
+    {
+        let conn = &mut *self.connection()?;
+        let mut outcome = None;
+        let ended: QueryResult<()> = conn.build_transaction().read_only().run(|conn| {
+            let value = body(conn);
+            let ended = if value.is_ok() { Ok(()) } else { Err(diesel::result::Error::RollbackTransaction) };
+            outcome = Some(value);
+            ended
+        });
+        match (outcome, ended) {
+            (Some(Err(error)), _) => Err(error),
+            (Some(Ok(value)), Ok(())) => Ok(value),
+            (_, Err(error)) => Err(Error::from_query(conn, "", error).into()),
+            (None, Ok(())) => unreachable!("the body has run when its transaction has ended well"),
+        }
+    }
+
+    fn connection(&self) -> Result<PooledConnection<ConnectionManager<PgConnection>>, Error> {
+        self.pool.get().map_err(Error::NoConnection)
+    }
+}
