@@ -7,12 +7,14 @@ use diesel::connection::{AnsiTransactionManager, SimpleConnection, TransactionMa
 use diesel::prelude::*;
 use serde_json::json;
 use threadline::{
-    Action, Actor, ActorId, ActorType, AuditContext, Error, Isolation, OpenTransaction, TransactionBuilder, is_retryable,
+    Action, Actor, ActorId, ActorType, AuditContext, Error, Isolation, OpenTransaction, TransactionBuilder,
+    is_retryable,
 };
 use threadline_devdb::TestDatabase;
 use threadline_tests::{audited_database, changes, run, text, texts};
 
-const NOTES: &str = "CREATE TABLE notes (id bigint PRIMARY KEY, body text); SELECT threadline.attach('notes')";
+const NOTES: &str =
+    "CREATE TABLE notes (id bigint PRIMARY KEY, body text); SELECT threadline.attach('notes')";
 
 fn notes() -> (TestDatabase, PgConnection) {
     let db = audited_database();
@@ -26,7 +28,11 @@ fn ann() -> AuditContext {
 }
 
 /// Runs SQL in the transaction.
-fn write(transaction: TransactionBuilder, conn: &mut PgConnection, sql: &str) -> Result<OpenTransaction, Error> {
+fn write(
+    transaction: TransactionBuilder,
+    conn: &mut PgConnection,
+    sql: &str,
+) -> Result<OpenTransaction, Error> {
     transaction.run(conn, |conn, open| {
         conn.batch_execute(sql).map_err(Error::Query)?;
         Ok(*open)
@@ -44,12 +50,18 @@ fn trail(conn: &mut PgConnection) -> Vec<String> {
 }
 
 fn actions(conn: &mut PgConnection) -> Vec<String> {
-    texts(conn, "SELECT concat_ws(' ', name, status, reason, CASE WHEN transaction_id IS NULL THEN 'alone' END) FROM threadline.audit_actions ORDER BY occurred_at")
+    texts(
+        conn,
+        "SELECT concat_ws(' ', name, status, reason, CASE WHEN transaction_id IS NULL THEN 'alone' END) FROM threadline.audit_actions ORDER BY occurred_at",
+    )
 }
 
 fn idle(conn: &mut PgConnection) {
     assert_eq!(
-        text(conn, "SELECT concat(current_setting('threadline.context', true), current_setting('threadline.begun', true), current_setting('threadline.transaction', true), pg_current_xact_id_if_assigned())"),
+        text(
+            conn,
+            "SELECT concat(current_setting('threadline.context', true), current_setting('threadline.begun', true), current_setting('threadline.transaction', true), pg_current_xact_id_if_assigned())"
+        ),
         "",
         "nothing is left on the connection"
     );
@@ -59,9 +71,16 @@ fn idle(conn: &mut PgConnection) {
 fn changes_carry_context_and_action_and_the_id_is_known_before_the_first_write() {
     let (_db, mut conn) = notes();
     let conn = &mut conn;
-    let context = ann().with_job_id("j-1").with_remote_addr("192.0.2.1".parse().unwrap()).with_meta("build", "42");
-    let action = Action::new("note.added").verb("add").category("notes").reason("because\nasked").comment("ü");
-    let open = write(context.transaction().action(action).meta("form", "new"), conn, "INSERT INTO notes VALUES (1), (2)").unwrap();
+    let context =
+        ann().with_job_id("j-1").with_remote_addr("192.0.2.1".parse().unwrap()).with_meta("build", "42");
+    let action =
+        Action::new("note.added").verb("add").category("notes").reason("because\nasked").comment("ü");
+    let open = write(
+        context.transaction().action(action).meta("form", "new"),
+        conn,
+        "INSERT INTO notes VALUES (1), (2)",
+    )
+    .unwrap();
     assert_eq!(trail(conn), ["user:7 note.added 2 changes"]);
     let row = "SELECT concat_ws(' ', id, request_id, correlation_id, job_id, remote_addr, meta, action_id, context_error) FROM threadline.audit_transactions";
     assert_eq!(
@@ -73,7 +92,10 @@ fn changes_carry_context_and_action_and_the_id_is_known_before_the_first_write()
         )
     );
     assert_eq!(
-        text(conn, "SELECT concat_ws(' ', verb, category, reason, comment, actor_type, actor_id, request_id, correlation_id, job_id) FROM threadline.audit_actions"),
+        text(
+            conn,
+            "SELECT concat_ws(' ', verb, category, reason, comment, actor_type, actor_id, request_id, correlation_id, job_id) FROM threadline.audit_actions"
+        ),
         "add notes because\nasked ü user 7 r-1 c-1 j-1"
     );
     idle(conn);
@@ -96,8 +118,13 @@ fn missing_actor_and_bad_values_are_errors_before_anything_is_asked_of_the_datab
     run(conn, "SET statement_timeout = 1; SET lock_timeout = 1");
     assert!(matches!(write(AuditContext::without_actor().transaction(), conn, ""), Err(Error::MissingActor)));
     let error = write(
-        ann().with_request_id("").with_correlation_id("x".repeat(257)).with_job_id("a\nb").with_meta("a", json!([{"b": "\0"}]))
-            .transaction().action(Action::new("").verb("a\0b").reason("x".repeat(4097))),
+        ann()
+            .with_request_id("")
+            .with_correlation_id("x".repeat(257))
+            .with_job_id("a\nb")
+            .with_meta("a", json!([{"b": "\0"}]))
+            .transaction()
+            .action(Action::new("").verb("a\0b").reason("x".repeat(4097))),
         conn,
         "",
     )
@@ -112,7 +139,12 @@ fn missing_actor_and_bad_values_are_errors_before_anything_is_asked_of_the_datab
     assert_eq!(error.to_string(), "invalid context: record_failures: there is no action to record");
     run(conn, "RESET statement_timeout");
     assert_eq!(trail(conn), Vec::<String>::new());
-    write(AuditContext::without_actor().transaction().allow_missing_actor(), conn, "INSERT INTO notes VALUES (1)").unwrap();
+    write(
+        AuditContext::without_actor().transaction().allow_missing_actor(),
+        conn,
+        "INSERT INTO notes VALUES (1)",
+    )
+    .unwrap();
     assert_eq!(trail(conn), ["nobody - 1 changes"]);
 }
 
@@ -120,17 +152,21 @@ fn missing_actor_and_bad_values_are_errors_before_anything_is_asked_of_the_datab
 fn err_and_panic_roll_back_and_leave_the_connection_fit_for_use() {
     let (_db, mut conn) = notes();
     let conn = &mut conn;
-    let failed: Result<(), Error> = ann().transaction().action(Action::new("note.added")).run(conn, |conn, _| {
-        run(conn, "INSERT INTO notes VALUES (1)");
-        Err(Error::NoChanges)
-    });
+    let failed: Result<(), Error> =
+        ann().transaction().action(Action::new("note.added")).run(conn, |conn, _| {
+            run(conn, "INSERT INTO notes VALUES (1)");
+            Err(Error::NoChanges)
+        });
     assert!(matches!(failed, Err(Error::NoChanges)));
     idle(conn);
     let panicked = catch_unwind(AssertUnwindSafe(|| {
-        ann().transaction().action(Action::new("note.added").reason("r")).record_failures().run(conn, |conn, _| -> Result<(), Error> {
-            run(conn, "INSERT INTO notes VALUES (2)");
-            conn.transaction(|_| -> QueryResult<()> { panic!("in a savepoint") }).map_err(Error::Query)
-        })
+        ann().transaction().action(Action::new("note.added").reason("r")).record_failures().run(
+            conn,
+            |conn, _| -> Result<(), Error> {
+                run(conn, "INSERT INTO notes VALUES (2)");
+                conn.transaction(|_| -> QueryResult<()> { panic!("in a savepoint") }).map_err(Error::Query)
+            },
+        )
     }));
     assert_eq!(*panicked.unwrap_err().downcast::<&str>().unwrap(), "in a savepoint");
     idle(conn);
@@ -145,11 +181,12 @@ fn err_and_panic_roll_back_and_leave_the_connection_fit_for_use() {
 fn swallowed_statement_error_is_an_error_and_never_a_silent_rollback() {
     let (_db, mut conn) = notes();
     let conn = &mut conn;
-    let swallowed: Result<(), Error> = ann().transaction().action(Action::new("note.added")).record_failures().run(conn, |conn, _| {
-        run(conn, "INSERT INTO notes VALUES (1)");
-        assert!(conn.batch_execute("INSERT INTO notes VALUES (1)").is_err());
-        Ok(())
-    });
+    let swallowed: Result<(), Error> =
+        ann().transaction().action(Action::new("note.added")).record_failures().run(conn, |conn, _| {
+            run(conn, "INSERT INTO notes VALUES (1)");
+            assert!(conn.batch_execute("INSERT INTO notes VALUES (1)").is_err());
+            Ok(())
+        });
     assert!(matches!(swallowed, Err(Error::Aborted(_))), "{swallowed:?}");
     idle(conn);
     assert_eq!(actions(conn), ["note.added error the transaction could not be committed alone"]);
@@ -170,7 +207,10 @@ fn required_changes_that_do_not_come_roll_the_action_back_and_others_are_kept_wi
     let (_db, mut conn) = notes();
     let conn = &mut conn;
     let touch = || ann().transaction().action(Action::new("note.touched"));
-    assert!(matches!(write(touch().require_changes(), conn, "UPDATE notes SET body = 'a'"), Err(Error::NoChanges)));
+    assert!(matches!(
+        write(touch().require_changes(), conn, "UPDATE notes SET body = 'a'"),
+        Err(Error::NoChanges)
+    ));
     assert_eq!(actions(conn), Vec::<String>::new());
     let open = write(touch(), conn, "UPDATE notes SET body = 'a'").unwrap();
     assert_eq!(actions(conn), ["note.touched ok"]);
@@ -195,7 +235,10 @@ fn inner_transaction_is_a_savepoint_under_the_outer_context_or_a_clear_error() {
             let inner = write(ann().transaction().require_changes(), conn, "INSERT INTO notes VALUES (2)")?;
             assert_eq!((inner.id(), inner.action_id()), (open.id(), open.action_id()));
             let partly = AuditContext::new(Actor::user(7));
-            assert!(matches!(write(partly.transaction().require_changes(), conn, "SELECT 1"), Err(Error::NoChanges)));
+            assert!(matches!(
+                write(partly.transaction().require_changes(), conn, "SELECT 1"),
+                Err(Error::NoChanges)
+            ));
             let undone: Result<(), Error> = partly.transaction().run(conn, |conn, _| {
                 run(conn, "INSERT INTO notes VALUES (3)");
                 Err(Error::MissingActor)
@@ -213,7 +256,10 @@ fn inner_transaction_is_a_savepoint_under_the_outer_context_or_a_clear_error() {
             // One more action belongs to the same transaction.
             let more = ann().record_action(conn, &Action::new("note.mailed"))?;
             assert_eq!(
-                text(conn, &format!("SELECT transaction_id FROM threadline.audit_actions WHERE id = '{more}'")),
+                text(
+                    conn,
+                    &format!("SELECT transaction_id FROM threadline.audit_actions WHERE id = '{more}'")
+                ),
                 open.id().to_string()
             );
             Ok::<_, Error>(())
@@ -241,10 +287,16 @@ fn body_that_ends_the_transaction_or_replaces_its_context_is_found_out() {
         (2, "ROLLBACK", "was ended"),
         (3, "COMMIT; BEGIN", "was ended"),
         (4, "ROLLBACK; BEGIN", "was ended"),
-        (5, "SELECT set_config('threadline.context', '{\"actor\": {\"type\": \"admin\", \"id\": \"1\"}}', true)", "was replaced in its body"),
+        (
+            5,
+            "SELECT set_config('threadline.context', '{\"actor\": {\"type\": \"admin\", \"id\": \"1\"}}', true)",
+            "was replaced in its body",
+        ),
         (6, "SELECT set_config('threadline.begun', '', true)", "was ended"),
     ] {
-        let said = write(ann().transaction(), conn, &format!("INSERT INTO notes VALUES ({id}); {misuse}")).unwrap_err().to_string();
+        let said = write(ann().transaction(), conn, &format!("INSERT INTO notes VALUES ({id}); {misuse}"))
+            .unwrap_err()
+            .to_string();
         assert!(said.contains(says), "{misuse}: {said}");
         idle(conn);
     }
@@ -266,7 +318,10 @@ fn context_handed_over_after_the_first_write_is_refused_rather_than_lost() {
         conn,
         "BEGIN; INSERT INTO notes VALUES (1); SELECT threadline.set_context('{\"actor\": {\"type\": \"user\", \"id\": \"1\"}}')",
     );
-    assert!(said.contains("has captured changes already") && said.contains("before the first write"), "{said}");
+    assert!(
+        said.contains("has captured changes already") && said.contains("before the first write"),
+        "{said}"
+    );
     run(conn, "ROLLBACK");
 }
 
@@ -277,7 +332,8 @@ fn serialization_failures_surface_as_retryable_and_a_retry_gets_a_fresh_id_and_t
     run(conn, "INSERT INTO notes VALUES (1, '0')");
     let rival = &mut db.connect();
     let mut ids = Vec::new();
-    let attempts = ann().transaction().action(Action::new("note.counted")).isolation(Isolation::RepeatableRead);
+    let attempts =
+        ann().transaction().action(Action::new("note.counted")).isolation(Isolation::RepeatableRead);
     let stop = |error: &Error| is_retryable(error);
     attempts
         .clone()
@@ -296,11 +352,21 @@ fn serialization_failures_surface_as_retryable_and_a_retry_gets_a_fresh_id_and_t
     assert_eq!(trail(conn)[3..], ["user:7 note.counted 1 changes"]);
 
     // At commit too, and when there are no attempts left.
-    let serial = ann().transaction().action(Action::new("note.read")).isolation(Isolation::Serializable).record_failures();
+    let serial = ann()
+        .transaction()
+        .action(Action::new("note.read"))
+        .isolation(Isolation::Serializable)
+        .record_failures();
     let skewed = serial.run_with_retries(conn, 1, stop, |conn, _| {
-        conn.batch_execute("SELECT FROM notes; INSERT INTO notes VALUES ((SELECT max(id) + 10 FROM notes))").map_err(Error::Query)?;
+        conn.batch_execute("SELECT FROM notes; INSERT INTO notes VALUES ((SELECT max(id) + 10 FROM notes))")
+            .map_err(Error::Query)?;
         let skew = ann().transaction().isolation(Isolation::Serializable);
-        skew.run(rival, |conn, _| conn.batch_execute("SELECT FROM notes; INSERT INTO notes VALUES ((SELECT max(id) + 100 FROM notes))").map_err(Error::Query))
+        skew.run(rival, |conn, _| {
+            conn.batch_execute(
+                "SELECT FROM notes; INSERT INTO notes VALUES ((SELECT max(id) + 100 FROM notes))",
+            )
+            .map_err(Error::Query)
+        })
     });
     let error = skewed.unwrap_err();
     assert!(is_retryable(&error), "{error:?}");
@@ -320,9 +386,11 @@ fn deadlock_is_retryable() {
                 let (db, barrier) = (&db, &barrier);
                 scope.spawn(move || {
                     ann().transaction().run(&mut db.connect(), |conn, _| {
-                        conn.batch_execute(&format!("UPDATE notes SET body = 'x' WHERE id = {first}")).map_err(Error::Query)?;
+                        conn.batch_execute(&format!("UPDATE notes SET body = 'x' WHERE id = {first}"))
+                            .map_err(Error::Query)?;
                         barrier.wait();
-                        conn.batch_execute(&format!("UPDATE notes SET body = 'y' WHERE id = {second}")).map_err(Error::Query)
+                        conn.batch_execute(&format!("UPDATE notes SET body = 'y' WHERE id = {second}"))
+                            .map_err(Error::Query)
                     })
                 })
             })
@@ -339,7 +407,8 @@ fn deferred_constraint_that_fails_at_commit_is_an_error_of_its_own() {
     let (_db, mut conn) = notes();
     let conn = &mut conn;
     run(conn, "CREATE TABLE parts (note bigint REFERENCES notes DEFERRABLE INITIALLY DEFERRED)");
-    let failed = write(ann().transaction(), conn, "INSERT INTO notes VALUES (1); INSERT INTO parts VALUES (2)");
+    let failed =
+        write(ann().transaction(), conn, "INSERT INTO notes VALUES (1); INSERT INTO parts VALUES (2)");
     assert!(matches!(failed, Err(Error::Commit(_))), "{failed:?}");
     idle(conn);
     assert_eq!(trail(conn), Vec::<String>::new());
@@ -349,7 +418,10 @@ fn deferred_constraint_that_fails_at_commit_is_an_error_of_its_own() {
 fn action_recorded_alone_keeps_its_context_and_its_failure() {
     let (_db, mut conn) = notes();
     let conn = &mut conn;
-    assert!(matches!(AuditContext::without_actor().record_action(conn, &Action::new("a")), Err(Error::MissingActor)));
+    assert!(matches!(
+        AuditContext::without_actor().record_action(conn, &Action::new("a")),
+        Err(Error::MissingActor)
+    ));
     ann().record_action(conn, &Action::new("login").failed("wrong password")).unwrap();
     assert_eq!(actions(conn), ["login error wrong password alone"]);
     // In the host's own transaction it is linked to what that captured, and rolled back with it.
@@ -358,15 +430,22 @@ fn action_recorded_alone_keeps_its_context_and_its_failure() {
     run(conn, "COMMIT");
     assert_eq!(actions(conn)[1..], ["note.added ok"]);
     assert_eq!(
-        text(conn, "SELECT count(*) FROM threadline.audit_actions a JOIN threadline.audit_transactions t ON t.id = a.transaction_id"),
+        text(
+            conn,
+            "SELECT count(*) FROM threadline.audit_actions a JOIN threadline.audit_transactions t ON t.id = a.transaction_id"
+        ),
         "1"
     );
     for (action, says) in [
         ("'[]'", "action: not an object"),
         ("NULL", "action name: not a text, or empty"),
-        ("'{\"name\": \"a\", \"status\": \"maybe\", \"nmae\": 1}'", "action: has an unknown key; action status: neither ok nor error"),
+        (
+            "'{\"name\": \"a\", \"status\": \"maybe\", \"nmae\": 1}'",
+            "action: has an unknown key; action status: neither ok nor error",
+        ),
     ] {
-        let said = threadline_tests::refused(conn, &format!("SELECT threadline.record_action('{{}}', {action})"));
+        let said =
+            threadline_tests::refused(conn, &format!("SELECT threadline.record_action('{{}}', {action})"));
         assert!(said.contains(says) && said.contains("post.published"), "{said}");
     }
 }
@@ -377,16 +456,28 @@ fn application_role_needs_no_right_on_any_table_for_all_this() {
     let role = threadline_tests::TestRole::new(&db, "app");
     run(&mut conn, &format!("GRANT ALL ON notes TO {}", role.name()));
     let conn = &mut role.connect();
-    write(ann().transaction().action(Action::new("note.added")).require_changes(), conn, "INSERT INTO notes VALUES (1)").unwrap();
+    write(
+        ann().transaction().action(Action::new("note.added")).require_changes(),
+        conn,
+        "INSERT INTO notes VALUES (1)",
+    )
+    .unwrap();
     ann().record_action(conn, &Action::new("note.mailed")).unwrap();
-    for forbidden in ["threadline.insert_action('{}', '{\"name\": \"a\"}', NULL)", "threadline.open_transaction()"] {
-        assert!(threadline_tests::refused(conn, &format!("SELECT {forbidden}")).contains("permission denied"));
+    for forbidden in
+        ["threadline.insert_action('{}', '{\"name\": \"a\"}', NULL)", "threadline.open_transaction()"]
+    {
+        assert!(
+            threadline_tests::refused(conn, &format!("SELECT {forbidden}")).contains("permission denied")
+        );
     }
 }
 
 #[test]
 fn context_survives_the_journey_through_json_and_refuses_what_it_does_not_know() {
-    let context = ann().with_job_id("j").with_remote_addr("::1".parse().unwrap()).with_meta("n", json!({"a": [1, null]}));
+    let context = ann()
+        .with_job_id("j")
+        .with_remote_addr("::1".parse().unwrap())
+        .with_meta("n", json!({"a": [1, null]}));
     let text = serde_json::to_string(&context).unwrap();
     assert_eq!(serde_json::from_str::<AuditContext>(&text).unwrap(), context);
     for (payload, says) in [

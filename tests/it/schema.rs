@@ -169,7 +169,10 @@ fn months_of_neglect_are_closed_as_one_partition_and_lose_no_row() {
     }
     run(conn, "INSERT INTO threadline.audit_changes (captured_at, transaction_id, ordinal, table_id, op, row_key)
         SELECT t.occurred_at, t.id, 1, 1, 'I', '2' FROM threadline.audit_transactions t WHERE xid = '9' AND t.occurred_at < now() + interval '6 months'");
-    run(conn, "INSERT INTO threadline.audit_key_changes SELECT transaction_id, ordinal, table_id, '1' FROM threadline.audit_changes");
+    run(
+        conn,
+        "INSERT INTO threadline.audit_key_changes SELECT transaction_id, ordinal, table_id, '1' FROM threadline.audit_changes",
+    );
     let count = "SELECT concat_ws(' ', (SELECT count(*) FROM threadline.audit_transactions), (SELECT count(*) FROM threadline.audit_changes),
         (SELECT count(*) FROM threadline.audit_key_changes))";
     let before = text(conn, count);

@@ -86,10 +86,14 @@ pub enum Error {
     #[error(transparent)]
     InvalidContext(#[from] InvalidContext),
     /// The pool had no connection to give in time.
-    #[error("no database connection was free in time; the pool is exhausted, or the database cannot be reached")]
+    #[error(
+        "no database connection was free in time; the pool is exhausted, or the database cannot be reached"
+    )]
     NoConnection(#[source] PoolError),
     /// The transaction's body went on after an error of a statement, so PostgreSQL had aborted it; it is rolled back.
-    #[error("a statement in the audited transaction failed and its error was not returned; everything is rolled back")]
+    #[error(
+        "a statement in the audited transaction failed and its error was not returned; everything is rolled back"
+    )]
     Aborted(#[source] DieselError),
     /// Changes were required, and nothing was captured; everything is rolled back.
     #[error(

@@ -94,7 +94,10 @@ impl Action {
                 Some("is empty".to_owned())
             } else if text.len() > limit {
                 Some(format!("is longer than {limit} bytes"))
-            } else if text.chars().any(|c| c.is_control() && !(limit > 256 && matches!(c, '\n' | '\r' | '\t'))) {
+            } else if text
+                .chars()
+                .any(|c| c.is_control() && !(limit > 256 && matches!(c, '\n' | '\r' | '\t')))
+            {
                 Some("has a control character".to_owned())
             } else {
                 None

@@ -75,6 +75,12 @@ impl AuditContext {
         Self { actor: Some(actor), ..self }
     }
 
+    /// The same work, with nobody to answer for it.
+    #[must_use]
+    pub fn with_no_actor(self) -> Self {
+        Self { actor: None, ..self }
+    }
+
     /// The id of the request, 1 to 256 bytes without control characters.
     #[must_use]
     pub fn with_request_id(self, id: impl Into<String>) -> Self {
@@ -178,7 +184,8 @@ impl AuditContext {
 
     /// As the database takes it.
     pub(super) fn to_json(&self) -> Value {
-        serde_json::to_value(self).expect("a context is JSON: its keys are texts and it has no numbers of its own")
+        serde_json::to_value(self)
+            .expect("a context is JSON: its keys are texts and it has no numbers of its own")
     }
 }
 

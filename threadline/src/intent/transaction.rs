@@ -240,12 +240,15 @@ impl TransactionBuilder {
             });
         }
         let begun = if outside == 0 {
-            AnsiTransactionManager::begin_transaction_sql(conn, match self.isolation {
-                None => "BEGIN",
-                Some(Isolation::ReadCommitted) => "BEGIN ISOLATION LEVEL READ COMMITTED",
-                Some(Isolation::RepeatableRead) => "BEGIN ISOLATION LEVEL REPEATABLE READ",
-                Some(Isolation::Serializable) => "BEGIN ISOLATION LEVEL SERIALIZABLE",
-            })
+            AnsiTransactionManager::begin_transaction_sql(
+                conn,
+                match self.isolation {
+                    None => "BEGIN",
+                    Some(Isolation::ReadCommitted) => "BEGIN ISOLATION LEVEL READ COMMITTED",
+                    Some(Isolation::RepeatableRead) => "BEGIN ISOLATION LEVEL REPEATABLE READ",
+                    Some(Isolation::Serializable) => "BEGIN ISOLATION LEVEL SERIALIZABLE",
+                },
+            )
         } else {
             AnsiTransactionManager::begin_transaction(conn)
         };
@@ -296,7 +299,9 @@ impl TransactionBuilder {
         }
         AnsiTransactionManager::commit_transaction(conn).map_err(|error| match error {
             error if gave_way(&error) => Error::Conflict(error),
-            error @ DieselError::DatabaseError(DatabaseErrorKind::ClosedConnection, _) => Error::ConnectionLost(error),
+            error @ DieselError::DatabaseError(DatabaseErrorKind::ClosedConnection, _) => {
+                Error::ConnectionLost(error)
+            }
             error => Error::Commit(error),
         })
     }
@@ -339,7 +344,11 @@ impl<E> Failure<E> {
 }
 
 /// Records an action; the caller has checked it.
-pub(super) fn record_action(conn: &mut PgConnection, context: &AuditContext, action: &Action) -> QueryResult<Uuid> {
+pub(super) fn record_action(
+    conn: &mut PgConnection,
+    context: &AuditContext,
+    action: &Action,
+) -> QueryResult<Uuid> {
     diesel::select(insert_action(context.to_json(), json_of(action))).get_result(conn)
 }
 

@@ -1,0 +1,119 @@
+//! The address a request came from, behind the proxies a host trusts.
+
+use std::net::{IpAddr, SocketAddr};
+
+use actix_web::http::header::{self, HeaderMap, HeaderName};
+use ipnet::IpNet;
+
+/// The header in which the trusted proxies say for whom they ask.
+///
+/// Only the one they write: a proxy passes the other on as the client sent it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ForwardedHeader {
+    /// `X-Forwarded-For: 203.0.113.9, 10.0.0.1`
+    XForwardedFor,
+    /// `Forwarded: for=203.0.113.9, for="[2001:db8::1]:4711"` (RFC 7239)
+    Forwarded,
+}
+
+/// Whom to believe about the address of a client.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Proxies {
+    trusted: Vec<IpNet>,
+    header: Option<ForwardedHeader>,
+}
+
+impl Proxies {
+    pub(crate) fn new(trusted: impl IntoIterator<Item = IpNet>, header: ForwardedHeader) -> Self {
+        Self { trusted: trusted.into_iter().collect(), header: Some(header) }
+    }
+
+    /// The client's address: the peer's, unless that is a trusted proxy; then the last one in the header that is none.
+    ///
+    /// Each proxy appends the address it was asked from, so the list is believed from its end and only as far as trusted
+    /// proxies wrote it. What cannot be read ends it.
+    pub(crate) fn client(&self, peer: Option<SocketAddr>, headers: &HeaderMap) -> Option<IpAddr> {
+        let mut client = peer?.ip().to_canonical();
+        let Some(header) = self.header else {
+            return Some(client);
+        };
+        let (name, parse): (HeaderName, fn(&str) -> Option<IpAddr>) = match header {
+            ForwardedHeader::XForwardedFor => (header::X_FORWARDED_FOR, address),
+            ForwardedHeader::Forwarded => (header::FORWARDED, forwarded_for),
+        };
+        let hops: Vec<&str> =
+            headers.get_all(name).flat_map(|value| value.to_str().unwrap_or("?").split(',')).collect();
+        for hop in hops.into_iter().rev() {
+            if !self.trusted.iter().any(|network| network.contains(&client)) {
+                break;
+            }
+            let Some(next) = parse(hop.trim()) else {
+                break;
+            };
+            client = next;
+        }
+        Some(client)
+    }
+}
+
+/// An address with or without a port, an IPv6 one with or without brackets.
+fn address(text: &str) -> Option<IpAddr> {
+    let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
+    let address = bare.parse().ok().or_else(|| text.parse().ok().map(|socket: SocketAddr| socket.ip()))?;
+    Some(IpAddr::to_canonical(&address))
+}
+
+/// The address in one element of `Forwarded`.
+fn forwarded_for(element: &str) -> Option<IpAddr> {
+    let value = element.split(';').find_map(|pair| {
+        let (name, value) = pair.split_once('=')?;
+        name.trim().eq_ignore_ascii_case("for").then_some(value.trim())
+    })?;
+    address(value.strip_prefix('"').and_then(|value| value.strip_suffix('"')).unwrap_or(value))
+}
+
+#[cfg(test)]
+mod tests {
+    use actix_web::http::header::HeaderValue;
+
+    use super::*;
+
+    fn client(header: Option<ForwardedHeader>, peer: &str, values: &[&'static str]) -> String {
+        let trusted = ["10.0.0.0/8", "2001:db8::/32"].map(|network| network.parse().unwrap());
+        let proxies = header.map_or_else(Proxies::default, |header| Proxies::new(trusted, header));
+        let mut headers = HeaderMap::new();
+        for value in values {
+            headers.append(header::X_FORWARDED_FOR, HeaderValue::from_static(value));
+            headers.append(header::FORWARDED, HeaderValue::from_static(value));
+        }
+        proxies.client(Some(peer.parse().unwrap()), &headers).unwrap().to_string()
+    }
+
+    #[test]
+    fn forwarded_headers_are_believed_from_trusted_proxies_only_and_from_the_end() {
+        use ForwardedHeader::{Forwarded, XForwardedFor};
+        for (header, peer, values, expected) in [
+            (None, "10.0.0.1:1", &["203.0.113.9"][..], "10.0.0.1"),
+            (Some(XForwardedFor), "198.51.100.7:1", &["203.0.113.9"], "198.51.100.7"),
+            (Some(XForwardedFor), "10.0.0.1:1", &["203.0.113.9"], "203.0.113.9"),
+            (Some(XForwardedFor), "[::ffff:10.0.0.1]:1", &["203.0.113.9"], "203.0.113.9"),
+            (Some(XForwardedFor), "10.0.0.1:1", &["6.6.6.6, 203.0.113.9, 10.0.0.2"], "203.0.113.9"),
+            (Some(XForwardedFor), "10.0.0.1:1", &["6.6.6.6", "203.0.113.9:4711"], "203.0.113.9"),
+            (Some(XForwardedFor), "10.0.0.1:1", &["10.0.0.3"], "10.0.0.3"),
+            (Some(XForwardedFor), "10.0.0.1:1", &["6.6.6.6, unknown, 10.0.0.2"], "10.0.0.2"),
+            (Some(XForwardedFor), "10.0.0.1:1", &[], "10.0.0.1"),
+            (Some(XForwardedFor), "[2001:db8::1]:1", &["[2001:db9::7]:80"], "2001:db9::7"),
+            (
+                Some(Forwarded),
+                "10.0.0.1:1",
+                &["for=6.6.6.6, for=203.0.113.9;proto=https;by=10.0.0.9"],
+                "203.0.113.9",
+            ),
+            (Some(Forwarded), "10.0.0.1:1", &["For=\"[2001:db9::7]:4711\""], "2001:db9::7"),
+            (Some(Forwarded), "10.0.0.1:1", &["for=_hidden"], "10.0.0.1"),
+            (Some(Forwarded), "10.0.0.1:1", &["203.0.113.9"], "10.0.0.1"),
+        ] {
+            assert_eq!(client(header, peer, values), expected, "{header:?} {peer} {values:?}");
+        }
+    }
+}
