@@ -34,8 +34,8 @@ DECLARE
     problems CONSTANT text[] := threadline.context_problems(context) || threadline.action_problems(action);
     id CONSTANT uuid := lpad(to_hex(floor(extract(epoch FROM now()) * 1000)::bigint), 12, '0') || '7' || substr(gen_random_uuid()::text, 16);
 BEGIN
-    IF problems IS NULL OR problems <> '{}' THEN
-        RAISE EXCEPTION 'threadline: invalid action: %', coalesce(array_to_string(problems, '; '), 'context or action: NULL') USING
+    IF problems <> '{}' THEN
+        RAISE EXCEPTION 'threadline: invalid action: %', array_to_string(problems, '; ') USING
             ERRCODE = 'invalid_parameter_value', CONSTRAINT = 'threadline_invalid_action',
             HINT = 'The shape is {"name": "post.published", "status": "ok", "verb": "…", "category": "…", "reason": "…", "comment": "…"}; only the name is needed.';
     END IF;
@@ -145,6 +145,7 @@ $$;
 COMMENT ON FUNCTION threadline.record_action(jsonb, jsonb) IS 'Records an action with the context it happened in; returns its id.';
 
 
-REVOKE ALL ON ALL FUNCTIONS IN SCHEMA threadline FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION threadline.set_context(jsonb), threadline.begin(jsonb, jsonb, boolean),
-    threadline.finish(uuid, integer, boolean), threadline.record_action(jsonb, jsonb) TO PUBLIC;
+REVOKE ALL ON FUNCTION threadline.action_problems(jsonb), threadline.insert_action(jsonb, jsonb, uuid),
+    threadline.begin(jsonb, jsonb, boolean), threadline.finish(uuid, integer, boolean), threadline.record_action(jsonb, jsonb) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION threadline.begin(jsonb, jsonb, boolean), threadline.finish(uuid, integer, boolean),
+    threadline.record_action(jsonb, jsonb) TO PUBLIC;

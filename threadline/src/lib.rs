@@ -54,8 +54,9 @@ pub use crate::intent::{
     OpenTransaction, TransactionBuilder, is_retryable,
 };
 pub use crate::investigation::{
-    AsOf, AuditChange, AuditKey, AuditTransaction, Audited, ChangeId, DecodeError, FieldChange, History,
-    HistoryLimit, Json, KeyColumns, Op, RowImage, RowKey, RowState, Version, row_as_of, row_history,
+    AsOf, AuditAction, AuditChange, AuditKey, AuditTransaction, Audited, ChangeId, DecodeError, FieldChange,
+    History, HistoryLimit, Json, KeyColumns, Op, RowImage, RowKey, RowState, TableChange, TransactionBundle,
+    Version, row_as_of, row_history, transaction_bundle,
 };
 pub use crate::migrations::{CORE_MIGRATIONS, CoreMigration, CoreMigrations, MIGRATIONS};
 pub use crate::registry::{AuditedModel, audited_models};

@@ -1,4 +1,4 @@
-//! The rows of the trail: a change, and the transaction it belongs to.
+//! The rows of the trail: a change, the transaction it belongs to, and what the application says was done.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::image::Json;
+use crate::intent::ActionStatus;
 
 /// What a change did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -134,4 +135,38 @@ pub struct AuditTransaction {
     pub meta: Option<serde_json::Value>,
     /// What was wrong with the context the application handed over.
     pub context_error: Option<String>,
+}
+
+/// What the application said it was doing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct AuditAction {
+    /// Its name in the trail, time-ordered.
+    pub id: Uuid,
+    /// When it was recorded (UTC, microseconds).
+    pub occurred_at: DateTime<Utc>,
+    /// What it is called, such as `post.published`.
+    pub name: String,
+    /// How it ended.
+    pub status: ActionStatus,
+    /// What was done, in one word.
+    pub verb: Option<String>,
+    /// The application's own grouping.
+    pub category: Option<String>,
+    /// Why it was done, or why it failed.
+    pub reason: Option<String>,
+    /// A remark for the reader.
+    pub comment: Option<String>,
+    /// As in [`AuditTransaction`].
+    pub actor_type: Option<String>,
+    /// As in [`AuditTransaction`].
+    pub actor_id: Option<String>,
+    /// As in [`AuditTransaction`].
+    pub request_id: Option<String>,
+    /// As in [`AuditTransaction`].
+    pub correlation_id: Option<String>,
+    /// As in [`AuditTransaction`].
+    pub job_id: Option<String>,
+    /// The transaction it ran in; `None` when it was recorded on its own.
+    pub transaction_id: Option<Uuid>,
 }

@@ -68,6 +68,25 @@ pub(crate) fn fold(log: RowLog) -> Folded {
     Folded { now, steps }
 }
 
+/// One change by itself under today's column names and today's redaction, with the whole row where the change has it.
+pub(crate) fn shown(
+    stored: StoredChange,
+    policy: &Present,
+    layouts: &BTreeMap<i32, SinceLayout>,
+    attributes: &TodaysColumns,
+) -> (AuditChange, Option<RowImage>) {
+    let row_key = stored.row_key.clone();
+    let Effect { change, image, masked, .. } =
+        Reader { row_key: &row_key, policy, layouts, attributes }.read(stored);
+    let row = image.and_then(|columns| {
+        match (Row { known: Known::Whole, columns, hidden: masked }).shown(policy) {
+            RowState::Present(image) => Some(image),
+            _ => None,
+        }
+    });
+    (change, row)
+}
+
 /// Reads stored changes under today's column names.
 struct Reader<'a> {
     row_key: &'a str,

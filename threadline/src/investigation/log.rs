@@ -77,6 +77,7 @@ pub(crate) struct StoredChange {
     pub(crate) captured_at: DateTime<Utc>,
     pub(crate) transaction_id: Uuid,
     pub(crate) ordinal: i32,
+    pub(crate) table_id: i32,
     pub(crate) layout: Option<i32>,
     pub(crate) op: Op,
     pub(crate) row_key: String,

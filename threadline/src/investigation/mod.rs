@@ -2,6 +2,7 @@
 
 mod as_of;
 mod audited;
+mod bundle;
 mod change;
 mod decode;
 mod fold;
@@ -12,7 +13,8 @@ mod log;
 
 pub use self::as_of::{AsOf, row_as_of};
 pub use self::audited::{Audited, ModelSql};
-pub use self::change::{AuditChange, AuditTransaction, ChangeId, FieldChange, Op};
+pub use self::bundle::{TableChange, TransactionBundle, transaction_bundle};
+pub use self::change::{AuditAction, AuditChange, AuditTransaction, ChangeId, FieldChange, Op};
 pub use self::decode::DecodeError;
 pub use self::history::{History, HistoryLimit, Version, row_history};
 pub use self::image::{Json, RowImage, RowState};

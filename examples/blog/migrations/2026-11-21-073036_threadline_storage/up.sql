@@ -73,7 +73,7 @@ CREATE TABLE IF NOT EXISTS threadline.audit_actions (
 ) PARTITION BY RANGE (id);
 
 COMMENT ON TABLE threadline.audit_actions IS 'What the application said it was doing: one row for each recorded action.';
-COMMENT ON COLUMN threadline.audit_actions.id IS 'Time-ordered UUID, in the same partition scheme as audit_transactions.';
+COMMENT ON COLUMN threadline.audit_actions.id IS 'Time-ordered UUID, in the same partition scheme as audit_transactions, with the milliseconds of the transaction it was recorded in.';
 COMMENT ON COLUMN threadline.audit_actions.occurred_at IS 'When the action was recorded (UTC, microseconds).';
 COMMENT ON COLUMN threadline.audit_actions.name IS 'Name of the action, such as post.published.';
 COMMENT ON COLUMN threadline.audit_actions.status IS 'ok, or error for an attempt that failed.';
@@ -87,8 +87,6 @@ COMMENT ON COLUMN threadline.audit_actions.request_id IS 'As in audit_transactio
 COMMENT ON COLUMN threadline.audit_actions.correlation_id IS 'As in audit_transactions.';
 COMMENT ON COLUMN threadline.audit_actions.job_id IS 'As in audit_transactions.';
 COMMENT ON COLUMN threadline.audit_actions.transaction_id IS 'The transaction the action ran in; NULL for an action recorded on its own.';
-
-CREATE INDEX IF NOT EXISTS audit_actions_transaction_idx ON threadline.audit_actions (transaction_id) WHERE transaction_id IS NOT NULL;
 
 -- Fixed-width columns come first, widest first, so that no byte of a row is padding between them. The payload is json and
 -- not jsonb: an update of two columns takes 51 bytes less, and neither writing nor keeping it needs what jsonb is for.

@@ -1,0 +1,97 @@
+//! Everything one transaction left in the trail: who, why, and each change.
+
+use std::collections::BTreeMap;
+
+use diesel::prelude::*;
+use diesel::sql_types::{Text, Uuid as SqlUuid};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::change::{AuditAction, AuditChange, AuditTransaction};
+use super::fold;
+use super::image::RowImage;
+use super::log::{Present, SinceLayout, StoredChange, TodaysColumns};
+use crate::capture::TableName;
+use crate::error::Error;
+
+/// Everything one transaction left in the trail.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct TransactionBundle {
+    /// The transaction; `None` when it captured no change, or its row was forged away.
+    pub transaction: Option<AuditTransaction>,
+    /// The actions recorded in it, in order; the one it was begun with comes first.
+    pub actions: Vec<AuditAction>,
+    /// Its changes, in the order they were captured.
+    pub changes: Vec<TableChange>,
+}
+
+/// A change, and the table it was made in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct TableChange {
+    /// The table, under the name it had when its capture was last compiled.
+    pub table: TableName,
+    /// The change; its columns have today's names.
+    #[serde(flatten)]
+    pub change: AuditChange,
+    /// The whole row: the new one of an insert, the old one of a delete or of an update that changed the key.
+    pub row: Option<RowImage>,
+}
+
+#[derive(Deserialize)]
+struct Head {
+    transaction: Option<AuditTransaction>,
+    actions: Vec<AuditAction>,
+    tables: BTreeMap<i32, Table>,
+}
+
+#[derive(Deserialize)]
+struct Table {
+    schema: String,
+    name: String,
+    present: Present,
+    layouts: Option<BTreeMap<i32, SinceLayout>>,
+    attributes: Option<TodaysColumns>,
+}
+
+/// What the transaction with this id did; `None` when the trail has nothing of it.
+///
+/// Redacted as the tables are today: what is excluded or masked now does not show, also where it was captured before.
+///
+/// # Errors
+///
+/// [`Error::SchemaMissing`] and [`Error::ConnectionLost`] and others of the database; [`Error::Payload`] when the trail
+/// holds what this library did not write.
+pub fn transaction_bundle(conn: &mut PgConnection, id: Uuid) -> Result<Option<TransactionBundle>, Error> {
+    #[derive(QueryableByName)]
+    struct Entry {
+        #[diesel(sql_type = Text)]
+        entry: String,
+    }
+    let entries: Vec<Entry> = diesel::sql_query(include_str!("sql/bundle.sql"))
+        .bind::<SqlUuid, _>(id)
+        .load(conn)
+        .map_err(|error| Error::from_query(conn, "", error))?;
+    let mut entries = entries.iter().map(|entry| entry.entry.as_str());
+    let head = entries.next().ok_or(Error::Query(diesel::result::Error::NotFound))?;
+    let Head { transaction, actions, tables } = serde_json::from_str(head).map_err(Error::Payload)?;
+    let changes = entries.map(|entry| change(entry, &tables)).collect::<Result<Vec<_>, _>>()?;
+    let found = transaction.is_some() || !actions.is_empty() || !changes.is_empty();
+    Ok(found.then_some(TransactionBundle { transaction, actions, changes }))
+}
+
+fn change(entry: &str, tables: &BTreeMap<i32, Table>) -> Result<TableChange, Error> {
+    let stored: StoredChange = serde_json::from_str(entry).map_err(Error::Payload)?;
+    let table = tables.get(&stored.table_id).ok_or_else(|| {
+        Error::Payload(serde::de::Error::custom("a change of a table that is not among the audited ones"))
+    })?;
+    let (layouts, attributes) = (BTreeMap::new(), BTreeMap::new());
+    let (change, row) = fold::shown(
+        stored,
+        &table.present,
+        table.layouts.as_ref().unwrap_or(&layouts),
+        table.attributes.as_ref().unwrap_or(&attributes),
+    );
+    Ok(TableChange { table: TableName::new(Some(&table.schema), &table.name), change, row })
+}
