@@ -50,7 +50,7 @@ pub struct OpenTransaction {
 }
 
 impl OpenTransaction {
-    /// The id the transaction has in the trail, if it captures any change.
+    /// The id the transaction has in the trail, if it captures a change or has an action.
     pub fn id(&self) -> Uuid {
         self.id
     }
