@@ -57,7 +57,7 @@ COMMENT ON FUNCTION threadline.insert_action(jsonb, jsonb, uuid) IS 'Inserts an 
 -- The id is kept in the local setting threadline.begun, after a digest of the context as it was handed over. `nested` says
 -- that the caller has opened a savepoint: then there has to be an audited transaction around it, under whose context and id
 -- it runs, and whatever it says of who and why has to be what that one said.
-CREATE OR REPLACE FUNCTION threadline.begin(context jsonb, action jsonb, nested boolean) RETURNS jsonb
+CREATE OR REPLACE FUNCTION threadline.begin(context jsonb, action jsonb DEFAULT NULL, nested boolean DEFAULT false) RETURNS jsonb
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     number CONSTANT text := lpad(pg_current_xact_id()::text, 12, '0');

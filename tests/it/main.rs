@@ -3,6 +3,7 @@
 mod attacks;
 mod bundle;
 mod drift;
+mod guides;
 mod intent;
 mod keys;
 mod names;

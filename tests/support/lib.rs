@@ -73,3 +73,12 @@ pub fn texts(conn: &mut PgConnection, sql: &str) -> Vec<String> {
         .unwrap_or_else(|error| panic!("{error}: {sql}"));
     rows.into_iter().map(|row| row.text.unwrap_or_else(|| "NULL".to_owned())).collect()
 }
+
+/// The guides, whose code is compiled with the documentation's tests.
+#[cfg(doctest)]
+mod guides {
+    #[doc = include_str!("../../guides/requests.md")]
+    struct Requests;
+    #[doc = include_str!("../../guides/jobs.md")]
+    struct Jobs;
+}
