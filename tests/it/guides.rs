@@ -41,6 +41,17 @@ fn every_block_for_plain_clients_runs_and_is_attributed_as_it_says() {
     assert_eq!(text(conn, "SELECT current_setting('threadline.actor_ref', true)"), "");
 }
 
+#[test]
+fn handlers_in_the_readme_are_those_of_the_guide_which_is_compiled() {
+    let guide = include_str!("../../guides/requests.md");
+    let readme = include_str!("../../README.md");
+    let blocks: Vec<_> = readme.split("```rust,no_run\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
+    assert!(!blocks.is_empty());
+    for block in blocks {
+        assert!(guide.contains(block), "not in guides/requests.md:\n{block}");
+    }
+}
+
 /// Where the job's worker finds the pool: fang makes the job from its payload alone.
 static POOL: Mutex<Option<AuditedPool>> = Mutex::new(None);
 
