@@ -50,7 +50,8 @@ fn bundle_has_who_why_and_every_change_in_order_redacted_as_the_tables_are_today
 
     let bundle = transaction_bundle(conn, id).unwrap().unwrap();
     let transaction = bundle.transaction.as_ref().unwrap();
-    assert_eq!((transaction.id, transaction.actor_id.as_deref()), (id, Some("7")));
+    assert_eq!((transaction.id, transaction.actor()), (id, Some(Actor::user(7))));
+    assert_eq!(bundle.actions[0].actor(), transaction.actor());
     assert_eq!(transaction.action_id, Some(bundle.actions[0].id));
     let names: Vec<_> =
         bundle.actions.iter().map(|action| (action.name.as_str(), action.transaction_id)).collect();
