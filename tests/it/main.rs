@@ -11,6 +11,7 @@ mod privileges;
 mod property;
 mod redaction;
 mod refusals;
+mod requests;
 mod restore;
 mod schema;
 mod transactions;
