@@ -4,6 +4,7 @@ mod attacks;
 mod drift;
 mod intent;
 mod keys;
+mod middleware;
 mod names;
 mod operations;
 mod partitions;
