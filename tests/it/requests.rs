@@ -150,6 +150,7 @@ fn interleave(db: &TestDatabase, pool: &Pool<ConnectionManager<PgConnection>>) {
     assert_same(texts(conn, &recorded), actions);
     let rows = changes.iter().map(|line| line.split(' ').take(2).collect::<Vec<_>>().join(" ")).collect();
     assert_same(texts(conn, "SELECT request || ' ' || step FROM notes"), rows);
+    assert_eq!(text(conn, "SELECT count(context_error) FROM threadline.audit_transactions"), "0");
     nothing_is_left_on_the_connections(conn, pool);
 }
 
