@@ -1,5 +1,6 @@
 //! What the tests share: a database with the audit schema in it.
 
+mod pooled;
 mod role;
 mod trail;
 
@@ -9,6 +10,7 @@ use diesel::prelude::*;
 use diesel_migrations::MigrationHarness;
 use threadline_devdb::{Cluster, TestDatabase};
 
+pub use pooled::pooled_behind;
 pub use role::TestRole;
 pub use trail::{as_of, changes, clock, history, row_key, states, table};
 
