@@ -5,14 +5,15 @@ use quote::{ToTokens, quote, quote_spanned};
 use syn::spanned::Spanned;
 use syn::{FnArg, Ident, ItemFn, Pat, PatType, ReturnType, Type, parse_quote};
 
-use super::ast::Handler;
+use super::ast::{Handler, connection_by_value, is_result, replace_impl_trait};
 use super::attr::Options;
 
 /// The function with its body in the transaction.
 pub(crate) fn handler(options: &Options, handler: &Handler, function: &ItemFn) -> TokenStream {
     let ItemFn { attrs, vis, sig, block, .. } = function;
-    let Handler { connection_name, connection_type, closure_output, .. } = handler;
+    let Handler { connection: (place, connection), transaction, output } = handler;
 
+    let name = plain_name(connection).unwrap_or_else(|| Ident::new("request", Span::mixed_site()));
     let allow_missing_actor = options.allow_missing_actor;
     let mut sig = sig.clone();
     sig.inputs = function
@@ -20,40 +21,67 @@ pub(crate) fn handler(options: &Options, handler: &Handler, function: &ItemFn) -
         .inputs
         .iter()
         .enumerate()
-        .filter(|(place, _)| handler.transaction.as_ref().is_none_or(|(transaction, _)| transaction != place))
-        .map(|(place, input)| {
-            if place == handler.connection {
-                // Under the connection's own name, for attributes that speak of parameters.
-                parse_quote!(#connection_name: ::threadline_actix::__private::AuditedRequest<#allow_missing_actor>)
-            } else {
-                input.clone()
-            }
-        })
+        .filter(|(other, _)| transaction.as_ref().is_none_or(|(transaction, _)| transaction != other))
+        .map(
+            |(other, input)| {
+                if other == *place { request(&name, allow_missing_actor) } else { input.clone() }
+            },
+        )
         .collect();
 
-    let transaction = handler.transaction.as_ref().map_or_else(
-        || quote!(_: &::threadline_actix::__private::OpenTransaction),
-        |(_, parameter)| parameter.to_token_stream(),
-    );
+    // What does not hold of the answer or the error is told on its type.
+    let span = output.closure.span();
+    let body = quote_spanned!(sig.ident.span()=> _);
+    let run = match (&output.arguments, output.is_http_response) {
+        (None, false) => quote_spanned!(span=> run),
+        (None, true) => quote_spanned!(span=> run_response),
+        (Some((answer, error)), false) => quote_spanned!(span=> run::<#answer, #error, #body>),
+        (Some((_, error)), true) => quote_spanned!(span=> run_response::<#error, #body>),
+    };
+    let (connection_name, connection) = lent("connection", Some(connection));
+    let (transaction_name, transaction) =
+        lent("transaction", transaction.as_ref().map(|(_, parameter)| parameter));
+    let (closure_output, statements) = (&output.closure, &block.stmts);
+    // What cannot be moved into it is told on the handler's name.
+    let closure = quote_spanned! {sig.ident.span()=>
+        move |#connection_name: &mut ::threadline_actix::__private::PgConnection,
+              #transaction_name: &::threadline_actix::__private::OpenTransaction| -> #closure_output {
+            #connection
+            #transaction
+            #(#statements)*
+        }
+    };
     let (action, prepare) = prepare(options);
     let announce = options.response_header;
-    // What does not hold of the answer is told on its type, what does not hold of the connection on that.
-    let run = if handler.is_http_response {
-        quote_spanned!(closure_output.span()=> run_response)
-    } else {
-        quote_spanned!(closure_output.span()=> run)
-    };
-    let statements = &block.stmts;
-    let closure = quote_spanned! {connection_type.span()=>
-        move |#connection_name: #connection_type, #transaction| -> #closure_output { #(#statements)* }
-    };
     quote! {
         #(#attrs)*
         #vis #sig {
             #action
-            #connection_name.#run(#prepare, #announce, #closure).await
+            #name.#run(#prepare, #announce, #closure).await
         }
     }
+}
+
+/// The hidden extractor, under the name of what it stands for: attributes speak of parameters by their names.
+fn request(name: impl ToTokens, allow_missing_actor: bool) -> FnArg {
+    parse_quote!(#name: ::threadline_actix::__private::AuditedRequest<#allow_missing_actor>)
+}
+
+fn plain_name(parameter: &PatType) -> Option<Ident> {
+    match &*parameter.pat {
+        Pat::Ident(name) => Some(name.ident.clone()),
+        _ => None,
+    }
+}
+
+/// The closure's parameter, and the statement that gives it the user's name and type: a wrong type is then told there.
+fn lent(name: &str, parameter: Option<&PatType>) -> (Ident, TokenStream) {
+    let ident = Ident::new(name, Span::mixed_site());
+    let Some(PatType { pat, ty, .. }) = parameter else {
+        return (Ident::new(&format!("_{name}"), Span::mixed_site()), TokenStream::new());
+    };
+    let told = Ident::new(name, Span::mixed_site().located_at(pat.span()));
+    (ident, quote!(let #pat: #ty = #told;))
 }
 
 /// A statement that makes the action, before the body takes the arguments it may be made of, and the closure that makes of
@@ -86,32 +114,45 @@ pub(crate) fn stand_in(function: &ItemFn) -> TokenStream {
     let ItemFn { attrs, vis, sig, .. } = function;
     let mut sig = sig.clone();
     sig.asyncness.get_or_insert_with(Default::default);
-    sig.inputs = function
-        .sig
-        .inputs
-        .iter()
-        .filter_map(|input| match input {
-            FnArg::Typed(parameter) if !matches!(*parameter.ty, Type::Reference(_)) => {
-                Some(FnArg::Typed(unused(parameter)))
+    let parameters = function.sig.inputs.iter().filter_map(|input| match input {
+        FnArg::Typed(parameter) => Some((input, parameter)),
+        FnArg::Receiver(_) => None,
+    });
+    let is_extractor = |input: &FnArg, parameter: &PatType| {
+        !matches!(*parameter.ty, Type::Reference(_)) && connection_by_value(input).is_none()
+    };
+    sig.inputs = parameters
+        .clone()
+        .map(|(input, parameter)| {
+            if is_extractor(input, parameter) {
+                input.clone()
+            } else {
+                request(plain_name(parameter).map_or_else(|| quote!(_), ToTokens::into_token_stream), true)
             }
-            _ => None,
         })
         .collect();
-    if matches!(sig.output, ReturnType::Default) {
-        sig.output = parse_quote!(-> ::threadline_actix::__private::HttpResponse);
-    }
+    // Named, or rustc would say that they are imported and not used.
+    let named = parameters
+        .filter(|(input, parameter)| !is_extractor(input, parameter))
+        .map(|(_, parameter)| &parameter.ty);
+    let http_response: Type = parse_quote!(::threadline_actix::__private::HttpResponse);
+    let answer = match &sig.output {
+        ReturnType::Type(_, ty) if is_result(ty) || matches!(**ty, Type::ImplTrait(_)) => {
+            replace_impl_trait(ty, &|_| http_response.clone())
+        }
+        _ => {
+            sig.output = parse_quote!(-> #http_response);
+            http_response
+        }
+    };
     // Never run: the mistakes are compile errors.
     quote! {
         #(#attrs)*
+        #[allow(unused, unreachable_code, clippy::all)]
         #vis #sig {
-            ::core::panic!()
+            #(let _: ::core::option::Option<#named>;)*
+            let answer: #answer = ::core::panic!();
+            answer
         }
     }
-}
-
-fn unused(parameter: &PatType) -> PatType {
-    let mut parameter = parameter.clone();
-    *parameter.pat =
-        Pat::Wild(syn::PatWild { attrs: Vec::new(), underscore_token: syn::Token![_](parameter.pat.span()) });
-    parameter
 }
