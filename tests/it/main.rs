@@ -2,6 +2,7 @@
 
 mod attacks;
 mod drift;
+mod handlers;
 mod intent;
 mod keys;
 mod names;

@@ -127,7 +127,7 @@ pub(crate) fn connection_by_value(input: &FnArg) -> Option<&Type> {
 }
 
 fn output(output: &ReturnType, function: &ItemFn) -> Result<Output> {
-    const WANTED: &str = "an `#[audited]` handler returns a `Result`: `Ok` commits and `Err` rolls back";
+    const WANTED: &str = "an `#[audited]` handler returns a `Result`, or an alias whose name ends so: `Ok` commits and `Err` rolls back";
     let ReturnType::Type(_, ty) = output else {
         return Err(Error::new(function.sig.ident.span(), WANTED));
     };

@@ -3,17 +3,17 @@
 use proc_macro2::{Span, TokenStream};
 use quote::{ToTokens, quote, quote_spanned};
 use syn::spanned::Spanned;
-use syn::{FnArg, Ident, ItemFn, Pat, PatType, ReturnType, Type, parse_quote};
+use syn::{AttrStyle, Attribute, FnArg, Ident, ItemFn, Pat, PatType, ReturnType, Type, parse_quote};
 
 use super::ast::{Handler, connection_by_value, is_result, replace_impl_trait};
 use super::attr::Options;
 
 /// The function with its body in the transaction.
 pub(crate) fn handler(options: &Options, handler: &Handler, function: &ItemFn) -> TokenStream {
-    let ItemFn { attrs, vis, sig, block, .. } = function;
+    let ItemFn { vis, sig, block, .. } = function;
     let Handler { connection: (place, connection), transaction, output } = handler;
 
-    let name = plain_name(connection).unwrap_or_else(|| Ident::new("request", Span::mixed_site()));
+    let name = plain_name(connection).unwrap_or_else(|| hidden("request"));
     let allow_missing_actor = options.allow_missing_actor;
     let mut sig = sig.clone();
     sig.inputs = function
@@ -51,10 +51,11 @@ pub(crate) fn handler(options: &Options, handler: &Handler, function: &ItemFn) -
             #(#statements)*
         }
     };
+    let attributes = attributes(function);
     let (action, prepare) = prepare(options);
     let announce = options.response_header;
     quote! {
-        #(#attrs)*
+        #(#attributes)*
         #vis #sig {
             #action
             #name.#run(#prepare, #announce, #closure).await
@@ -62,9 +63,20 @@ pub(crate) fn handler(options: &Options, handler: &Handler, function: &ItemFn) -
     }
 }
 
+/// The function's attributes, those in front of its first statement too.
+fn attributes(function: &ItemFn) -> impl Iterator<Item = Attribute> {
+    function.attrs.iter().map(|attribute| Attribute { style: AttrStyle::Outer, ..attribute.clone() })
+}
+
 /// The hidden extractor, under the name of what it stands for: attributes speak of parameters by their names.
 fn request(name: impl ToTokens, allow_missing_actor: bool) -> FnArg {
     parse_quote!(#name: ::threadline_actix::__private::AuditedRequest<#allow_missing_actor>)
+}
+
+/// A name of the macro's own. Not a plain one, which could be that of a handler: a route's attribute makes a unit struct of
+/// it, and where a pattern is expected it would stand for that struct, whatever its span.
+fn hidden(name: &str) -> Ident {
+    Ident::new(&format!("__threadline_{name}"), Span::mixed_site())
 }
 
 fn plain_name(parameter: &PatType) -> Option<Ident> {
@@ -76,18 +88,19 @@ fn plain_name(parameter: &PatType) -> Option<Ident> {
 
 /// The closure's parameter, and the statement that gives it the user's name and type: a wrong type is then told there.
 fn lent(name: &str, parameter: Option<&PatType>) -> (Ident, TokenStream) {
-    let ident = Ident::new(name, Span::mixed_site());
+    let ident = hidden(name);
     let Some(PatType { pat, ty, .. }) = parameter else {
-        return (Ident::new(&format!("_{name}"), Span::mixed_site()), TokenStream::new());
+        return (ident, TokenStream::new());
     };
-    let told = Ident::new(name, Span::mixed_site().located_at(pat.span()));
+    let mut told = ident.clone();
+    told.set_span(ident.span().located_at(pat.span()));
     (ident, quote!(let #pat: #ty = #told;))
 }
 
 /// A statement that makes the action, before the body takes the arguments it may be made of, and the closure that makes of
 /// the request's transaction the one the options ask for.
 fn prepare(options: &Options) -> (TokenStream, TokenStream) {
-    let action = Ident::new("action", Span::mixed_site());
+    let (action, transaction) = (hidden("action"), hidden("transaction"));
     let made = options.action.as_ref().map(|name| {
         let details = options.details.iter().map(|(method, value)| quote!(.#method(#value)));
         quote!(let #action = ::threadline_actix::__private::Action::new(#name)#(#details)*;)
@@ -104,14 +117,14 @@ fn prepare(options: &Options) -> (TokenStream, TokenStream) {
     ];
     let flags = flags.iter().filter(|(set, _)| *set).map(|(_, call)| call);
     let closure = quote! {
-        |transaction: ::threadline_actix::__private::TransactionBuilder| transaction #with_action #isolation #(#flags)*
+        |#transaction: ::threadline_actix::__private::TransactionBuilder| #transaction #with_action #isolation #(#flags)*
     };
     (made.unwrap_or_default(), closure)
 }
 
 /// A handler that can be routed to, in the place of one with mistakes.
 pub(crate) fn stand_in(function: &ItemFn) -> TokenStream {
-    let ItemFn { attrs, vis, sig, .. } = function;
+    let ItemFn { vis, sig, .. } = function;
     let mut sig = sig.clone();
     sig.asyncness.get_or_insert_with(Default::default);
     let parameters = function.sig.inputs.iter().filter_map(|input| match input {
@@ -145,14 +158,16 @@ pub(crate) fn stand_in(function: &ItemFn) -> TokenStream {
             http_response
         }
     };
+    let attributes = attributes(function);
     // Never run: the mistakes are compile errors.
+    let never = hidden("never");
     quote! {
-        #(#attrs)*
+        #(#attributes)*
         #[allow(unused, unreachable_code, clippy::all)]
         #vis #sig {
             #(let _: ::core::option::Option<#named>;)*
-            let answer: #answer = ::core::panic!();
-            answer
+            let #never: #answer = ::core::panic!();
+            #never
         }
     }
 }
