@@ -1,14 +1,15 @@
 //! Audited handlers: what `#[audited(..)]` does to a request, the trail, and the connection it has used.
 
+use std::future::{Ready, ready};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use actix_web::body::{BodyStream, MessageBody, to_bytes};
-use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::dev::{Payload, ServiceRequest, ServiceResponse};
 use actix_web::http::{StatusCode, header};
 use actix_web::test::{TestRequest, call_service, init_service};
 use actix_web::web::{self, Bytes, Json, Path, ServiceConfig};
-use actix_web::{App, HttpResponse, Responder, ResponseError, post, rt};
+use actix_web::{App, FromRequest, HttpRequest, HttpResponse, Responder, ResponseError, post, rt};
 use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
 use diesel::r2d2::{ConnectionManager, Pool};
@@ -340,8 +341,33 @@ mod parameters {
         Ok(format!("{} {}", tx.id(), query.len()))
     }
 
+    /// By its name it could be the one of actix-session, which is bound to its thread.
+    struct Session(i64);
+
+    impl FromRequest for Session {
+        type Error = AppError;
+        type Future = Ready<Result<Self, AppError>>;
+
+        fn from_request(_: &HttpRequest, _: &mut Payload) -> Self::Future {
+            ready(Ok(Self(70)))
+        }
+    }
+
+    #[audited(capture_only)]
+    async fn own_session(conn: &mut PgConnection, session: self::Session) -> AppResult<&'static str> {
+        insert(conn, session.0, "session")?;
+        Ok("")
+    }
+
+    #[test]
+    fn own_type_is_told_from_a_thread_bound_one_of_that_name_by_its_path() {
+        let host = Host::new();
+        assert_eq!(host.answer(routes, "/session").status, 200);
+        assert_eq!(host.notes(), ["70 session"]);
+    }
+
     fn routes(config: &mut ServiceConfig) {
-        config.service(taken_apart);
+        config.service(taken_apart).route("/session", web::post().to(own_session));
     }
 
     #[test]

@@ -4,8 +4,8 @@ use proc_macro2::Span;
 use syn::spanned::Spanned;
 use syn::visit::{self, Visit};
 use syn::{
-    Error, ExprAsync, ExprAwait, ExprClosure, FnArg, GenericArgument, Ident, Item, ItemFn, PatType,
-    PathArguments, Result, ReturnType, Type, parse_quote_spanned,
+    Attribute, Error, ExprAsync, ExprAwait, ExprClosure, FnArg, GenericArgument, Ident, Item, ItemFn,
+    PatType, PathArguments, Result, ReturnType, Type, parse_quote_spanned,
 };
 
 use super::attr::Mistakes;
@@ -46,6 +46,12 @@ impl Handler {
             mistakes.add(Error::new(
                 function.sig.fn_token.span(),
                 "an `#[audited]` handler is an `async fn`, as any handler of actix; its body is run on a blocking thread",
+            ));
+        }
+        for second in function.attrs.iter().filter(|attribute| is_audited(attribute)) {
+            mistakes.add(Error::new_spanned(
+                second.path(),
+                "`#[audited]` is given twice, and a handler has one transaction; leave out one of them",
             ));
         }
         let output = mistakes.take(output(&function.sig.output, function));
@@ -97,8 +103,11 @@ impl Handler {
             }
         }
         if connection.is_none() {
-            let by_value = function.sig.inputs.iter().find_map(connection_by_value);
-            let span = by_value.map_or_else(|| function.sig.paren_token.span.join(), Spanned::span);
+            let by_value = function.sig.inputs.iter().find_map(|input| match input {
+                FnArg::Typed(parameter) if is_connection(&parameter.ty) => Some(parameter.ty.span()),
+                _ => None,
+            });
+            let span = by_value.unwrap_or_else(|| function.sig.paren_token.span.join());
             mistakes.add(Error::new(
                 span,
                 "the connection is missing: an `#[audited]` handler has one `&mut` parameter, `conn: &mut PgConnection`",
@@ -115,15 +124,14 @@ impl Handler {
     }
 }
 
-/// A parameter that is meant to be the connection, but has no `&mut`.
-pub(crate) fn connection_by_value(input: &FnArg) -> Option<&Type> {
-    match input {
-        FnArg::Typed(parameter) => {
-            let name = last_segment(&parameter.ty)?.to_string();
-            name.ends_with("Connection").then_some(&*parameter.ty)
-        }
-        FnArg::Receiver(_) => None,
-    }
+/// Whether an attribute is this macro once more.
+pub(crate) fn is_audited(attribute: &Attribute) -> bool {
+    attribute.path().segments.last().is_some_and(|segment| segment.ident == "audited")
+}
+
+/// Whether a parameter of this type is meant to be the connection, but has no `&mut`.
+pub(crate) fn is_connection(ty: &Type) -> bool {
+    last_segment(ty).is_some_and(|name| name.to_string().ends_with("Connection"))
 }
 
 fn output(output: &ReturnType, function: &ItemFn) -> Result<Output> {

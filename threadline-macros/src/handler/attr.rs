@@ -55,7 +55,7 @@ struct Setting {
 /// What follows an option's name.
 enum Value {
     Absent,
-    Given(Expr),
+    Given(Box<Expr>),
     /// Something, but not `= value`.
     Malformed(Span),
 }
@@ -75,7 +75,7 @@ impl Parse for Setting {
             if input.is_empty() || input.peek(Token![,]) {
                 Value::Malformed(equals.span)
             } else {
-                Value::Given(input.parse()?)
+                Value::Given(Box::new(input.parse()?))
             }
         } else if input.peek(Token![:]) {
             let colon: Token![:] = input.parse()?;
@@ -156,8 +156,10 @@ impl Options {
 
 fn text(name: &Ident, value: Value) -> Result<Expr> {
     let span = match value {
-        Value::Given(Expr::Lit(value)) if !matches!(value.lit, Lit::Str(_)) => value.lit.span(),
-        Value::Given(value) => return Ok(value),
+        Value::Given(value) => match *value {
+            Expr::Lit(value) if !matches!(value.lit, Lit::Str(_)) => value.lit.span(),
+            value => return Ok(value),
+        },
         Value::Malformed(span) => span,
         Value::Absent => name.span(),
     };

@@ -5,7 +5,7 @@ use quote::{ToTokens, quote, quote_spanned};
 use syn::spanned::Spanned;
 use syn::{AttrStyle, Attribute, FnArg, Ident, ItemFn, Pat, PatType, ReturnType, Type, parse_quote};
 
-use super::ast::{Handler, connection_by_value, is_result, replace_impl_trait};
+use super::ast::{Handler, is_audited, is_connection, is_result, replace_impl_trait};
 use super::attr::Options;
 
 /// The function with its body in the transaction.
@@ -41,14 +41,14 @@ pub(crate) fn handler(options: &Options, handler: &Handler, function: &ItemFn) -
     let (connection_name, connection) = lent("connection", Some(connection));
     let (transaction_name, transaction) =
         lent("transaction", transaction.as_ref().map(|(_, parameter)| parameter));
-    let (closure_output, statements) = (&output.closure, &block.stmts);
-    // What cannot be moved into it is told on the handler's name.
+    let closure_output = &output.closure;
+    // What cannot be moved into it is told on the handler's name. The block is a block of its own: items in it come first.
     let closure = quote_spanned! {sig.ident.span()=>
         move |#connection_name: &mut ::threadline_actix::__private::PgConnection,
               #transaction_name: &::threadline_actix::__private::OpenTransaction| -> #closure_output {
             #connection
             #transaction
-            #(#statements)*
+            #block
         }
     };
     let attributes = attributes(function);
@@ -127,27 +127,23 @@ pub(crate) fn stand_in(function: &ItemFn) -> TokenStream {
     let ItemFn { vis, sig, .. } = function;
     let mut sig = sig.clone();
     sig.asyncness.get_or_insert_with(Default::default);
-    let parameters = function.sig.inputs.iter().filter_map(|input| match input {
-        FnArg::Typed(parameter) => Some((input, parameter)),
-        FnArg::Receiver(_) => None,
-    });
-    let is_extractor = |input: &FnArg, parameter: &PatType| {
-        !matches!(*parameter.ty, Type::Reference(_)) && connection_by_value(input).is_none()
-    };
-    sig.inputs = parameters
-        .clone()
-        .map(|(input, parameter)| {
-            if is_extractor(input, parameter) {
-                input.clone()
-            } else {
-                request(plain_name(parameter).map_or_else(|| quote!(_), ToTokens::into_token_stream), true)
-            }
-        })
+    let (extractors, rest): (Vec<&PatType>, Vec<&PatType>) = function
+        .sig
+        .inputs
+        .iter()
+        .filter_map(|input| if let FnArg::Typed(parameter) = input { Some(parameter) } else { None })
+        .partition(|parameter| !matches!(*parameter.ty, Type::Reference(_)) && !is_connection(&parameter.ty));
+    let names = rest
+        .iter()
+        .map(|parameter| plain_name(parameter).map_or_else(|| quote!(_), ToTokens::into_token_stream));
+    sig.inputs = extractors
+        .into_iter()
+        .cloned()
+        .map(FnArg::Typed)
+        .chain(names.map(|name| request(name, true)))
         .collect();
     // Named, or rustc would say that they are imported and not used.
-    let named = parameters
-        .filter(|(input, parameter)| !is_extractor(input, parameter))
-        .map(|(_, parameter)| &parameter.ty);
+    let named = rest.iter().map(|parameter| &parameter.ty);
     let http_response: Type = parse_quote!(::threadline_actix::__private::HttpResponse);
     let answer = match &sig.output {
         ReturnType::Type(_, ty) if is_result(ty) || matches!(**ty, Type::ImplTrait(_)) => {
@@ -158,7 +154,8 @@ pub(crate) fn stand_in(function: &ItemFn) -> TokenStream {
             http_response
         }
     };
-    let attributes = attributes(function);
+    // A second one would find mistakes in what the first has made.
+    let attributes = attributes(function).filter(|attribute| !is_audited(attribute));
     // Never run: the mistakes are compile errors.
     let never = hidden("never");
     quote! {

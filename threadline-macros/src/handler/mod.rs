@@ -114,8 +114,10 @@ mod tests {
                         __threadline_transaction: &::threadline_actix::__private::OpenTransaction,
                     | -> Result<web::Json<Post>, AppError> {
                         let mut conn: &mut PgConnection = __threadline_connection;
-                        form.blog = blog;
-                        Ok(web::Json(form.insert(conn)?))
+                        {
+                            form.blog = blog;
+                            Ok(web::Json(form.insert(conn)?))
+                        }
                     },
                 )
                 .await
@@ -146,7 +148,7 @@ mod tests {
                         __threadline_transaction: &::threadline_actix::__private::OpenTransaction,
                     | -> AppResult<&'static str> {
                         let conn: &mut PgConnection = __threadline_connection;
-                        Ok("")
+                        { Ok("") }
                     },
                 )
                 .await
@@ -183,7 +185,7 @@ mod tests {
                     | -> Result<HttpResponse, AppError> {
                         let _: &mut PgConnection = __threadline_connection;
                         let tx: &OpenTransaction = __threadline_transaction;
-                        Ok(HttpResponse::Ok().body(tx.id().to_string()))
+                        { Ok(HttpResponse::Ok().body(tx.id().to_string())) }
                     },
                 )
                 .await
@@ -222,7 +224,7 @@ mod tests {
                         __threadline_transaction: &::threadline_actix::__private::OpenTransaction,
                     | -> Result<(_, StatusCode), AppError> {
                         let conn: &mut PgConnection = __threadline_connection;
-                        form.into_inner().apply(conn)
+                        { form.into_inner().apply(conn) }
                     },
                 )
                 .await
@@ -256,8 +258,8 @@ mod tests {
         #[post("/posts")]
         #[allow(unused, unreachable_code, clippy::all)]
         async fn create(
-            conn: ::threadline_actix::__private::AuditedRequest<true>,
             form: web::Form<NewPost>,
+            conn: ::threadline_actix::__private::AuditedRequest<true>,
             tx: ::threadline_actix::__private::AuditedRequest<true>,
         ) -> Result<impl Responder, AppError> {
             let _: ::core::option::Option<PgConnection>;
