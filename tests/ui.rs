@@ -2,5 +2,7 @@
 
 #[test]
 fn every_mistake_gets_one_message_that_says_what_was_expected() {
-    trybuild::TestCases::new().compile_fail("ui/derive/*.rs");
+    let tests = trybuild::TestCases::new();
+    tests.compile_fail("ui/derive/*.rs");
+    tests.compile_fail("ui/audited/*.rs");
 }

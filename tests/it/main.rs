@@ -4,6 +4,7 @@ mod attacks;
 mod bundle;
 mod drift;
 mod guides;
+mod handlers;
 mod intent;
 mod keys;
 mod middleware;

@@ -14,7 +14,32 @@ use crate::extractor::Audit;
 use crate::middleware::Announced;
 use crate::response::Parts;
 
-type Answer<T> = Pin<Box<dyn Future<Output = T>>>;
+type Running<T> = Pin<Box<dyn Future<Output = T>>>;
+
+/// What a body may answer with.
+// A trait of our own, and its one implementation not recommended, so that rustc says so once and in these words, rather than
+// once for each field that is bound to its thread.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be the answer of an `#[audited]` handler: it is bound to its thread, and the body runs on another one",
+    label = "cannot be sent between threads",
+    note = "an `HttpResponse` is taken when the return type says so: `Result<HttpResponse, ..>`"
+)]
+pub trait Answer: Send + 'static {}
+
+#[diagnostic::do_not_recommend]
+impl<T: Send + 'static> Answer for T {}
+
+/// What a body may fail with.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be the error of an `#[audited]` handler: that takes `From<threadline_actix::Error>`, `Send` and `'static`",
+    label = "lacks `From<threadline_actix::Error>`, or cannot be sent between threads",
+    note = "with `thiserror`, a variant `Audit(#[from] threadline_actix::Error)` is all it takes",
+    note = "`actix_web::Error` is bound to its thread; use a type of your own, or `threadline_actix::Error`"
+)]
+pub trait HandlerError: From<Error> + Send + 'static {}
+
+#[diagnostic::do_not_recommend]
+impl<E: From<Error> + Send + 'static> HandlerError for E {}
 
 /// Stands where the connection stood. Whether the route allows a missing actor is known here, so that a request that will be
 /// refused for want of wiring is refused before the body's error type comes into play.
@@ -31,10 +56,10 @@ impl<const ACTOR_MAY_BE_MISSING: bool> AuditedRequest<ACTOR_MAY_BE_MISSING> {
         prepare: impl FnOnce(TransactionBuilder) -> TransactionBuilder,
         announce: bool,
         body: F,
-    ) -> Answer<Result<T, E>>
+    ) -> Running<Result<T, E>>
     where
-        T: Send + 'static,
-        E: From<Error> + Send + 'static,
+        T: Answer,
+        E: HandlerError,
         F: FnOnce(&mut PgConnection, &OpenTransaction) -> Result<T, E> + Send + 'static,
     {
         let Self { audit, request } = self;
@@ -56,9 +81,9 @@ impl<const ACTOR_MAY_BE_MISSING: bool> AuditedRequest<ACTOR_MAY_BE_MISSING> {
         prepare: impl FnOnce(TransactionBuilder) -> TransactionBuilder,
         announce: bool,
         body: F,
-    ) -> Answer<Result<HttpResponse, E>>
+    ) -> Running<Result<HttpResponse, E>>
     where
-        E: From<Error> + Send + 'static,
+        E: HandlerError,
         F: FnOnce(&mut PgConnection, &OpenTransaction) -> Result<HttpResponse, E> + Send + 'static,
     {
         let parts = self.run(prepare, announce, move |conn, open| Ok::<_, E>(Parts::of(body(conn, open)?)?));

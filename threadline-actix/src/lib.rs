@@ -74,7 +74,8 @@ pub use crate::proxies::ForwardedHeader;
 #[doc(hidden)]
 pub mod __private {
     pub use ::actix_web::HttpResponse;
+    pub use ::diesel::PgConnection;
     pub use ::threadline::{Action, Isolation, OpenTransaction, TransactionBuilder};
 
-    pub use crate::handler::AuditedRequest;
+    pub use crate::handler::{Answer, AuditedRequest, HandlerError};
 }

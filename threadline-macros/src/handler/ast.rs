@@ -1,10 +1,11 @@
 //! The handler `#[audited]` stands on, checked.
 
+use proc_macro2::Span;
 use syn::spanned::Spanned;
 use syn::visit::{self, Visit};
 use syn::{
-    Error, Expr, ExprAsync, ExprAwait, ExprClosure, FnArg, GenericArgument, Ident, Item, ItemFn, Pat,
-    PatType, PathArguments, Result, ReturnType, Type, TypeReference, parse_quote_spanned,
+    Attribute, Error, ExprAsync, ExprAwait, ExprClosure, FnArg, GenericArgument, Ident, Item, ItemFn,
+    PatType, PathArguments, Result, ReturnType, Type, parse_quote_spanned,
 };
 
 use super::attr::Mistakes;
@@ -22,13 +23,18 @@ const THREAD_BOUND: &[(&str, &str)] = &[
 /// A handler that can be expanded.
 pub(crate) struct Handler {
     /// The connection's parameter, by its place.
-    pub(crate) connection: usize,
-    pub(crate) connection_name: Ident,
-    pub(crate) connection_type: TypeReference,
+    pub(crate) connection: (usize, PatType),
     /// The open transaction's parameter, if the body wants it.
     pub(crate) transaction: Option<(usize, PatType)>,
-    /// The return type with `_` for `impl Trait`.
-    pub(crate) closure_output: Type,
+    pub(crate) output: Output,
+}
+
+/// What a handler returns.
+pub(crate) struct Output {
+    /// The type with `_` for `impl Trait`, as a closure takes it.
+    pub(crate) closure: Type,
+    /// Answer and error, where the type spells them out.
+    pub(crate) arguments: Option<(Type, Type)>,
     /// Whether it answers with an `HttpResponse`, which cannot be sent as it is.
     pub(crate) is_http_response: bool,
 }
@@ -40,6 +46,12 @@ impl Handler {
             mistakes.add(Error::new(
                 function.sig.fn_token.span(),
                 "an `#[audited]` handler is an `async fn`, as any handler of actix; its body is run on a blocking thread",
+            ));
+        }
+        for second in function.attrs.iter().filter(|attribute| is_audited(attribute)) {
+            mistakes.add(Error::new_spanned(
+                second.path(),
+                "`#[audited]` is given twice, and a handler has one transaction; leave out one of them",
             ));
         }
         let output = mistakes.take(output(&function.sig.output, function));
@@ -57,49 +69,54 @@ impl Handler {
                 Type::Reference(reference) if reference.mutability.is_some() => {
                     if connection.is_some() {
                         mistakes.add(Error::new_spanned(&parameter.ty, "a second `&mut` parameter: only the connection is one"));
-                    } else if let Pat::Ident(name) = &*parameter.pat {
-                        connection = Some((place, name.ident.clone(), reference.clone()));
-                    } else {
-                        mistakes.add(Error::new_spanned(&parameter.pat, "give the connection a plain name"));
-                        connection = Some((place, Ident::new("conn", parameter.pat.span()), reference.clone()));
+                        continue;
                     }
+                    if let Some(lifetime) = &reference.lifetime {
+                        mistakes.add(Error::new_spanned(
+                            lifetime,
+                            format!("leave out `{lifetime}`: the connection is lent to the body alone"),
+                        ));
+                    }
+                    connection = Some((place, parameter.clone()));
                 }
-                Type::Reference(_) if transaction.is_none() => transaction = Some((place, parameter.clone())),
+                Type::Reference(reference)
+                    if transaction.is_none()
+                        && last_segment(&reference.elem).is_some_and(|name| name == "OpenTransaction") =>
+                {
+                    transaction = Some((place, parameter.clone()));
+                }
                 Type::Reference(_) => mistakes.add(Error::new_spanned(
                     &parameter.ty,
-                    "a second `&` parameter: only the transaction is one, `&OpenTransaction`; extractors are taken by value",
+                    "only the open transaction is taken by `&`, once, as `&OpenTransaction`; extractors are taken by value",
                 )),
                 ty => {
-                    if let Some((name, instead)) = thread_bound(ty) {
+                    if let Some((bound, name, instead)) = thread_bound(ty) {
                         mistakes.add(Error::new_spanned(
-                            ty,
-                            format!("`{name}` is bound to its thread and the body runs on another one; {instead}"),
+                            bound,
+                            format!(
+                                "`{name}` is bound to its thread and the body runs on another one; {instead} \
+                                 (a type of your own is told apart by its path, `crate::..::{name}`)"
+                            ),
                         ));
                     }
                 }
             }
         }
         if connection.is_none() {
+            let by_value = function.sig.inputs.iter().find_map(|input| match input {
+                FnArg::Typed(parameter) if is_connection(&parameter.ty) => Some(parameter.ty.span()),
+                _ => None,
+            });
+            let span = by_value.unwrap_or_else(|| function.sig.paren_token.span.join());
             mistakes.add(Error::new(
-                function.sig.paren_token.span.join(),
+                span,
                 "the connection is missing: an `#[audited]` handler has one `&mut` parameter, `conn: &mut PgConnection`",
             ));
         }
         let mut awaits = Awaits(mistakes);
         awaits.visit_block(&function.block);
         match (awaits.0.into_error(), connection, output) {
-            (
-                None,
-                Some((connection, connection_name, connection_type)),
-                Some((closure_output, is_http_response)),
-            ) => Ok(Self {
-                connection,
-                connection_name,
-                connection_type,
-                transaction,
-                closure_output,
-                is_http_response,
-            }),
+            (None, Some(connection), Some(output)) => Ok(Self { connection, transaction, output }),
             (error, ..) => {
                 Err(error.unwrap_or_else(|| Error::new(function.sig.span(), "not an actix handler")))
             }
@@ -107,35 +124,67 @@ impl Handler {
     }
 }
 
-/// The return type of the closure, and whether an `HttpResponse` is in it.
-fn output(output: &ReturnType, function: &ItemFn) -> Result<(Type, bool)> {
-    const WANTED: &str = "an `#[audited]` handler returns a `Result`: `Ok` commits and `Err` rolls back";
+/// Whether an attribute is this macro once more.
+pub(crate) fn is_audited(attribute: &Attribute) -> bool {
+    attribute.path().segments.last().is_some_and(|segment| segment.ident == "audited")
+}
+
+/// Whether a parameter of this type is meant to be the connection, but has no `&mut`.
+pub(crate) fn is_connection(ty: &Type) -> bool {
+    last_segment(ty).is_some_and(|name| name.to_string().ends_with("Connection"))
+}
+
+fn output(output: &ReturnType, function: &ItemFn) -> Result<Output> {
+    const WANTED: &str = "an `#[audited]` handler returns a `Result`, or an alias whose name ends so: `Ok` commits and `Err` rolls back";
     let ReturnType::Type(_, ty) = output else {
-        return Err(Error::new(function.sig.paren_token.span.join(), WANTED));
+        return Err(Error::new(function.sig.ident.span(), WANTED));
     };
-    let mut ty = ty.as_ref().clone();
-    let Type::Path(path) = &mut ty else {
-        return Err(Error::new_spanned(&ty, WANTED));
-    };
-    let last = path.path.segments.last_mut().expect("a path has a segment");
-    if !last.ident.to_string().ends_with("Result") {
-        return Err(Error::new_spanned(&ty, WANTED));
+    if !is_result(ty) {
+        return Err(Error::new_spanned(ty, WANTED));
     }
-    let mut is_http_response = false;
-    if let PathArguments::AngleBracketed(arguments) = &mut last.arguments {
-        for (place, argument) in arguments.args.iter_mut().enumerate() {
-            let GenericArgument::Type(argument) = argument else {
-                continue;
-            };
-            is_http_response |=
-                place == 0 && last_segment(argument).is_some_and(|name| name == "HttpResponse");
-            if matches!(argument, Type::ImplTrait(_)) {
-                let span = argument.span();
-                *argument = parse_quote_spanned!(span=> _);
+    let closure = replace_impl_trait(ty, &|span| parse_quote_spanned!(span=> _));
+    let arguments = type_arguments(&closure);
+    let is_http_response =
+        arguments.first().and_then(|answer| last_segment(answer)).is_some_and(|name| name == "HttpResponse");
+    let is_plain = last_segment(&closure).is_some_and(|name| name == "Result");
+    let arguments = match arguments[..] {
+        // An alias may mean something else by its arguments.
+        [answer, error] if is_plain => Some((answer.clone(), error.clone())),
+        _ => None,
+    };
+    Ok(Output { closure, arguments, is_http_response })
+}
+
+/// Whether a type is a `Result`, or an alias called so.
+pub(crate) fn is_result(ty: &Type) -> bool {
+    last_segment(ty).is_some_and(|name| name.to_string().ends_with("Result"))
+}
+
+/// The type with another one in the place of each `impl Trait`.
+pub(crate) fn replace_impl_trait(ty: &Type, by: &dyn Fn(Span) -> Type) -> Type {
+    let mut ty = ty.clone();
+    match &mut ty {
+        Type::ImplTrait(opaque) => return by(opaque.span()),
+        Type::Tuple(tuple) => {
+            for element in &mut tuple.elems {
+                *element = replace_impl_trait(element, by);
             }
         }
+        Type::Path(path) => {
+            for segment in &mut path.path.segments {
+                let PathArguments::AngleBracketed(arguments) = &mut segment.arguments else {
+                    continue;
+                };
+                for argument in &mut arguments.args {
+                    if let GenericArgument::Type(argument) = argument {
+                        *argument = replace_impl_trait(argument, by);
+                    }
+                }
+            }
+        }
+        _ => {}
     }
-    Ok((ty, is_http_response))
+    ty
 }
 
 fn last_segment(ty: &Type) -> Option<&Ident> {
@@ -145,20 +194,36 @@ fn last_segment(ty: &Type) -> Option<&Ident> {
     }
 }
 
-fn thread_bound(ty: &Type) -> Option<(&'static str, &'static str)> {
-    let name = last_segment(ty)?;
-    // Also inside `Option<..>` and `Result<.., E>`, which are extractors of extractors.
-    if name == "Option" || name == "Result" {
-        let Type::Path(path) = ty else { return None };
-        let PathArguments::AngleBracketed(arguments) = &path.path.segments.last()?.arguments else {
-            return None;
-        };
-        return arguments.args.iter().find_map(|argument| match argument {
-            GenericArgument::Type(ty) => thread_bound(ty),
-            _ => None,
-        });
+/// The types between the angle brackets of a path.
+fn type_arguments(ty: &Type) -> Vec<&Type> {
+    let Type::Path(path) = ty else { return Vec::new() };
+    match path.path.segments.last().map(|segment| &segment.arguments) {
+        Some(PathArguments::AngleBracketed(arguments)) => arguments
+            .args
+            .iter()
+            .filter_map(|argument| if let GenericArgument::Type(ty) = argument { Some(ty) } else { None })
+            .collect(),
+        _ => Vec::new(),
     }
-    THREAD_BOUND.iter().find(|(bound, _)| name == bound).copied()
+}
+
+/// The type in an extractor's that is known to be bound to its thread.
+fn thread_bound(ty: &Type) -> Option<(&Type, &'static str, &'static str)> {
+    if let Type::Tuple(tuple) = ty {
+        return tuple.elems.iter().find_map(thread_bound);
+    }
+    let Type::Path(path) = ty else { return None };
+    let name = last_segment(ty)?;
+    // Those that are extractors of extractors.
+    if ["Option", "Result", "Either"].iter().any(|wrapper| name == wrapper) {
+        return type_arguments(ty).into_iter().find_map(thread_bound);
+    }
+    // The application's own type of that name.
+    let first = &path.path.segments.first()?.ident;
+    if ["crate", "self", "super"].iter().any(|own| first == own) {
+        return None;
+    }
+    THREAD_BOUND.iter().find(|(bound, _)| name == bound).map(|(bound, instead)| (ty, *bound, *instead))
 }
 
 /// Finds `.await` in what is to be a closure, but not in what is async by itself.
@@ -171,7 +236,7 @@ impl<'ast> Visit<'ast> for Awaits {
             "`.await` in an `#[audited]` handler: its body runs on a blocking thread, inside the transaction; await in an extractor, \
              or use `Audit::write` in a plain handler (an attribute that rewrites the body, such as `#[instrument]`, goes below `#[audited]`)",
         ));
-        visit::visit_expr(self, &node.base);
+        self.visit_expr(&node.base);
     }
 
     fn visit_expr_async(&mut self, _: &'ast ExprAsync) {}
@@ -183,8 +248,4 @@ impl<'ast> Visit<'ast> for Awaits {
     }
 
     fn visit_item(&mut self, _: &'ast Item) {}
-
-    fn visit_expr(&mut self, node: &'ast Expr) {
-        visit::visit_expr(self, node);
-    }
 }

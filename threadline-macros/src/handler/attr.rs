@@ -1,10 +1,11 @@
 //! The options in `#[audited(..)]`.
 
-use proc_macro2::{Span, TokenStream};
+use proc_macro2::{Group, Span, TokenStream};
 use syn::ext::IdentExt;
 use syn::parse::{Parse, ParseStream, Parser};
 use syn::punctuated::Punctuated;
-use syn::{Error, Expr, Ident, Lit, LitStr, Result, Token};
+use syn::spanned::Spanned;
+use syn::{Error, Expr, Ident, Lit, LitStr, Result, Token, token};
 
 const OPTIONS: &str = "expected `action`, `verb`, `category`, `reason`, `comment`, `isolation` (each `= \"..\"`), `require_changes`, \
     `record_failures`, `capture_only`, `allow_missing_actor` or `response_header`";
@@ -45,16 +46,46 @@ impl Mistakes {
     }
 }
 
-/// One option: a name, and a value if it takes one.
+/// One option, as it is written.
 struct Setting {
     name: Ident,
-    value: Option<Expr>,
+    value: Value,
+}
+
+/// What follows an option's name.
+enum Value {
+    Absent,
+    Given(Box<Expr>),
+    /// Something, but not `= value`.
+    Malformed(Span),
 }
 
 impl Parse for Setting {
     fn parse(input: ParseStream<'_>) -> Result<Self> {
+        if input.peek(Lit) {
+            let value: Lit = input.parse()?;
+            return Err(Error::new_spanned(
+                value,
+                "a value without a name; the action's is `action = \"..\"`",
+            ));
+        }
         let name = input.call(Ident::parse_any)?;
-        let value = if input.parse::<Option<Token![=]>>()?.is_some() { Some(input.parse()?) } else { None };
+        let value = if input.peek(Token![=]) {
+            let equals: Token![=] = input.parse()?;
+            if input.is_empty() || input.peek(Token![,]) {
+                Value::Malformed(equals.span)
+            } else {
+                Value::Given(Box::new(input.parse()?))
+            }
+        } else if input.peek(Token![:]) {
+            let colon: Token![:] = input.parse()?;
+            input.parse::<Expr>()?;
+            Value::Malformed(colon.span)
+        } else if input.peek(token::Paren) {
+            Value::Malformed(input.parse::<Group>()?.span())
+        } else {
+            Value::Absent
+        };
         Ok(Self { name, value })
     }
 }
@@ -89,7 +120,8 @@ impl Options {
                     format!("`{name}` is about an action, and with `{capture_only}` there is none; leave out one of them"),
                 ));
             }
-        } else if options.action.is_none() && !seen.iter().any(|name| name == "action") {
+        } else if mistakes.0.is_none() && options.action.is_none() {
+            // Only when all else is right: a misspelt `action` is one mistake.
             mistakes.add(Error::new(
                 Span::call_site(),
                 "what is done is not said: `#[audited(action = \"post.published\")]`, or `#[audited(capture_only)]` for none",
@@ -122,17 +154,25 @@ impl Options {
     }
 }
 
-fn text(name: &Ident, value: Option<Expr>) -> Result<Expr> {
-    value.ok_or_else(|| Error::new(name.span(), format!("`{name}` takes a text: `{name} = \"..\"`")))
+fn text(name: &Ident, value: Value) -> Result<Expr> {
+    let span = match value {
+        Value::Given(value) => match *value {
+            Expr::Lit(value) if !matches!(value.lit, Lit::Str(_)) => value.lit.span(),
+            value => return Ok(value),
+        },
+        Value::Malformed(span) => span,
+        Value::Absent => name.span(),
+    };
+    Err(Error::new(span, format!("`{name}` takes a text: `{name} = \"..\"`")))
 }
 
-fn flag(name: &Ident, value: Option<Expr>) -> Result<bool> {
-    match value {
-        None => Ok(true),
-        Some(value) => {
-            Err(Error::new_spanned(value, format!("`{name}` takes no value; name it, or leave it out")))
-        }
-    }
+fn flag(name: &Ident, value: Value) -> Result<bool> {
+    let span = match value {
+        Value::Absent => return Ok(true),
+        Value::Given(value) => value.span(),
+        Value::Malformed(span) => span,
+    };
+    Err(Error::new(span, format!("`{name}` takes no value; name it, or leave it out")))
 }
 
 fn literal(value: &Expr) -> Option<&LitStr> {
@@ -151,16 +191,23 @@ fn checked(value: &Expr, name: &Ident, limit: usize) -> Result<()> {
         return Ok(());
     };
     let text = literal.value();
-    let problem = if text.is_empty() {
+    let is_short = limit == 256;
+    let is_refused = |c: char| c.is_control() && (is_short || !matches!(c, '\n' | '\r' | '\t'));
+    let problem = if text.is_empty() && is_short {
         "is empty"
     } else if text.len() > limit {
-        return Err(Error::new(literal.span(), format!("`{name}` is longer than {limit} bytes")));
-    } else if text.chars().any(|c| c.is_control() && !(limit > 256 && matches!(c, '\n' | '\r' | '\t'))) {
+        "is too long"
+    } else if text.chars().any(is_refused) {
         "has a control character"
     } else {
         return Ok(());
     };
-    Err(Error::new(literal.span(), format!("`{name}` {problem}")))
+    let expected = if is_short {
+        "1 to 256 bytes without control characters"
+    } else {
+        "up to 4096 bytes, of control characters only line breaks and tabs"
+    };
+    Err(Error::new(literal.span(), format!("`{name}` {problem}; it takes {expected}")))
 }
 
 fn isolation(value: &Expr) -> Result<Ident> {
