@@ -45,7 +45,8 @@ fn every_block_for_plain_clients_runs_and_is_attributed_as_it_says() {
 fn handlers_in_the_readme_are_those_of_the_guide_which_is_compiled() {
     let guide = include_str!("../../guides/requests.md");
     let readme = include_str!("../../README.md");
-    let blocks: Vec<_> = readme.split("```rust,no_run\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
+    let blocks: Vec<_> =
+        readme.split("```rust,no_run\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
     assert!(!blocks.is_empty());
     for block in blocks {
         assert!(guide.contains(block), "not in guides/requests.md:\n{block}");
@@ -98,12 +99,8 @@ fn job_carries_its_context_through_a_queue_and_is_its_own_actor_in_the_same_work
     // In the transaction that causes it: a rolled back one leaves no job.
     for kept in [false, true] {
         let caused: Result<(), Error> = request.transaction().run(conn, |conn, _| {
-            Queue::insert_query(
-                conn,
-                &IndexPost { post_id: 1, context: request.clone() },
-                fang::Utc::now(),
-            )
-            .expect("the job fits the queue");
+            Queue::insert_query(conn, &IndexPost { post_id: 1, context: request.clone() }, fang::Utc::now())
+                .expect("the job fits the queue");
             if kept { Ok(()) } else { Err(Error::NoChanges) }
         });
         assert_eq!(caused.is_ok(), kept);
