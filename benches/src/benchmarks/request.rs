@@ -347,7 +347,7 @@ impl Client {
             match line.trim().split_once(':') {
                 None if line.trim().is_empty() => break,
                 Some((name, value)) if name.eq_ignore_ascii_case("content-length") => {
-                    length = Some(value.trim().parse()?)
+                    length = Some(value.trim().parse()?);
                 }
                 Some(_) => {}
                 None => bail!("{path} answered a header line without a colon"),
