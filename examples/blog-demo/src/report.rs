@@ -2,10 +2,11 @@
 
 use anyhow::{Context, Result};
 use blog::models::Comment;
+use blog::seed::SEEDED;
 use serde_json::Value;
 use threadline::Audited;
 
-use crate::app::App;
+use crate::app::{App, PASSWORD};
 use crate::client::Client;
 use crate::outside::Database;
 use crate::story::Told;
@@ -58,15 +59,17 @@ pub(crate) fn cascade(database: &Database, told: &Told) -> Result<()> {
 }
 
 pub(crate) fn next_steps(app: &App, database: &Database, told: &Told) {
-    let (url, post, ann) = (app.url(), told.tides, told.ann.id);
+    let (url, post, [ann, _], jar) = (app.url(), told.tides, SEEDED, "/tmp/threadline-demo.cookies");
     println!(
         "
-Your turn, until Ctrl-C. Change the post, through the application or past it:
-  curl -s -X PATCH {url}/api/posts/{post} -H 'x-demo-user: {ann}' -H 'content-type: application/json' -d '{{\"title\": \"Spring tides\"}}'
+Your turn, until Ctrl-C. Log in as ann, here or with a browser at {url}/login:
+  curl -s -c {jar} {url}/api/login -H 'content-type: application/json' -d '{{\"email\": \"{ann}\", \"password\": \"{PASSWORD}\"}}'
+change the post, through the application or past it:
+  curl -s -b {jar} -X PATCH {url}/api/posts/{post} -H 'content-type: application/json' -d '{{\"title\": \"Spring tides\"}}' -i
   psql '{}' -c \"UPDATE posts SET price = 0 WHERE id = {post}\"
 and look at what happened to it, and at what it was before that:
-  curl -s '{url}/api/posts/{post}/history?limit=2' -H 'x-demo-user: {ann}'
-  curl -s '{url}/api/posts/{post}/as-of?at={}' -H 'x-demo-user: {ann}'",
+  curl -s -b {jar} '{url}/api/posts/{post}/history?limit=2'
+  curl -s -b {jar} '{url}/api/posts/{post}/as-of?at={}'",
         database.url(),
         told.ended_at
     );

@@ -3,6 +3,7 @@
 mod comments;
 mod members;
 mod posts;
+mod sessions;
 mod trail;
 mod users;
 
@@ -15,7 +16,7 @@ use serde::Deserialize;
 
 use crate::error::{ApiError, unreadable};
 
-/// Adds the routes to an application, which has to have the pool as its data.
+/// Adds the routes to an application, which has to have the audited pool as its data, and the middleware around it.
 pub fn configure(config: &mut web::ServiceConfig) {
     config
         .app_data(web::JsonConfig::default().error_handler(unreadable))
@@ -24,6 +25,7 @@ pub fn configure(config: &mut web::ServiceConfig) {
         .service(
             web::scope("/api")
                 .wrap(from_fn(refuse_parameters_of_writes))
+                .configure(sessions::routes)
                 .configure(posts::routes)
                 .configure(comments::routes)
                 .configure(users::routes)

@@ -1,9 +1,8 @@
 //! What the application does is in the trail, and the trail is in the application's answers.
 
-use diesel::connection::SimpleConnection;
 use serde_json::{Value, json};
 
-use crate::app::{ANN, App, SAM};
+use crate::app::{ANN, App, SAM, Sql};
 
 #[test]
 fn a_change_carries_the_user_who_made_it() {
@@ -115,8 +114,7 @@ fn other_organizations_see_nothing_of_a_post_even_when_it_is_gone() {
 fn a_change_made_behind_the_applications_back_is_in_the_history_too() {
     let app = App::start();
     let id = app.post(ANN, "Tides");
-    let conn = &mut app.db.connect();
-    conn.batch_execute("UPDATE posts SET price = price * 2").expect("the update runs");
+    app.db.run("UPDATE posts SET price = price * 2");
     let update = app.get(ANN, &format!("/posts/{id}/history")).body["versions"][0].clone();
     assert_eq!((&update["actor"], &update["changed"]["price"]["after"]), (&Value::Null, &json!(9.00)));
 }
@@ -147,17 +145,20 @@ fn an_unknown_parameter_is_refused_by_name() {
 }
 
 #[test]
-fn an_unknown_user_is_refused() {
+fn the_response_names_the_transaction_in_the_history() {
     let app = App::start();
-    assert_eq!(app.get(999, "/posts").status, 401);
+    let created = app.request(ANN, "POST", "/posts", Some(json!({ "title": "Tides", "body": "…" })));
+    let history = app.get(ANN, &format!("/posts/{}/history", created.body["id"])).body;
+    let transaction = &history["versions"][0]["transaction_id"];
+    assert_eq!(&created.body["audit_transaction_id"], transaction);
+    assert_eq!(created.headers.get("x-audit-transaction-id").map(String::as_str), transaction.as_str());
 }
 
 #[test]
 fn errors_are_opaque() {
     let app = App::start();
     let id = app.post(ANN, "Tides");
-    let conn = &mut app.db.connect();
-    conn.batch_execute("DROP SCHEMA threadline CASCADE").expect("a superuser may");
+    app.db.run("DROP SCHEMA threadline CASCADE");
     let answer = app.get(ANN, &format!("/posts/{id}/history"));
     assert_eq!((answer.status, answer.body), (500, json!({ "error": "internal error" })));
 }

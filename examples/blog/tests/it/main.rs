@@ -2,5 +2,6 @@
 
 mod app;
 mod auditing;
+mod login;
 mod models;
 mod program;
