@@ -6,7 +6,7 @@ use std::thread::{self, JoinHandle};
 use actix_web::dev::ServerHandle;
 use actix_web::rt::System;
 use anyhow::{Context, Result, anyhow};
-use blog::{db, seed, server, session};
+use blog::{db, jobs, seed, server, session};
 use threadline::AuditedPool;
 
 /// What the seeded users log in with, and those who are invited.
@@ -27,6 +27,8 @@ impl App {
         seed::passwords(&pool, PASSWORD).map_err(|error| anyhow!("no passwords could be given: {error}"))?;
         let key = session::key(None).map_err(anyhow::Error::msg)?;
 
+        let worker = pool.clone();
+        thread::spawn(move || jobs::work(&worker));
         let (started, outcome) = mpsc::channel();
         let thread = thread::spawn(move || {
             System::new().block_on(async {

@@ -1,8 +1,10 @@
 //! The traffic: users of two organizations, and people who go to the database directly.
 
 use std::fmt::Display;
+use std::thread;
+use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use blog::seed::SEEDED;
 use serde_json::{Value, json};
 
@@ -64,7 +66,8 @@ pub(crate) fn tell(client: &Client, database: &Database) -> Result<Told> {
     let edit = json!({ "title": "High tides", "price": "5.00" });
     script.does(&ann, "PATCH", &tides_route, &edit, "gives it another title and price")?;
     let publish = format!("{tides_route}/publish");
-    script.does(&bob, "POST", &publish, &Value::Null, "publishes it")?;
+    script.does(&bob, "POST", &publish, &Value::Null, "publishes it; a job is to tell the others")?;
+    let notified = script.wait_for_the_job(&ann, tides)?;
 
     let post = json!({ "title": "The ridge", "body": "Up there.", "price": "10.00" });
     let ridge =
@@ -120,9 +123,9 @@ pub(crate) fn tell(client: &Client, database: &Database) -> Result<Told> {
         gone,
         gone_comments: gone_comments.iter().map(id_of).collect::<Result<_>>()?,
         secrets: secrets.into_iter().chain([hash]).collect(),
-        // Through the application: 2 for the invitation, 1 for the role, 6 on posts, 3 comments, 1
+        // Through the application: 2 for the invitation, 1 for the role, 6 on posts, the notifications, 3 comments, 1
         // address. Past it: 4 prices, 1 tag, 3 copied comments, and 3 for the deleted post with its comments.
-        changes: 2 + 1 + 6 + 3 + 1 + 4 + 1 + 3 + 3,
+        changes: 2 + 1 + 6 + notified + 3 + 1 + 4 + 1 + 3 + 3,
     })
 }
 
@@ -148,6 +151,22 @@ impl Script<'_> {
         let session = answer.cookie.with_context(|| format!("{email} was not let in: {}", answer.body))?;
         let id = serde_json::from_str::<Value>(&answer.body)?["user_id"].as_i64().context("the user's id")?;
         Ok(User { id, name: name.to_owned(), session })
+    }
+
+    /// Waits until the user is told of the post; how many others are.
+    fn wait_for_the_job(&self, user: &User, post: i64) -> Result<usize> {
+        let is_told = |notification: &Value| notification["post_id"] == post;
+        for _ in 0..100 {
+            let notifications: Vec<Value> = self.client.get(user, "/api/notifications")?;
+            if notifications.iter().any(is_told) {
+                self.show("the worker", "", "", "", "tells them");
+                let members: Vec<Value> = self.client.get(user, "/api/members")?;
+                // All but the author.
+                return Ok(members.len() - 1);
+            }
+            thread::sleep(Duration::from_millis(100));
+        }
+        bail!("the job has not run after ten seconds")
     }
 
     fn show(&self, who: &str, method: &str, route: &str, outcome: impl Display, what: &str) {

@@ -2,11 +2,12 @@
 //!
 //! What is special to Threadline is in a few places: the `#[threadline(…)]` lines in [`models`]; the middleware and the
 //! audited pool in [`server`], with [`session`] to say who is asking; the `#[audited(…)]` lines above the handlers in
-//! [`routes`]; and the questions in [`routes`]' `trail`. The rest is any
+//! [`routes`]; the context that [`jobs`] carry; and the questions in [`routes`]' `trail`. The rest is any
 //! actix-web and Diesel application.
 
 pub mod db;
 pub mod error;
+pub mod jobs;
 mod login;
 pub mod models;
 mod password;

@@ -3,9 +3,9 @@
 //! `SESSION_KEY` is the secret of the sessions; `DEMO_PASSWORD` lets the seeded users log in.
 
 use std::error::Error;
-use std::env;
+use std::{env, thread};
 
-use blog::{db, seed, server, session};
+use blog::{db, jobs, seed, server, session};
 use threadline::AuditedPool;
 
 #[actix_web::main]
@@ -22,7 +22,8 @@ async fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
     if let Ok(password) = env::var("DEMO_PASSWORD") {
         seed::passwords(&pool, &password)?;
     }
-    let (server, address) = server::bind(pool, key, &listen)?;
+    let (server, address) = server::bind(pool.clone(), key, &listen)?;
+    thread::spawn(move || jobs::work(&pool));
     println!("listening on http://{address}");
     Ok(server.await?)
 }

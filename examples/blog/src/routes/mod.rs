@@ -2,6 +2,7 @@
 
 mod comments;
 mod members;
+mod notifications;
 mod posts;
 mod sessions;
 mod trail;
@@ -30,6 +31,7 @@ pub fn configure(config: &mut web::ServiceConfig) {
                 .configure(comments::routes)
                 .configure(users::routes)
                 .configure(members::routes)
+                .configure(notifications::routes)
                 .configure(trail::routes),
         )
         .default_service(web::to(async || ApiError::NotFound.error_response()));

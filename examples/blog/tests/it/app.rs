@@ -1,6 +1,7 @@
 //! The application on an ephemeral port, with a database of its own, and a client for it.
 
 use std::collections::HashMap;
+use std::error::Error;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Mutex;
@@ -8,7 +9,7 @@ use std::thread;
 
 use actix_web::rt::System;
 use blog::seed::{self, SEEDED};
-use blog::{db, server, session};
+use blog::{db, jobs, server, session};
 use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
 use serde_json::{Value, json};
@@ -25,6 +26,7 @@ pub(crate) const PASSWORD: &str = "correct horse battery staple";
 pub(crate) struct App {
     pub(crate) db: TestDatabase,
     pub(crate) address: SocketAddr,
+    pool: AuditedPool,
     handle: actix_web::dev::ServerHandle,
     /// The cookie of each user who has logged in.
     cookies: Mutex<HashMap<i64, String>>,
@@ -54,15 +56,16 @@ impl App {
         let pool = AuditedPool::new(db::pool(&db.url()).expect("the new database accepts connections"));
         let key = session::key(None).expect("one is made up");
         let (started, server) = std::sync::mpsc::channel();
+        let served = pool.clone();
         thread::spawn(move || {
             System::new().block_on(async move {
-                let (server, address) = server::bind(pool, key, "127.0.0.1:0").expect("some port is free");
+                let (server, address) = server::bind(served, key, "127.0.0.1:0").expect("some port is free");
                 started.send((server.handle(), address)).expect("the test waits for it");
                 server.await
             })
         });
         let (handle, address) = server.recv().expect("the server starts");
-        Self { db, address, handle, cookies: Mutex::default() }
+        Self { db, address, pool, handle, cookies: Mutex::default() }
     }
 
     /// Sends a request of the user's, who logs in first if need be; `route` is what follows `/api`.
@@ -98,6 +101,15 @@ impl App {
     pub(crate) fn post(&self, user: i64, title: &str) -> i64 {
         let post = json!({ "title": title, "body": "…", "tags": ["sea"], "price": "4.50" });
         self.done(user, "POST", "/posts", post)["id"].as_i64().expect("a post has an id")
+    }
+
+    /// Runs the next job, which must succeed; whether there was one.
+    pub(crate) fn work(&self) -> bool {
+        self.try_work().expect("the job is done")
+    }
+
+    pub(crate) fn try_work(&self) -> Result<bool, Box<dyn Error + Send + Sync>> {
+        jobs::run_next(&self.pool)
     }
 
     /// The actions in the trail, oldest first, each as `name status actor: reason`; logins left out.

@@ -2,6 +2,7 @@
 
 mod app;
 mod auditing;
+mod intent;
 mod login;
 mod models;
 mod program;
