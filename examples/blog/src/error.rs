@@ -21,6 +21,9 @@ pub enum ApiError {
     /// Nobody has this address and this password.
     #[error("wrong e-mail address or password")]
     WrongCredentials,
+    /// Another site had a browser send the request.
+    #[error("the request comes from another site")]
+    ForeignOrigin,
     /// The request makes no sense; the text says why.
     #[error("{0}")]
     BadRequest(String),
@@ -59,6 +62,7 @@ impl ResponseError for ApiError {
         match self {
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::Unauthorized | Self::WrongCredentials => StatusCode::UNAUTHORIZED,
+            Self::ForeignOrigin => StatusCode::FORBIDDEN,
             Self::BadRequest(_) => StatusCode::BAD_REQUEST,
             Self::Conflict | Self::NothingToChange => StatusCode::CONFLICT,
             Self::Audit(error) => error.status_code(),

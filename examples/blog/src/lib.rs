@@ -2,7 +2,7 @@
 //!
 //! What is special to Threadline is in a few places: the `#[threadline(…)]` lines in [`models`]; the middleware and the
 //! audited pool in [`server`], with [`session`] to say who is asking; the `#[audited(…)]` lines above the handlers in
-//! [`routes`]; the context that [`jobs`] carry; and the questions in [`routes`]' `trail`. The rest is any
+//! [`routes`] and [`pages`]; the context that [`jobs`] carry; and the questions in [`routes`]' `trail`. The rest is any
 //! actix-web and Diesel application.
 
 pub mod db;
@@ -10,6 +10,8 @@ pub mod error;
 pub mod jobs;
 mod login;
 pub mod models;
+mod origin;
+pub mod pages;
 mod password;
 mod publishing;
 pub mod routes;

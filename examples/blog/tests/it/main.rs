@@ -5,4 +5,5 @@ mod auditing;
 mod intent;
 mod login;
 mod models;
+mod pages;
 mod program;
