@@ -1,5 +1,6 @@
 //! The JSON interface, all of it below `/api`.
 
+mod bundle;
 mod comments;
 mod members;
 mod notifications;
@@ -32,7 +33,8 @@ pub fn configure(config: &mut web::ServiceConfig) {
                 .configure(users::routes)
                 .configure(members::routes)
                 .configure(notifications::routes)
-                .configure(trail::routes),
+                .configure(trail::routes)
+                .configure(bundle::routes),
         )
         .default_service(web::to(async || ApiError::NotFound.error_response()));
 }

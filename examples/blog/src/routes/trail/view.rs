@@ -42,8 +42,9 @@ struct VersionView<M> {
     row: Option<M>,
 }
 
+/// Who answers for a transaction.
 #[derive(Serialize)]
-struct ActorView {
+pub(in crate::routes) struct ActorView {
     r#type: String,
     id: Option<String>,
 }
@@ -77,7 +78,7 @@ impl<M> From<Version<M>> for VersionView<M> {
 }
 
 impl ActorView {
-    fn of(transaction: &AuditTransaction) -> Option<Self> {
+    pub(in crate::routes) fn of(transaction: &AuditTransaction) -> Option<Self> {
         Some(Self { r#type: transaction.actor_type.clone()?, id: transaction.actor_id.clone() })
     }
 }
