@@ -39,6 +39,8 @@ struct Cli {
 enum Benchmark {
     /// What capture adds to writes, and what it stores
     Capture,
+    /// What an audited handler takes beside the same one without audit
+    Request,
 }
 
 /// How much to measure.
@@ -71,6 +73,7 @@ fn run(cli: &Cli) -> anyhow::Result<String> {
     };
     let outcome = match cli.name {
         Benchmark::Capture => benchmarks::capture::run(effort)?,
+        Benchmark::Request => benchmarks::request::run(effort)?,
     };
     Ok(if cli.json {
         serde_json::to_string_pretty(&Report { machine: outcome.machine, figures: outcome.figures })?

@@ -14,16 +14,33 @@ impl Samples {
         self.0.push(value);
     }
 
+    /// The sample that a share of all samples is at or under, the share from 0 to 1; NaN without samples.
+    pub(crate) fn quantile(&self, share: f64) -> f64 {
+        let mut sorted = self.0.clone();
+        sorted.sort_by(f64::total_cmp);
+        #[expect(
+            clippy::cast_precision_loss,
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a count of samples"
+        )]
+        let place = (share * sorted.len().saturating_sub(1) as f64).round() as usize;
+        sorted.get(place).copied().unwrap_or(f64::NAN)
+    }
+
     /// NaN without samples.
     pub(crate) fn min(&self) -> f64 {
         self.0.iter().copied().fold(f64::NAN, f64::min)
     }
 
-    /// The lower one of the middle two; NaN without samples.
+    /// NaN without samples.
+    pub(crate) fn max(&self) -> f64 {
+        self.0.iter().copied().fold(f64::NAN, f64::max)
+    }
+
+    /// The middle one; NaN without samples.
     pub(crate) fn median(&self) -> f64 {
-        let mut sorted = self.0.clone();
-        sorted.sort_by(f64::total_cmp);
-        sorted.get(sorted.len().saturating_sub(1) / 2).copied().unwrap_or(f64::NAN)
+        self.quantile(0.5)
     }
 }
 
@@ -40,7 +57,7 @@ mod tests {
     #[test]
     fn minimum_and_median_are_among_the_samples() {
         let samples = Samples(vec![4.0, 1.0, 3.0, 2.0]);
-        assert_eq!((samples.min(), samples.median()), (1.0, 2.0));
+        assert_eq!((samples.min(), samples.median(), samples.quantile(0.99)), (1.0, 3.0, 4.0));
         assert!(Samples::default().min().is_nan() && Samples::default().median().is_nan());
     }
 }

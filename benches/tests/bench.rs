@@ -36,7 +36,7 @@ fn json_has_the_figures_with_goals() {
 #[test]
 fn unknown_name_or_flag_is_refused_with_the_known_ones() {
     for (args, known) in [
-        (&["captur"][..], "[possible values: capture]"),
+        (&["captur"][..], "[possible values: capture, request]"),
         (&["capture", "--fast"], "[--quick] [--json]"),
         (&[], "<NAME>"),
     ] {

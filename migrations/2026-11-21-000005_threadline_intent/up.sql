@@ -50,22 +50,22 @@ $$;
 COMMENT ON FUNCTION threadline.insert_action(jsonb, jsonb, uuid) IS 'Inserts an audit_actions row and returns its id.';
 
 -- Begins an audited transaction inside the database transaction that has just begun: hands over the context, records the
--- action if there is one, and returns {"id", "action_id", "changes"}: the id its audit_transactions row will have, known
--- before the first write, and how many changes it has captured so far.
+-- action if there is one, and returns {"id", "action_id", "changes"}: the id of its audit_transactions row, known before the
+-- first write, and how many changes it has captured so far. With an action the row is written here, so that an action
+-- without changes has its transaction; without one it is written by the first captured change.
 --
 -- The id is kept in the local setting threadline.begun, after a digest of the context as it was handed over. `nested` says
 -- that the caller has opened a savepoint: then there has to be an audited transaction around it, under whose context and id
 -- it runs, and whatever it says of who and why has to be what that one said.
-CREATE OR REPLACE FUNCTION threadline.begin(context jsonb, action jsonb, nested boolean) RETURNS jsonb
+CREATE OR REPLACE FUNCTION threadline.begin(context jsonb, action jsonb DEFAULT NULL, nested boolean DEFAULT false) RETURNS jsonb
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     number CONSTANT text := lpad(pg_current_xact_id()::text, 12, '0');
     begun CONSTANT text := current_setting('threadline.begun', true);
     captured CONSTANT text := current_setting('threadline.transaction', true);
-    id CONSTANT uuid := lpad(to_hex(floor(extract(epoch FROM now()) * 1000)::bigint), 12, '0')
+    id uuid := lpad(to_hex(floor(extract(epoch FROM now()) * 1000)::bigint), 12, '0')
         || '7' || substr(gen_random_uuid()::text, 16, 8) || number;
     action_id uuid;
-    given text;
     ignored text;
 BEGIN
     IF right(begun, 12) = number THEN
@@ -73,25 +73,26 @@ BEGIN
             RAISE EXCEPTION 'threadline: an audited transaction is running already and has its action' USING
                 ERRCODE = 'invalid_transaction_state', CONSTRAINT = 'threadline_nested_action',
                 HINT = 'Leave the action out of the inner transaction, or record it with record_action.';
-        ELSIF NOT current_setting('threadline.context')::jsonb @> context THEN
+        ELSIF left(begun, 32) <> md5(current_setting('threadline.context', true)) OR NOT current_setting('threadline.context')::jsonb @> context THEN
             RAISE EXCEPTION 'threadline: an audited transaction is running already under another context' USING
                 ERRCODE = 'invalid_transaction_state', CONSTRAINT = 'threadline_nested_context',
                 HINT = 'Run the inner transaction with the context of the outer one: what one database transaction changes has one actor.';
         END IF;
         RETURN jsonb_build_object('id', right(begun, 36), 'action_id', current_setting('threadline.context')::jsonb -> 'action_id',
             'changes', CASE WHEN right(captured, 12) = number THEN current_setting('threadline.ordinal')::integer ELSE 0 END);
-    ELSIF nested THEN
+    ELSIF nested OR right(captured, 12) = number THEN
         RAISE EXCEPTION 'threadline: the connection is in a transaction that is not audited' USING
             ERRCODE = 'invalid_transaction_state', CONSTRAINT = 'threadline_not_outermost',
             HINT = 'Begin the audited transaction outermost: what was written before it would carry its actor, or nobody.';
-    END IF;
-    IF action IS NOT NULL THEN
+    ELSIF action IS NULL THEN
+        PERFORM threadline.set_context(context);
+        ignored := set_config('threadline.begun', md5(current_setting('threadline.context')) || id, true);
+    ELSE
         action_id := threadline.insert_action(context, action, id);
-        context := context || jsonb_build_object('action_id', action_id);
+        ignored := set_config('threadline.context', (context || jsonb_build_object('action_id', action_id))::text, true);
+        ignored := set_config('threadline.begun', md5(ignored) || id, true);
+        id := threadline.open_transaction();
     END IF;
-    PERFORM threadline.set_context(context);
-    given := md5(current_setting('threadline.context'));
-    ignored := set_config('threadline.begun', given || id, true);
     RETURN jsonb_build_object('id', id, 'action_id', action_id, 'changes', 0);
 END
 $$;

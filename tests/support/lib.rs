@@ -1,5 +1,6 @@
 //! What the tests share: a database with the audit schema in it.
 
+mod pooled;
 mod role;
 mod trail;
 
@@ -9,6 +10,7 @@ use diesel::prelude::*;
 use diesel_migrations::MigrationHarness;
 use threadline_devdb::{Cluster, TestDatabase};
 
+pub use pooled::pooled_behind;
 pub use role::TestRole;
 pub use trail::{as_of, changes, clock, history, row_key, states, table};
 
@@ -72,4 +74,13 @@ pub fn texts(conn: &mut PgConnection, sql: &str) -> Vec<String> {
         .load(conn)
         .unwrap_or_else(|error| panic!("{error}: {sql}"));
     rows.into_iter().map(|row| row.text.unwrap_or_else(|| "NULL".to_owned())).collect()
+}
+
+/// The guides, whose code is compiled with the documentation's tests.
+#[cfg(doctest)]
+mod guides {
+    #[doc = include_str!("../../guides/requests.md")]
+    struct Requests;
+    #[doc = include_str!("../../guides/jobs.md")]
+    struct Jobs;
 }

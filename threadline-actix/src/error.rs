@@ -1,5 +1,7 @@
 //! What can go wrong around an audited handler, and what of it a client and the log are told.
 
+use std::fmt;
+
 use actix_web::body::BoxBody;
 use actix_web::http::StatusCode;
 use actix_web::{HttpResponse, ResponseError};
@@ -9,7 +11,10 @@ use diesel::result::{DatabaseErrorKind, Error as DieselError};
 ///
 /// As a response it is a status with an empty body; the log says what is wrong and never quotes a value. A handler's own
 /// error type takes it in by `From`, and best leaves the response to it.
-#[derive(Debug, thiserror::Error)]
+///
+/// `Debug` quotes no value either, because actix's `Logger` prints it at the level `debug`. What the database said is in
+/// [`source`](std::error::Error::source).
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// No middleware has seen the request.
@@ -59,6 +64,15 @@ impl Error {
             }),
             DieselError::BrokenTransactionManager => Some("broken connection"),
             _ => Some("not an answer of the database"),
+        }
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.kind() {
+            Some(kind) => write!(f, "Error({self} ({kind}))"),
+            None => write!(f, "Error({self})"),
         }
     }
 }

@@ -133,7 +133,7 @@ impl FromRequest for Audit {
 /// The pool the host has given the app: an [`AuditedPool`], or r2d2's own.
 fn pool(request: &HttpRequest) -> Option<AuditedPool> {
     type Plain = Pool<ConnectionManager<PgConnection>>;
-    let audited = request.app_data::<web::Data<AuditedPool>>().map(|pool| pool.get_ref());
+    let audited = request.app_data::<web::Data<AuditedPool>>().map(web::Data::get_ref);
     let plain =
         || request.app_data::<web::Data<Plain>>().map(|pool| AuditedPool::new(pool.get_ref().clone()));
     audited.or_else(|| request.app_data()).cloned().or_else(plain)

@@ -18,7 +18,8 @@ use crate::request_ids::{CORRELATION_ID, REQUEST_ID, header_value, id_in, is_san
 const TRANSACTION_ID: HeaderName = HeaderName::from_static("x-audit-transaction-id");
 
 /// Gives each request its [`AuditContext`](crate::AuditContext): the actor, which the host's callback names, and
-/// - `x-request-id`, if it came once and is 1 to 256 visible ASCII characters; else one is made. The response carries it.
+/// - `x-request-id`, if it came once and is 1 to 256 visible ASCII characters; else one is made. The response carries it,
+///   unless it is the error of a middleware.
 /// - `x-correlation-id`, by the same rule; else none.
 /// - the address of the client: the peer's, unless [`trust_proxies`](Self::trust_proxies) says whom to believe otherwise.
 ///

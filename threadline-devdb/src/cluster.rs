@@ -184,9 +184,9 @@ impl Cluster {
     }
 }
 
-/// The watchdog of a throwaway server; dropping it waits until everything is removed.
+/// The watchdog of a throwaway server or pooler; dropping it waits until everything is removed.
 #[derive(Debug)]
-struct Watched(Child);
+pub(crate) struct Watched(pub(crate) Child);
 
 impl Drop for Watched {
     fn drop(&mut self) {

@@ -25,6 +25,19 @@ pub enum Error {
         "PostgreSQL refuses to run as root, and /etc/passwd has neither `postgres` nor `nobody`; add one of them"
     )]
     MissingAccount,
+    /// PgBouncer is not installed.
+    #[error(
+        "no `pgbouncer` on `PATH` or in /usr/sbin; on Debian or Ubuntu install it as root with\n\n    \
+         DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends pgbouncer\n\n\
+         or run scripts/test, which does"
+    )]
+    MissingPooler,
+    /// PgBouncer ended while it started, or took too long.
+    #[error("PgBouncer did not start:\n{output}")]
+    StartPooler {
+        /// What it wrote.
+        output: String,
+    },
     /// The data directory was not created, or the server ended while it started.
     #[error("PostgreSQL did not start:\n{output}")]
     Start {

@@ -2,7 +2,7 @@
 //!
 //! [`Cluster`] is a server of our own: found among the installed programs, initialised, started on a Unix socket
 //! only, and gone again however this process ends. [`TestDatabase`] is one database of a cluster that the whole test
-//! process shares, cloned from a template that was migrated once.
+//! process shares, cloned from a template that was migrated once. [`Pooler`] puts a PgBouncer in front of one.
 //!
 //! ```
 //! use diesel::prelude::*;
@@ -26,6 +26,7 @@ mod error;
 mod janitor;
 mod kept;
 mod place;
+mod pooler;
 mod programs;
 mod server;
 mod test_database;
@@ -34,5 +35,6 @@ mod watchdog;
 
 pub use cluster::Cluster;
 pub use error::Error;
+pub use pooler::Pooler;
 pub use programs::Programs;
 pub use test_database::TestDatabase;

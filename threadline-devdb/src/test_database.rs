@@ -123,7 +123,7 @@ impl TestDatabase {
         }
     }
 
-    fn server_url(&self) -> ServerUrl {
+    pub(crate) fn server_url(&self) -> ServerUrl {
         self.server.url.with_database(&self.name)
     }
 }

@@ -1,3 +1,4 @@
 //! One file a benchmark; `scripts/bench` knows them by the names of these files.
 
 pub(crate) mod capture;
+pub(crate) mod request;

@@ -114,8 +114,7 @@ edition = "2024"
 [dependencies]
 threadline = {{ path = "{REPOSITORY}/threadline" }}
 chrono = "0.4"
-diesel = {{ version = "2.3", default-features = false, features = ["postgres", "chrono", "serde_json"] }}
-serde_json = "1"
+diesel = {{ version = "2.3", default-features = false, features = ["postgres", "chrono"] }}
 pq-sys = {{ version = "0.7", features = ["bundled_without_openssl"] }}
 
 [profile.dev]

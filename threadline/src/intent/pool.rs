@@ -13,6 +13,34 @@ use crate::error::Error;
 ///
 /// Both ways block until a connection is free, up to the pool's `connection_timeout`; in async code, call them on a thread
 /// for blocking work (`web::block`), or use what `threadline-actix` offers.
+///
+/// # Behind PgBouncer
+///
+/// Everything here happens inside a transaction, and nothing of it outlasts one, so PgBouncer may hand on connections in
+/// transaction mode. Diesel's statement cache is another matter: it prepares a statement once per client connection and later
+/// calls it by its name, on whichever connection to the server it then has. What it needs is up to PgBouncer's version:
+/// - from 1.21 on nothing, if `max_prepared_statements` is not 0; it is by default up to 1.23, and is not from 1.24 on
+/// - before that, or with 0, the cache has to be off, or statements fail as existing already, or as not existing:
+///
+/// ```
+/// use diesel::connection::CacheSize;
+/// use diesel::prelude::*;
+/// use diesel::r2d2::{CustomizeConnection, Error};
+///
+/// #[derive(Debug)]
+/// struct WithoutStatementCache;
+///
+/// impl CustomizeConnection<PgConnection, Error> for WithoutStatementCache {
+///     fn on_acquire(&self, conn: &mut PgConnection) -> Result<(), Error> {
+///         conn.set_prepared_statement_cache_size(CacheSize::Disabled);
+///         Ok(())
+///     }
+/// }
+/// // Pool::builder().connection_customizer(Box::new(WithoutStatementCache)).build(…)
+/// ```
+///
+/// Then each statement is parsed and planned again, in no more round trips.
+/// Source: <https://www.pgbouncer.org/config.html#max_prepared_statements>
 #[derive(Clone, Debug)]
 pub struct AuditedPool {
     pool: Pool<ConnectionManager<PgConnection>>,

@@ -4,7 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::thread;
 use std::time::Duration;
 
-use diesel::connection::{AnsiTransactionManager, TransactionManager};
+use diesel::connection::{AnsiTransactionManager, SimpleConnection, TransactionManager};
 use diesel::prelude::*;
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
 use diesel::sql_types::{Bool, Integer, Jsonb, Nullable, Uuid as SqlUuid};
@@ -50,7 +50,7 @@ pub struct OpenTransaction {
 }
 
 impl OpenTransaction {
-    /// The id the transaction has in the trail, if it captures any change.
+    /// The id the transaction has in the trail, if it captures a change or has an action.
     pub fn id(&self) -> Uuid {
         self.id
     }
@@ -127,8 +127,9 @@ impl TransactionBuilder {
     /// Runs `body` in the transaction and commits, or rolls back when it returns an error or panics; a panic goes on after
     /// the rollback.
     ///
-    /// One statement runs before `body` and one after it. The latter finds out when PostgreSQL has aborted the transaction,
-    /// which happens when a body goes on after an error of a statement: COMMIT would roll back and not say so.
+    /// One statement runs before `body`, and one goes with the COMMIT. The latter finds out when PostgreSQL has aborted the
+    /// transaction, which happens when a body goes on after an error of a statement: COMMIT alone would roll back and not
+    /// say so.
     ///
     /// Inside another audited transaction on the same connection it is a savepoint under that one's context and id: it must
     /// not have an action, nor a context that says anything else. In any other transaction it is an error.
@@ -278,31 +279,40 @@ impl TransactionBuilder {
                 hint: Some("leave BEGIN, COMMIT and ROLLBACK to the audited transaction, and savepoints to `conn.transaction`".to_owned()),
             });
         }
-        let finished: QueryResult<i32> =
-            diesel::select(finish(open.id, open.changes, self.require_changes)).get_result(conn);
-        if let Err(error) = finished {
-            roll_back(conn, outside);
-            return Err(match error {
-                error if gave_way(&error) => Error::Conflict(error),
-                DieselError::DatabaseError(_, ref information)
-                    if information.constraint_name() == Some("threadline_no_changes") =>
-                {
-                    Error::NoChanges
-                }
-                DieselError::DatabaseError(DatabaseErrorKind::Unknown, ref information)
-                    if information.constraint_name().is_none() =>
-                {
-                    Error::Aborted(error)
-                }
-                error => Error::from_query(conn, "", error),
-            });
-        }
-        AnsiTransactionManager::commit_transaction(conn).map_err(|error| match error {
-            error if gave_way(&error) => Error::Conflict(error),
-            error @ DieselError::DatabaseError(DatabaseErrorKind::ClosedConnection, _) => {
-                Error::ConnectionLost(error)
+        let ended = if outside == 0 {
+            // Both in one round trip. Diesel learns from the protocol's transaction status that the COMMIT was one.
+            let OpenTransaction { id, changes, .. } = open;
+            let required = self.require_changes;
+            conn.batch_execute(&format!("SELECT threadline.finish('{id}', {changes}, {required}); COMMIT"))
+        } else {
+            diesel::select(finish(open.id, open.changes, self.require_changes))
+                .execute(conn)
+                .and_then(|_| AnsiTransactionManager::commit_transaction(conn))
+        };
+        let Err(error) = ended else {
+            return Ok(());
+        };
+        // A COMMIT that fails has ended the transaction; what fails before it has not.
+        let at_commit = matches!(depth(conn), Ok(open) if open <= outside);
+        roll_back(conn, outside);
+        let ours = |name: &str| match &error {
+            DieselError::DatabaseError(_, information) => {
+                information.constraint_name().is_some_and(|constraint| constraint.starts_with(name))
             }
-            error => Error::Commit(error),
+            _ => false,
+        };
+        Err(if gave_way(&error) {
+            Error::Conflict(error)
+        } else if ours("threadline_no_changes") {
+            Error::NoChanges
+        } else if ours("threadline_") {
+            Error::from_query(conn, "", error)
+        } else if at_commit {
+            Error::Commit(error)
+        } else if matches!(error, DieselError::DatabaseError(DatabaseErrorKind::Unknown, _)) {
+            Error::Aborted(error)
+        } else {
+            Error::from_query(conn, "", error)
         })
     }
 

@@ -18,7 +18,7 @@ use crate::error::Error;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct TransactionBundle {
-    /// The transaction; `None` when it captured no change, or its row was forged away.
+    /// The transaction; `None` when a session that forged Threadline's settings wrote changes without one.
     pub transaction: Option<AuditTransaction>,
     /// The actions recorded in it, in order; the one it was begun with comes first.
     pub actions: Vec<AuditAction>,

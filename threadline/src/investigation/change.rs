@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::image::Json;
-use crate::intent::ActionStatus;
+use crate::intent::{ActionStatus, Actor, ActorId};
 
 /// What a change did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -137,6 +137,18 @@ pub struct AuditTransaction {
     pub context_error: Option<String>,
 }
 
+impl AuditTransaction {
+    /// Who answers for it; `None` also when what is stored is not an actor as this library writes them.
+    pub fn actor(&self) -> Option<Actor> {
+        stored_actor(self.actor_type.as_deref(), self.actor_id.as_deref())
+    }
+}
+
+fn stored_actor(actor_type: Option<&str>, id: Option<&str>) -> Option<Actor> {
+    let id = id.map(ActorId::try_from).transpose().ok()?;
+    Actor::new(actor_type?.parse().ok()?, id).ok()
+}
+
 /// What the application said it was doing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
@@ -169,4 +181,11 @@ pub struct AuditAction {
     pub job_id: Option<String>,
     /// The transaction it ran in; `None` when it was recorded on its own.
     pub transaction_id: Option<Uuid>,
+}
+
+impl AuditAction {
+    /// Who did it; `None` also when what is stored is not an actor as this library writes them.
+    pub fn actor(&self) -> Option<Actor> {
+        stored_actor(self.actor_type.as_deref(), self.actor_id.as_deref())
+    }
 }

@@ -42,7 +42,7 @@ BEGIN
     RETURN array_remove(ARRAY[
         CASE WHEN context ->> 'action_id' !~ '^[0-9a-fA-F]{8}-([0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}$' THEN 'action_id: not a UUID' END,
         threadline.actor_problem(context -> 'actor'),
-        CASE WHEN context - '{action_id,actor,correlation_id,job_id,meta,remote_addr,request_id,xid}'::text[] <> '{}'
+        CASE WHEN context - '{action_id,actor,correlation_id,job_id,meta,remote_addr,request_id}'::text[] <> '{}'
             THEN 'context: has an unknown key' END,
         CASE WHEN octet_length(context::text) > 32768 THEN 'context: larger than 32768 bytes' END,
         CASE WHEN jsonb_typeof(context -> 'correlation_id') NOT IN ('string', 'null') THEN 'correlation_id: not a text'
@@ -66,8 +66,7 @@ CREATE OR REPLACE FUNCTION threadline.set_context(context jsonb) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     number CONSTANT text := pg_current_xact_id();
-    problems CONSTANT text[] := CASE WHEN context IS NULL THEN ARRAY['context: NULL'] WHEN context ? 'xid' THEN ARRAY['context: has an unknown key']
-        ELSE threadline.context_problems(context) END;
+    problems CONSTANT text[] := CASE WHEN context IS NULL THEN ARRAY['context: NULL'] ELSE threadline.context_problems(context) END;
     ignored text;
 BEGIN
     IF problems <> '{}' THEN
@@ -111,16 +110,21 @@ DECLARE
     problems text[];
     ignored text;
 BEGIN
-    IF octet_length(raw) > 65536 THEN
+    IF right(begun, 12) = number AND left(begun, 32) = md5(raw) THEN
+        -- As threadline.begin has handed it over, checked.
+        context := raw;
+    ELSIF octet_length(raw) > 65536 THEN
         problems := ARRAY['context: larger than 65536 bytes'];
     ELSIF raw <> '' THEN
         BEGIN
             context := raw;
-            problems := threadline.context_problems(context);
-            IF context ->> 'xid' <> pg_current_xact_id()::text THEN
+            IF jsonb_typeof(context) = 'object' AND context ->> 'xid' <> pg_current_xact_id()::text THEN
                 context := NULL;
                 problems := ARRAY['context: left over from another transaction'];
-            ELSIF problems <> '{}' THEN
+            ELSE
+                problems := threadline.context_problems(CASE jsonb_typeof(context) WHEN 'object' THEN context - 'xid' ELSE context END);
+            END IF;
+            IF context IS NOT NULL AND problems <> '{}' THEN
                 context := CASE WHEN NOT problems && ARRAY['context: not an object', 'context: larger than 32768 bytes']
                     THEN context - (SELECT array_agg(split_part(problem, ':', 1)) FROM unnest(problems) problem) END;
             END IF;
