@@ -6,14 +6,13 @@ use actix_web::{Responder, get, web};
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use threadline::{
-    ActionStatus, AuditAction, AuditTransaction, FieldChange, RowImage, TableChange, TransactionBundle,
-    transaction_bundle,
+    ActionStatus, Actor, AuditAction, AuditTransaction, FieldChange, RowImage, TableChange,
+    TransactionBundle, transaction_bundle,
 };
 use threadline_actix::Audit;
 use uuid::Uuid;
 
 use super::NoParameters;
-use super::trail::view::ActorView;
 use crate::error::ApiError;
 use crate::session::{Member, SignedIn};
 
@@ -59,7 +58,7 @@ struct BundleView {
 #[derive(Serialize)]
 struct TransactionView {
     occurred_at: DateTime<Utc>,
-    actor: Option<ActorView>,
+    actor: Option<Actor>,
     request_id: Option<String>,
     correlation_id: Option<String>,
     job_id: Option<String>,
@@ -98,7 +97,7 @@ impl From<AuditTransaction> for TransactionView {
     fn from(transaction: AuditTransaction) -> Self {
         Self {
             occurred_at: transaction.occurred_at,
-            actor: ActorView::of(&transaction),
+            actor: transaction.actor(),
             request_id: transaction.request_id,
             correlation_id: transaction.correlation_id,
             job_id: transaction.job_id,

@@ -1,6 +1,6 @@
 //! What happened to a row and what it once was, for the members of the organization it belongs to.
 
-pub(super) mod view;
+mod view;
 
 use actix_web::{Responder, get, web};
 use chrono::{DateTime, Utc};
