@@ -6,7 +6,11 @@ use std::thread::{self, JoinHandle};
 use actix_web::dev::ServerHandle;
 use actix_web::rt::System;
 use anyhow::{Context, Result, anyhow};
-use blog::{db, server};
+use blog::{db, jobs, seed, server, session};
+use threadline::AuditedPool;
+
+/// What the seeded users log in with, and those who are invited.
+pub(crate) const PASSWORD: &str = "correct horse battery staple";
 
 pub(crate) struct App {
     url: String,
@@ -19,10 +23,16 @@ impl App {
     pub(crate) fn start(database_url: &str) -> Result<Self> {
         let pool = db::pool(database_url).context("cannot connect to the database")?;
         db::migrate(&pool).map_err(|error| anyhow!("the migrations failed: {error}"))?;
+        let pool = AuditedPool::new(pool);
+        seed::passwords(&pool, PASSWORD).map_err(|error| anyhow!("no passwords could be given: {error}"))?;
+        let key = session::key(None).map_err(anyhow::Error::msg)?;
+
+        let worker = pool.clone();
+        thread::spawn(move || jobs::work(&worker));
         let (started, outcome) = mpsc::channel();
         let thread = thread::spawn(move || {
             System::new().block_on(async {
-                let (server, address) = server::bind(pool, "127.0.0.1:0")?;
+                let (server, address) = server::bind(pool, key, "127.0.0.1:0")?;
                 started.send((server.handle(), address)).expect("the starter waits for this");
                 server.await
             })

@@ -6,20 +6,27 @@ use anyhow::Result;
 use serde_json::Value;
 
 use crate::client::Client;
+use crate::incident::Incident;
 use crate::outside::Database;
 use crate::report::{as_of_route, history_route};
 use crate::story::{READS, Told};
-use crate::trail::{History, Version};
+use crate::trail::{Bundle, History, TableChange, Version};
 
 /// Checks all there is to check, printing each claim; whether all hold.
-pub(crate) fn everything(client: &Client, database: &Database, told: &Told) -> Result<bool> {
+pub(crate) fn everything(
+    client: &Client,
+    database: &Database,
+    told: &Told,
+    incident: &Incident,
+) -> Result<bool> {
     println!("\nChecks");
     let mut checks = Checks { failed: 0 };
     history_is_complete(&mut checks, client, told)?;
     past_is_answered(&mut checks, client, told)?;
     trail_is_complete(&mut checks, database, told)?;
+    incident_is_told(&mut checks, told, incident);
     secrets_are_kept(&mut checks, client, database, told)?;
-    organizations_are_apart(&mut checks, client, told)?;
+    organizations_are_apart(&mut checks, client, told, incident)?;
     match checks.failed {
         0 => println!("all checks passed"),
         failed => println!("{failed} checks FAILED"),
@@ -88,6 +95,31 @@ fn trail_is_complete(checks: &mut Checks, database: &Database, told: &Told) -> R
     Ok(())
 }
 
+fn incident_is_told(checks: &mut Checks, told: &Told, incident: &Incident) {
+    let Incident { edit, publication, job, failures, .. } = incident;
+    checks.equal("the edit's transaction is ann's", &edit.transaction.by(), &format!("user {}", told.ann.id));
+    checks.equal("and an edit by name", &names(edit), &["post.edited ok"]);
+    let changed: Vec<_> = edit.changes.iter().flat_map(TableChange::lines).collect();
+    let expected = ["price: 4.50 -> 5.00", r#"title: "Tides" -> "High tides""#];
+    checks.equal("it changed price and title, and nothing else", &changed, &expected);
+
+    checks.equal("a job told the members", &names(job), &["members.notified ok"]);
+    checks.equal("in its own name", &job.transaction.by().starts_with("job "), &true);
+    let (of_job, of_request) = (&job.transaction, &publication.transaction);
+    checks.equal("under the request that published the post", &of_job.request_id, &of_request.request_id);
+    checks.equal("and its correlation id", &of_job.correlation_id, &of_request.correlation_id);
+
+    let failed: Vec<_> =
+        failures.iter().map(|failure| failure.split(' ').next().unwrap_or_default()).collect();
+    let expected = ["session.refused", "post.edited", "post.published"];
+    checks.equal("a refused login and two failed actions are on record", &failed, &expected);
+}
+
+/// The actions of a transaction, each with how it ended.
+fn names(bundle: &Bundle) -> Vec<String> {
+    bundle.actions.iter().map(|action| format!("{} {}", action.name, action.status)).collect()
+}
+
 fn secrets_are_kept(checks: &mut Checks, client: &Client, database: &Database, told: &Told) -> Result<()> {
     let history: History = client.get(&told.ann, &format!("/api/users/{}/history", told.bob.id))?;
     let changes = history.versions.first().map(Version::changes).unwrap_or_default();
@@ -102,9 +134,16 @@ fn secrets_are_kept(checks: &mut Checks, client: &Client, database: &Database, t
     Ok(())
 }
 
-fn organizations_are_apart(checks: &mut Checks, client: &Client, told: &Told) -> Result<()> {
+fn organizations_are_apart(
+    checks: &mut Checks,
+    client: &Client,
+    told: &Told,
+    incident: &Incident,
+) -> Result<()> {
     let foreign = client.request(&told.sam, "GET", &history_route(told), &Value::Null)?;
     checks.equal("another organization's history is not found", &foreign.status, &404);
+    let foreign = client.request(&told.sam, "GET", &incident.edit_route, &Value::Null)?;
+    checks.equal("nor is what one of their transactions did", &foreign.status, &404);
     let own: History = client.get(&told.sam, &format!("/api/posts/{}/history", told.ridge))?;
     checks.equal("their own has the bulk update too", &own.ops(), &["update", "insert"]);
     Ok(())

@@ -5,6 +5,7 @@
 mod app;
 mod check;
 mod client;
+mod incident;
 mod outside;
 mod report;
 mod story;
@@ -18,6 +19,7 @@ use clap::Parser;
 
 use crate::app::App;
 use crate::client::Client;
+use crate::incident::Incident;
 use crate::outside::Database;
 
 /// The example application, with traffic; stays up until Ctrl-C.
@@ -53,13 +55,15 @@ fn run(cli: &Cli) -> Result<bool> {
     report::history(&client, &told)?;
     report::as_of(&client, &told)?;
     report::cascade(&database, &told)?;
+    let incident = Incident::of(&client, &database, &told)?;
+    incident.print(&told);
 
     if cli.check {
-        let holds = check::everything(&client, &database, &told)?;
+        let holds = check::everything(&client, &database, &told, &incident)?;
         app.stop()?;
         return Ok(holds);
     }
-    report::next_steps(&app, &database, &told);
+    report::next_steps(&app, &database, &told, &incident);
     app.wait()?;
     Ok(true)
 }

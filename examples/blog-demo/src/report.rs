@@ -2,11 +2,13 @@
 
 use anyhow::{Context, Result};
 use blog::models::Comment;
+use blog::seed::SEEDED;
 use serde_json::Value;
 use threadline::Audited;
 
-use crate::app::App;
+use crate::app::{App, PASSWORD};
 use crate::client::Client;
+use crate::incident::Incident;
 use crate::outside::Database;
 use crate::story::Told;
 use crate::trail::History;
@@ -57,18 +59,23 @@ pub(crate) fn cascade(database: &Database, told: &Told) -> Result<()> {
     Ok(())
 }
 
-pub(crate) fn next_steps(app: &App, database: &Database, told: &Told) {
-    let (url, post, ann) = (app.url(), told.tides, told.ann.id);
+pub(crate) fn next_steps(app: &App, database: &Database, told: &Told, incident: &Incident) {
+    let (url, post, [ann, _], jar) = (app.url(), told.tides, SEEDED, "/tmp/threadline-demo.cookies");
     println!(
         "
-Your turn, until Ctrl-C. Change the post, through the application or past it:
-  curl -s -X PATCH {url}/api/posts/{post} -H 'x-demo-user: {ann}' -H 'content-type: application/json' -d '{{\"title\": \"Spring tides\"}}'
+Your turn, until Ctrl-C. Log in as ann, here or with a browser at {url}/login:
+  curl -s -c {jar} {url}/api/login -H 'content-type: application/json' -d '{{\"email\": \"{ann}\", \"password\": \"{PASSWORD}\"}}'
+change the post, through the application or past it:
+  curl -s -b {jar} -X PATCH {url}/api/posts/{post} -H 'content-type: application/json' -d '{{\"title\": \"Spring tides\"}}' -i
   psql '{}' -c \"UPDATE posts SET price = 0 WHERE id = {post}\"
-and look at what happened to it, and at what it was before that:
-  curl -s '{url}/api/posts/{post}/history?limit=2' -H 'x-demo-user: {ann}'
-  curl -s '{url}/api/posts/{post}/as-of?at={}' -H 'x-demo-user: {ann}'",
+and look at what happened to it, at what it was before that, and at one of the transactions that changed it (the answer to
+the PATCH names its own in x-audit-transaction-id):
+  curl -s -b {jar} '{url}/api/posts/{post}/history?limit=2'
+  curl -s -b {jar} '{url}/api/posts/{post}/as-of?at={}'
+  curl -s -b {jar} '{url}{}'",
         database.url(),
-        told.ended_at
+        told.ended_at,
+        incident.edit_route
     );
 }
 

@@ -1,8 +1,14 @@
 //! The traffic: users of two organizations, and people who go to the database directly.
 
-use anyhow::{Context, Result, ensure};
+use std::fmt::Display;
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use blog::seed::SEEDED;
 use serde_json::{Value, json};
 
+use crate::app::PASSWORD;
 use crate::client::{Client, User};
 use crate::outside::Database;
 
@@ -33,34 +39,45 @@ pub(crate) const READS: usize = 3;
 
 pub(crate) fn tell(client: &Client, database: &Database) -> Result<Told> {
     let script = Script { client, database };
-    let began_at = database
-        .ask(r#"SELECT to_char(clock_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')"#)?;
-    // The two users the example's migrations seed.
-    let ann = User { id: 1, name: "ann".into() };
-    let sam = User { id: 2, name: "sam".into() };
+    let began_at = database.now()?;
 
     println!("\nTraffic through the application");
+    // The two users the example's migrations seed.
+    let [ann, sam] = SEEDED;
+    let guess = json!({ "email": ann, "password": "123456" });
+    let guessed = client.request_of_nobody("POST", "/api/login", &guess)?;
+    script.show("somebody", "POST", "/api/login", guessed.status, "guesses ann's password");
+    let ann = script.logs_in("ann", ann)?;
+    let sam = script.logs_in("sam", sam)?;
     // A kept database knows the addresses of earlier runs, and no two users share one.
     let address = |name: &str| format!("{name}.{}@harbour.example", std::process::id());
-    let secrets = [address("bob"), address("robert"), "correct horse battery staple".to_owned()];
+    let secrets = [address("bob"), address("robert"), PASSWORD.to_owned()];
     let bob = json!({ "name": "bob", "email": secrets[0], "password": secrets[2] });
     let bob =
         script.does(&ann, "POST", "/api/users", &bob, "invites bob, who gets a user and a membership")?;
-    let bob = User { id: id_of(&bob)?, name: "bob".into() };
-    let role = format!("/api/members/{}", bob.id);
-    script.does(&ann, "PUT", &role, &json!({ "role": "owner" }), "makes bob an owner")?;
+    let role = format!("/api/members/{}", id_of(&bob)?);
+    let owner = json!({ "role": "owner", "reason": "runs the sea pages from now on" });
+    script.does(&ann, "PUT", &role, &owner, "makes bob an owner, and says why")?;
+    let bob = script.logs_in("bob", &secrets[0])?;
 
     let post = json!({ "title": "Tides", "body": "Twice a day.", "tags": ["sea"], "price": "4.50", "meta": { "section": "nature" } });
     let tides = id_of(&script.does(&bob, "POST", "/api/posts", &post, "writes a post")?)?;
     let tides_route = format!("/api/posts/{tides}");
     let edit = json!({ "title": "High tides", "price": "5.00" });
     script.does(&ann, "PATCH", &tides_route, &edit, "gives it another title and price")?;
-    script.does(&bob, "POST", &format!("{tides_route}/publish"), &Value::Null, "publishes it")?;
+    let publish = format!("{tides_route}/publish");
+    script.does(&bob, "POST", &publish, &Value::Null, "publishes it; a job is to tell the others")?;
+    let notified = script.wait_for_the_job(&ann, tides)?;
 
     let post = json!({ "title": "The ridge", "body": "Up there.", "price": "10.00" });
     let ridge =
         id_of(&script.does(&sam, "POST", "/api/posts", &post, "writes a post, in another organization")?)?;
     script.does(&sam, "PATCH", &tides_route, &edit, "may not touch bob's")?;
+
+    let post = json!({ "title": "Ebb", "body": "", "price": "2.00" });
+    let ebb = id_of(&script.does(&bob, "POST", "/api/posts", &post, "writes a post, but no text yet")?)?;
+    let publish = format!("/api/posts/{ebb}/publish");
+    script.does(&bob, "POST", &publish, &Value::Null, "cannot publish that: all of it is undone")?;
 
     let post = json!({ "title": "A rumour", "body": "They say.", "price": "1.00" });
     let gone = id_of(&script.does(&ann, "POST", "/api/posts", &post, "writes a post that will not last")?)?;
@@ -106,9 +123,9 @@ pub(crate) fn tell(client: &Client, database: &Database) -> Result<Told> {
         gone,
         gone_comments: gone_comments.iter().map(id_of).collect::<Result<_>>()?,
         secrets: secrets.into_iter().chain([hash]).collect(),
-        // Through the application: 2 for the invitation, 1 for the role, 5 on posts, 3 comments, 1 address. Past it: 3
-        // prices, 1 tag, 3 copied comments, and 3 for the deleted post with its comments.
-        changes: 2 + 1 + 5 + 3 + 1 + 3 + 1 + 3 + 3,
+        // Through the application: 2 for the invitation, 1 for the role, 6 on posts, the notifications, 3 comments, 1
+        // address. Past it: 4 prices, 1 tag, 3 copied comments, and 3 for the deleted post with its comments.
+        changes: 2 + 1 + 6 + notified + 3 + 1 + 4 + 1 + 3 + 3,
     })
 }
 
@@ -121,10 +138,39 @@ impl Script<'_> {
     /// One request, printed with its status; the body of the answer.
     fn does(&self, user: &User, method: &str, route: &str, body: &Value, what: &str) -> Result<Value> {
         let answer = self.client.request(user, method, route, body)?;
-        let who = format!("{} (user {})", user.name, user.id);
-        println!("  {who:<12} {method:<6} {route:<21} {}  {what}", answer.status);
+        self.show(&format!("{} (user {})", user.name, user.id), method, route, answer.status, what);
         ensure!(answer.status < 500, "{method} {route} answered {}", answer.status);
         Ok(serde_json::from_str(&answer.body)?)
+    }
+
+    /// A login, printed; the user with their session.
+    fn logs_in(&self, name: &str, email: &str) -> Result<User> {
+        let credentials = json!({ "email": email, "password": PASSWORD });
+        let answer = self.client.request_of_nobody("POST", "/api/login", &credentials)?;
+        self.show(name, "POST", "/api/login", answer.status, "logs in");
+        let session = answer.cookie.with_context(|| format!("{email} was not let in: {}", answer.body))?;
+        let id = serde_json::from_str::<Value>(&answer.body)?["user_id"].as_i64().context("the user's id")?;
+        Ok(User { id, name: name.to_owned(), session })
+    }
+
+    /// Waits until the user is told of the post; how many others are.
+    fn wait_for_the_job(&self, user: &User, post: i64) -> Result<usize> {
+        let is_told = |notification: &Value| notification["post_id"] == post;
+        for _ in 0..100 {
+            let notifications: Vec<Value> = self.client.get(user, "/api/notifications")?;
+            if notifications.iter().any(is_told) {
+                self.show("the worker", "", "", "", "tells them");
+                let members: Vec<Value> = self.client.get(user, "/api/members")?;
+                // All but the author.
+                return Ok(members.len() - 1);
+            }
+            thread::sleep(Duration::from_millis(100));
+        }
+        bail!("the job has not run after ten seconds")
+    }
+
+    fn show(&self, who: &str, method: &str, route: &str, outcome: impl Display, what: &str) {
+        println!("  {who:<12} {method:<6} {route:<21} {outcome:<3}  {what}");
     }
 
     /// One script of psql's, printed with the command tag it ends in.

@@ -6,7 +6,6 @@ use std::fmt;
 use actix_web::error::{BlockingError, InternalError};
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, ResponseError};
-use diesel::r2d2::PoolError;
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
 use serde_json::json;
 
@@ -16,23 +15,45 @@ pub enum ApiError {
     /// There is nothing there, or nothing this user may see.
     #[error("not found")]
     NotFound,
-    /// The request does not say who makes it, or nobody is called that.
-    #[error("send the id of a user in the header x-demo-user")]
+    /// Nobody is signed in, or somebody who is gone.
+    #[error("log in first, with POST /api/login")]
     Unauthorized,
+    /// Nobody has this address and this password.
+    #[error("wrong e-mail address or password")]
+    WrongCredentials,
+    /// Another site had a browser send the request.
+    #[error("the request comes from another site")]
+    ForeignOrigin,
     /// The request makes no sense; the text says why.
     #[error("{0}")]
     BadRequest(String),
     /// Something else in the database stands against it.
     #[error("conflicts with what is there")]
     Conflict,
+    /// The request asks for what is already so.
+    #[error("nothing to change")]
+    NothingToChange,
+    /// The audit stands against it, or the database under it. The cause is for the log.
+    #[error("the request could not be served")]
+    Audit(#[source] threadline_actix::Error),
     /// Our fault. The cause is for the log.
     #[error("internal error")]
     Internal(#[source] Box<dyn Error + Send + Sync>),
 }
 
 impl ApiError {
-    fn internal(cause: impl Error + Send + Sync + 'static) -> Self {
+    pub(crate) fn internal(cause: impl Error + Send + Sync + 'static) -> Self {
         Self::Internal(Box::new(cause))
+    }
+
+    /// Writes into the log what a client is not told.
+    pub(crate) fn log(&self) {
+        match self {
+            Self::Internal(cause) => log::error!("{}", Chain(cause.as_ref())),
+            // It writes its own line when it is made a response, which here gets a body of ours instead.
+            Self::Audit(error) => drop(error.error_response()),
+            _ => {}
+        }
     }
 }
 
@@ -40,17 +61,17 @@ impl ResponseError for ApiError {
     fn status_code(&self) -> StatusCode {
         match self {
             Self::NotFound => StatusCode::NOT_FOUND,
-            Self::Unauthorized => StatusCode::UNAUTHORIZED,
+            Self::Unauthorized | Self::WrongCredentials => StatusCode::UNAUTHORIZED,
+            Self::ForeignOrigin => StatusCode::FORBIDDEN,
             Self::BadRequest(_) => StatusCode::BAD_REQUEST,
-            Self::Conflict => StatusCode::CONFLICT,
+            Self::Conflict | Self::NothingToChange => StatusCode::CONFLICT,
+            Self::Audit(error) => error.status_code(),
             Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
 
     fn error_response(&self) -> HttpResponse {
-        if let Self::Internal(cause) = self {
-            log::error!("{}", Chain(cause.as_ref()));
-        }
+        self.log();
         HttpResponse::build(self.status_code()).json(json!({ "error": self.to_string() }))
     }
 }
@@ -69,14 +90,25 @@ impl From<DieselError> for ApiError {
     }
 }
 
-impl From<threadline::Error> for ApiError {
-    fn from(error: threadline::Error) -> Self {
-        Self::internal(error)
+/// For what is around a handler: its transaction.
+impl From<threadline_actix::Error> for ApiError {
+    fn from(error: threadline_actix::Error) -> Self {
+        match error {
+            threadline_actix::Error::MissingActor(_) => Self::Unauthorized,
+            // `require_changes` is set where a request that changes nothing is a mistake of the client's.
+            threadline_actix::Error::Audit(threadline::Error::NoChanges) => Self::NothingToChange,
+            // All that comes from clients is the reason they give; the text names the field, never what is in it.
+            threadline_actix::Error::Audit(threadline::Error::InvalidContext(problems)) => {
+                Self::BadRequest(problems.to_string())
+            }
+            other => Self::Audit(other),
+        }
     }
 }
 
-impl From<PoolError> for ApiError {
-    fn from(error: PoolError) -> Self {
+/// For what is asked in a handler: the trail.
+impl From<threadline::Error> for ApiError {
+    fn from(error: threadline::Error) -> Self {
         Self::internal(error)
     }
 }

@@ -1,20 +1,29 @@
 //! Migrates the database that `DATABASE_URL` names and serves it at `LISTEN`, by default 127.0.0.1:8080.
+//!
+//! `SESSION_KEY` is the secret of the sessions; `DEMO_PASSWORD` lets the seeded users log in.
 
-use std::env;
 use std::error::Error;
+use std::{env, thread};
 
-use blog::{db, server};
+use blog::{db, jobs, seed, server, session};
+use threadline::AuditedPool;
 
 #[actix_web::main]
 async fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
-    env_logger::init();
+    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("warn")).init();
     let url =
         env::var("DATABASE_URL").map_err(|_| "DATABASE_URL is not set; it names the database to use")?;
     let listen = env::var("LISTEN").unwrap_or_else(|_| String::from("127.0.0.1:8080"));
+    let key = session::key(env::var("SESSION_KEY").ok().as_deref())?;
 
     let pool = db::pool(&url)?;
     db::migrate(&pool)?;
-    let (server, address) = server::bind(pool, &listen)?;
+    let pool = AuditedPool::new(pool);
+    if let Ok(password) = env::var("DEMO_PASSWORD") {
+        seed::passwords(&pool, &password)?;
+    }
+    let (server, address) = server::bind(pool.clone(), key, &listen)?;
+    thread::spawn(move || jobs::work(&pool));
     println!("listening on http://{address}");
     Ok(server.await?)
 }

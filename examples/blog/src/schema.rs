@@ -18,10 +18,29 @@ diesel::table! {
 }
 
 diesel::table! {
+    jobs (id) {
+        id -> Int8,
+        payload -> Jsonb,
+        created_at -> Timestamptz,
+        claimed_at -> Nullable<Timestamptz>,
+    }
+}
+
+diesel::table! {
     memberships (organization_id, user_id) {
         organization_id -> Int8,
         user_id -> Int8,
         role -> Text,
+    }
+}
+
+diesel::table! {
+    notifications (id) {
+        id -> Int8,
+        organization_id -> Int8,
+        user_id -> Int8,
+        post_id -> Int8,
+        created_at -> Timestamptz,
     }
 }
 
@@ -68,8 +87,19 @@ diesel::joinable!(comments -> posts (post_id));
 diesel::joinable!(comments -> users (author_id));
 diesel::joinable!(memberships -> organizations (organization_id));
 diesel::joinable!(memberships -> users (user_id));
+diesel::joinable!(notifications -> organizations (organization_id));
+diesel::joinable!(notifications -> posts (post_id));
+diesel::joinable!(notifications -> users (user_id));
 diesel::joinable!(posts -> organizations (organization_id));
 diesel::joinable!(posts -> users (author_id));
 diesel::joinable!(users -> organizations (organization_id));
 
-diesel::allow_tables_to_appear_in_same_query!(comments, memberships, organizations, posts, users,);
+diesel::allow_tables_to_appear_in_same_query!(
+    comments,
+    jobs,
+    memberships,
+    notifications,
+    organizations,
+    posts,
+    users,
+);

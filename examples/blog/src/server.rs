@@ -3,24 +3,40 @@
 use std::io;
 use std::net::SocketAddr;
 
+use actix_web::cookie::Key;
 use actix_web::dev::Server;
-use actix_web::middleware::Logger;
+use actix_web::middleware::{Logger, from_fn};
 use actix_web::{App, HttpServer, web};
+use threadline_actix::{AuditMiddleware, AuditedPool, RequestIds};
+use uuid::Uuid;
 
-use crate::db::Pool;
-use crate::routes;
+use crate::{origin, pages, routes, session};
 
 /// Binds `listen`, such as `127.0.0.1:8080`; port 0 is any free one. Returns the server, to be awaited, and its address.
 ///
 /// # Errors
 ///
 /// When the address cannot be bound.
-pub fn bind(pool: Pool, listen: &str) -> io::Result<(Server, SocketAddr)> {
+pub fn bind(pool: AuditedPool, key: Key, listen: &str) -> io::Result<(Server, SocketAddr)> {
     let server = HttpServer::new(move || {
-        App::new().app_data(web::Data::new(pool.clone())).wrap(Logger::default()).configure(routes::configure)
+        App::new()
+            // The audited pool and no other: no handler can write without saying for whom.
+            .app_data(web::Data::new(pool.clone()))
+            .configure(routes::configure)
+            .configure(pages::configure)
+            // The last one here is the first to see a request: the session is there when its user is asked for.
+            .wrap(AuditMiddleware::new(session::actor).fill_gaps(|_| correlation_id()))
+            .wrap(session::middleware(key.clone()))
+            .wrap(from_fn(origin::refuse_foreign_writes))
+            .wrap(Logger::default())
     })
     .workers(2)
     .bind(listen)?;
     let address = *server.addrs().first().expect("`bind` fails when there is nothing to bind");
     Ok((server.run(), address))
+}
+
+/// For a request that belongs to nothing larger: what it leaves to a job belongs to it.
+fn correlation_id() -> RequestIds {
+    RequestIds { correlation_id: Some(Uuid::now_v7().to_string()), ..RequestIds::default() }
 }

@@ -1,98 +1,98 @@
-//! Who is asking, and the transaction their changes are made in.
+//! Who is signed in: the user's id in a cookie that only this application can read and write.
+//!
+//! There is nothing on the server to look up, and so nothing to revoke: a session ends when the browser forgets it, the user is
+//! deleted, or the key is changed. An application that has to end single sessions keeps them in a store.
 
 use std::future::{Ready, ready};
 
-use actix_web::dev::Payload;
-use actix_web::{FromRequest, HttpRequest, web};
+use actix_session::config::CookieContentSecurity;
+use actix_session::storage::CookieSessionStore;
+use actix_session::{Session, SessionExt, SessionMiddleware};
+use actix_web::cookie::{Key, SameSite};
+use actix_web::dev::{Payload, ServiceRequest};
+use actix_web::{FromRequest, HttpRequest};
 use diesel::prelude::*;
-use diesel::sql_types::Jsonb;
-use serde_json::json;
+use threadline_actix::Actor;
 
-use crate::db::Pool;
 use crate::error::ApiError;
 use crate::schema::users;
 
-/// The header that says who is asking. It is believed: a real application has a login in its place.
-const USER_HEADER: &str = "x-demo-user";
+const USER_ID: &str = "user_id";
 
-/// A request of some user's, and the database. Handlers take it as an extractor.
-#[derive(Clone)]
-pub struct Session {
+/// The key of the cookie, from a secret of at least 32 bytes. Without one it is made up, and nobody stays signed in when the
+/// application starts again.
+///
+/// # Errors
+///
+/// When the secret is shorter.
+pub fn key(secret: Option<&str>) -> Result<Key, &'static str> {
+    match secret {
+        Some(secret) if secret.len() < 32 => Err("SESSION_KEY is shorter than 32 bytes"),
+        Some(secret) => Ok(Key::derive_from(secret.as_bytes())),
+        None => {
+            log::warn!("SESSION_KEY is not set: sessions end with this process");
+            Ok(Key::generate())
+        }
+    }
+}
+
+/// Reads and writes the cookie. Browsers and curl keep a `Secure` one without TLS too, where the host is the loopback address.
+pub(crate) fn middleware(key: Key) -> SessionMiddleware<CookieSessionStore> {
+    SessionMiddleware::builder(CookieSessionStore::default(), key)
+        .cookie_name("blog_session".into())
+        .cookie_content_security(CookieContentSecurity::Private)
+        .cookie_same_site(SameSite::Lax)
+        .cookie_http_only(true)
+        .cookie_secure(true)
+        .build()
+}
+
+/// Tells Threadline who makes a request. The whole of who-did-it is here: no handler says it again.
+pub(crate) async fn actor(request: &ServiceRequest) -> actix_web::Result<Option<Actor>> {
+    Ok(user_id(&request.get_session()).map(Actor::user))
+}
+
+/// Signs the user in, under a new session.
+pub(crate) fn begin(session: &Session, user_id: i64) -> Result<(), ApiError> {
+    session.renew();
+    session.insert(USER_ID, user_id).map_err(ApiError::internal)
+}
+
+fn user_id(session: &Session) -> Option<i64> {
+    // A cookie with something else in it is as good as none.
+    session.get(USER_ID).ok().flatten()
+}
+
+/// The user a request comes from. As an extractor it refuses a request of nobody's.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SignedIn {
     user_id: i64,
-    pool: web::Data<Pool>,
 }
 
 /// The user who is asking, as the database knows them.
 #[derive(Clone, Copy, Debug, Queryable, Selectable)]
 #[diesel(table_name = users)]
-pub struct Member {
+pub(crate) struct Member {
     /// The user.
-    pub id: i64,
+    pub(crate) id: i64,
     /// The organization whose rows they may see and change.
-    pub organization_id: i64,
+    pub(crate) organization_id: i64,
 }
 
-impl Session {
-    /// Runs `work` on the blocking pool in one transaction, whose changes carry the user as their actor.
-    ///
-    /// # Errors
-    ///
-    /// What `work` returns, and [`ApiError::Unauthorized`] when there is no such user; then nothing was written.
-    pub async fn write<T, W>(self, work: W) -> Result<T, ApiError>
-    where
-        T: Send + 'static,
-        W: FnOnce(&mut PgConnection, Member) -> Result<T, ApiError> + Send + 'static,
-    {
-        web::block(move || {
-            self.pool.get()?.transaction(|conn| {
-                let member = self.member(conn)?;
-                set_actor(conn, member)?;
-                work(conn, member)
-            })
-        })
-        .await?
-    }
-
-    /// As [`write`](Self::write), for a request that changes nothing: the database refuses it if it tries to.
-    ///
-    /// # Errors
-    ///
-    /// As [`write`](Self::write).
-    pub async fn read<T, W>(self, work: W) -> Result<T, ApiError>
-    where
-        T: Send + 'static,
-        W: FnOnce(&mut PgConnection, Member) -> Result<T, ApiError> + Send + 'static,
-    {
-        web::block(move || {
-            self.pool.get()?.build_transaction().read_only().run(|conn| {
-                let member = self.member(conn)?;
-                work(conn, member)
-            })
-        })
-        .await?
-    }
-
-    fn member(&self, conn: &mut PgConnection) -> Result<Member, ApiError> {
+impl SignedIn {
+    /// Looks the user up, in the transaction that is about to act for them: they may be gone since they signed in.
+    pub(crate) fn member(self, conn: &mut PgConnection) -> Result<Member, ApiError> {
         let member = users::table.find(self.user_id).select(Member::as_select()).first(conn).optional()?;
         member.ok_or(ApiError::Unauthorized)
     }
 }
 
-/// Tells Threadline who answers for whatever this transaction will change.
-fn set_actor(conn: &mut PgConnection, member: Member) -> QueryResult<()> {
-    let context = json!({ "actor": { "type": "user", "id": member.id.to_string() } });
-    diesel::sql_query("SELECT threadline.set_context($1)").bind::<Jsonb, _>(context).execute(conn)?;
-    Ok(())
-}
-
-impl FromRequest for Session {
+impl FromRequest for SignedIn {
     type Error = ApiError;
     type Future = Ready<Result<Self, ApiError>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        let header = request.headers().get(USER_HEADER);
-        let user_id = header.and_then(|value| value.to_str().ok()?.parse().ok());
-        let pool = request.app_data::<web::Data<Pool>>().expect("`server::bind` gives every app the pool");
-        ready(user_id.map(|user_id| Self { user_id, pool: pool.clone() }).ok_or(ApiError::Unauthorized))
+        let user_id = user_id(&request.get_session());
+        ready(user_id.map(|user_id| Self { user_id }).ok_or(ApiError::Unauthorized))
     }
 }

@@ -53,6 +53,13 @@ pub struct NewPost {
     meta: Option<Value>,
 }
 
+impl NewPost {
+    /// A post of which no more is known.
+    pub fn new(title: String, body: String) -> Self {
+        Self { title, body, tags: None, price: None, meta: None }
+    }
+}
+
 /// What of a post is to be changed, as a client sends it; what is left out stays.
 #[derive(Deserialize, AsChangeset)]
 #[diesel(table_name = posts)]

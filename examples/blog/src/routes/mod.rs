@@ -1,8 +1,11 @@
 //! The JSON interface, all of it below `/api`.
 
+mod bundle;
 mod comments;
 mod members;
+mod notifications;
 mod posts;
+mod sessions;
 mod trail;
 mod users;
 
@@ -15,7 +18,7 @@ use serde::Deserialize;
 
 use crate::error::{ApiError, unreadable};
 
-/// Adds the routes to an application, which has to have the pool as its data.
+/// Adds the routes to an application, which has to have the audited pool as its data, and the middleware around it.
 pub fn configure(config: &mut web::ServiceConfig) {
     config
         .app_data(web::JsonConfig::default().error_handler(unreadable))
@@ -24,11 +27,14 @@ pub fn configure(config: &mut web::ServiceConfig) {
         .service(
             web::scope("/api")
                 .wrap(from_fn(refuse_parameters_of_writes))
+                .configure(sessions::routes)
                 .configure(posts::routes)
                 .configure(comments::routes)
                 .configure(users::routes)
                 .configure(members::routes)
-                .configure(trail::routes),
+                .configure(notifications::routes)
+                .configure(trail::routes)
+                .configure(bundle::routes),
         )
         .default_service(web::to(async || ApiError::NotFound.error_response()));
 }

@@ -7,12 +7,13 @@ use chrono::{DateTime, Utc};
 use diesel::prelude::*;
 use serde::Deserialize;
 use threadline::{Audited, History, HistoryLimit};
+use threadline_actix::Audit;
 
 use self::view::{AsOfView, HistoryView};
 use crate::error::ApiError;
 use crate::models::{Membership, Post, User};
 use crate::schema::{memberships, posts, users};
-use crate::session::{Member, Session};
+use crate::session::{Member, SignedIn};
 
 pub(super) fn routes(config: &mut web::ServiceConfig) {
     config.service(post_history).service(post_as_of).service(user_history).service(membership_history);
@@ -49,15 +50,17 @@ impl Instant {
 
 #[get("/posts/{id}/history")]
 async fn post_history(
-    session: Session,
+    caller: SignedIn,
+    audit: Audit,
     id: web::Path<i64>,
     window: web::Query<Window>,
 ) -> Result<impl Responder, ApiError> {
-    let history = session
-        .read(move |conn, member| {
+    let history = audit
+        .read(move |conn| {
+            let member = caller.member(conn)?;
             let history = Post::history_up_to(conn, *id, window.limit())?;
             check_owner(member, live_post(conn, *id)?, &history)?;
-            Ok(HistoryView::from(history))
+            Ok::<_, ApiError>(HistoryView::from(history))
         })
         .await?;
     Ok(web::Json(history))
@@ -65,16 +68,18 @@ async fn post_history(
 
 #[get("/posts/{id}/as-of")]
 async fn post_as_of(
-    session: Session,
+    caller: SignedIn,
+    audit: Audit,
     id: web::Path<i64>,
     instant: web::Query<Instant>,
 ) -> Result<impl Responder, ApiError> {
     let at = instant.parse()?;
-    let post = session
-        .read(move |conn, member| {
+    let post = audit
+        .read(move |conn| {
+            let member = caller.member(conn)?;
             let newest = Post::history_up_to(conn, *id, HistoryLimit::Newest(1))?;
             check_owner(member, live_post(conn, *id)?, &newest)?;
-            Ok(Post::as_of(conn, *id, at)?)
+            Ok::<_, ApiError>(Post::as_of(conn, *id, at)?)
         })
         .await?;
     Ok(web::Json(AsOfView { at, post }))
@@ -82,16 +87,18 @@ async fn post_as_of(
 
 #[get("/users/{id}/history")]
 async fn user_history(
-    session: Session,
+    caller: SignedIn,
+    audit: Audit,
     id: web::Path<i64>,
     window: web::Query<Window>,
 ) -> Result<impl Responder, ApiError> {
-    let history = session
-        .read(move |conn, member| {
+    let history = audit
+        .read(move |conn| {
+            let member = caller.member(conn)?;
             let live = users::table.find(*id).select(users::organization_id).first(conn).optional()?;
             let history = User::history_up_to(conn, *id, window.limit())?;
             check_owner(member, live, &history)?;
-            Ok(HistoryView::from(history))
+            Ok::<_, ApiError>(HistoryView::from(history))
         })
         .await?;
     Ok(web::Json(history))
@@ -100,17 +107,19 @@ async fn user_history(
 /// The key is composite: the history is asked for with a tuple.
 #[get("/members/{user_id}/history")]
 async fn membership_history(
-    session: Session,
+    caller: SignedIn,
+    audit: Audit,
     user_id: web::Path<i64>,
     window: web::Query<Window>,
 ) -> Result<impl Responder, ApiError> {
-    let history = session
-        .read(move |conn, member| {
+    let history = audit
+        .read(move |conn| {
+            let member = caller.member(conn)?;
             let key = (member.organization_id, *user_id);
             let live = memberships::table.find(key).select(memberships::organization_id).first(conn);
             let history = Membership::history_up_to(conn, key, window.limit())?;
             check_owner(member, live.optional()?, &history)?;
-            Ok(HistoryView::from(history))
+            Ok::<_, ApiError>(HistoryView::from(history))
         })
         .await?;
     Ok(web::Json(history))

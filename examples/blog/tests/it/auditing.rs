@@ -1,9 +1,8 @@
 //! What the application does is in the trail, and the trail is in the application's answers.
 
-use diesel::connection::SimpleConnection;
 use serde_json::{Value, json};
 
-use crate::app::{ANN, App, SAM};
+use crate::app::{ANN, App, SAM, Sql};
 
 #[test]
 fn a_change_carries_the_user_who_made_it() {
@@ -115,8 +114,7 @@ fn other_organizations_see_nothing_of_a_post_even_when_it_is_gone() {
 fn a_change_made_behind_the_applications_back_is_in_the_history_too() {
     let app = App::start();
     let id = app.post(ANN, "Tides");
-    let conn = &mut app.db.connect();
-    conn.batch_execute("UPDATE posts SET price = price * 2").expect("the update runs");
+    app.db.run("UPDATE posts SET price = price * 2");
     let update = app.get(ANN, &format!("/posts/{id}/history")).body["versions"][0].clone();
     assert_eq!((&update["actor"], &update["changed"]["price"]["after"]), (&Value::Null, &json!(9.00)));
 }
@@ -147,17 +145,71 @@ fn an_unknown_parameter_is_refused_by_name() {
 }
 
 #[test]
-fn an_unknown_user_is_refused() {
+fn the_response_names_the_transaction_in_the_history() {
     let app = App::start();
-    assert_eq!(app.get(999, "/posts").status, 401);
+    let created = app.request(ANN, "POST", "/posts", Some(json!({ "title": "Tides", "body": "…" })));
+    let history = app.get(ANN, &format!("/posts/{}/history", created.body["id"])).body;
+    let transaction = &history["versions"][0]["transaction_id"];
+    assert_eq!(&created.body["audit_transaction_id"], transaction);
+    assert_eq!(created.headers.get("x-audit-transaction-id").map(String::as_str), transaction.as_str());
+}
+
+#[test]
+fn the_bundle_of_a_transaction_says_who_why_and_what() {
+    let app = App::start();
+    let cookie = format!("cookie: {}", app.cookie(ANN));
+    let post = json!({ "title": "Tides", "body": "…" });
+    let created = app.send(&[&cookie, "x-request-id: req-7"], "POST", "/api/posts", Some(post)).body;
+
+    let route =
+        format!("/audit_transactions/{}/changes", created["audit_transaction_id"].as_str().expect("an id"));
+    let bundle = app.get(ANN, &route).body;
+    assert_eq!(bundle["transaction"]["actor"], json!({ "type": "user", "id": "1" }));
+    assert_eq!(bundle["transaction"]["request_id"], "req-7");
+    let action = json!({ "name": "post.created", "status": "ok", "category": "content", "reason": null });
+    assert_eq!(bundle["actions"], json!([action]));
+    let changes = bundle["changes"].as_array().expect("a list");
+    assert_eq!(
+        (changes.len(), &changes[0]["table"], &changes[0]["op"]),
+        (1, &json!("posts"), &json!("insert"))
+    );
+    assert_eq!(changes[0]["row"]["columns"]["title"], "Tides");
+    assert_eq!(app.get(SAM, &route).status, 404);
+}
+
+/// Of several organizations, of none, of nobody, and not there at all: one answer for all of them.
+#[test]
+fn a_bundle_is_for_the_one_organization_that_all_of_it_belongs_to() {
+    let app = App::start();
+    app.post(ANN, "Tides");
+    app.post(SAM, "The ridge");
+    let newest =
+        "SELECT transaction_id::text AS text FROM threadline.audit_changes ORDER BY captured_at DESC LIMIT 1";
+    let refused = "SELECT transaction_id::text AS text FROM threadline.audit_actions WHERE name = 'session.started' LIMIT 1";
+    let status = |query: &str| {
+        let id = app.db.texts(query).pop().expect("there is one");
+        app.get(ANN, &format!("/audit_transactions/{id}/changes"))
+    };
+    app.db.run("UPDATE posts SET price = 1");
+    let both = status(newest);
+    app.db.run("UPDATE posts SET organization_id = 1 WHERE organization_id = 2");
+    let moved = status(newest);
+    let no_changes = status(refused);
+    let unknown = app.get(ANN, "/audit_transactions/0199c0de-0000-7000-8000-000000000000/changes");
+    let not_found = (404, json!({ "error": "not found" }));
+    for answer in [both, moved, no_changes, unknown] {
+        assert_eq!((answer.status, answer.body), not_found);
+    }
+    let nobody =
+        app.send(&[], "GET", "/api/audit_transactions/0199c0de-0000-7000-8000-000000000000/changes", None);
+    assert_eq!(nobody.status, 401);
 }
 
 #[test]
 fn errors_are_opaque() {
     let app = App::start();
     let id = app.post(ANN, "Tides");
-    let conn = &mut app.db.connect();
-    conn.batch_execute("DROP SCHEMA threadline CASCADE").expect("a superuser may");
+    app.db.run("DROP SCHEMA threadline CASCADE");
     let answer = app.get(ANN, &format!("/posts/{id}/history"));
     assert_eq!((answer.status, answer.body), (500, json!({ "error": "internal error" })));
 }

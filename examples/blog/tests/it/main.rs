@@ -2,5 +2,8 @@
 
 mod app;
 mod auditing;
+mod intent;
+mod login;
 mod models;
+mod pages;
 mod program;

@@ -2,9 +2,9 @@
 
 use threadline::audited_models;
 
-/// That the migrations say the same is held by a test of the command: `threadline-cli/tests/cli/example.rs`.
+/// All but `jobs`, which is no more than what is left to do. That the migrations say the same is held by a test of the command: `threadline-cli/tests/cli/example.rs`.
 #[test]
-fn every_table_of_the_example_has_an_audited_model() {
+fn the_tables_of_the_example_have_audited_models() {
     let mut tables: Vec<(String, String)> = audited_models()
         .iter()
         .map(|model| (model.table().expect("no contradiction").name().to_owned(), model.path()))
@@ -13,6 +13,7 @@ fn every_table_of_the_example_has_an_audited_model() {
     let expected = [
         ("comments", "blog::models::comment::Comment"),
         ("memberships", "blog::models::organization::Membership"),
+        ("notifications", "blog::models::notification::Notification"),
         ("organizations", "blog::models::organization::Organization"),
         ("posts", "blog::models::post::Post"),
         ("users", "blog::models::user::User"),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
-use threadline::{AsOf, AuditTransaction, ChangeId, FieldChange, History, Version};
+use threadline::{Actor, AsOf, AuditTransaction, ChangeId, FieldChange, History, Version};
 
 use crate::models::Post;
 
@@ -31,7 +31,7 @@ struct VersionView<M> {
     /// `insert`, `update`, `delete` or `truncate`.
     op: String,
     /// Who answers for it; `null` when nobody said.
-    actor: Option<ActorView>,
+    actor: Option<Actor>,
     /// What connected to the database: `psql`, for one.
     application_name: Option<String>,
     /// For an update, each changed column with its value before and after.
@@ -40,12 +40,6 @@ struct VersionView<M> {
     gap: bool,
     /// The row after the change; `null` when it was gone, or is no longer known.
     row: Option<M>,
-}
-
-#[derive(Serialize)]
-struct ActorView {
-    r#type: String,
-    id: Option<String>,
 }
 
 impl<M> From<History<M>> for HistoryView<M> {
@@ -67,17 +61,11 @@ impl<M> From<Version<M>> for VersionView<M> {
             change: change.id,
             captured_at: change.captured_at,
             op: change.op.to_string(),
-            actor: transaction.as_ref().and_then(ActorView::of),
+            actor: transaction.as_ref().and_then(AuditTransaction::actor),
             application_name: transaction.and_then(|transaction| transaction.application_name),
             changed: change.fields,
             gap,
             row: row.and_then(Result::ok),
         }
-    }
-}
-
-impl ActorView {
-    fn of(transaction: &AuditTransaction) -> Option<Self> {
-        Some(Self { r#type: transaction.actor_type.clone()?, id: transaction.actor_id.clone() })
     }
 }
