@@ -70,7 +70,7 @@ impl Runnable for IndexPost {
         let transaction = self
             .context
             .clone()
-            .with_actor(Actor::job(ActorId::try_from("index-post").expect("a plain text")))
+            .with_actor(Actor::job(ActorId::from_static("index-post")))
             .with_job_id(format!("index-post-{}", self.post_id))
             .transaction()
             .action(Action::new("post.indexed"));

@@ -679,7 +679,7 @@ mod options {
         let host = Host::new();
         run(&mut host.db.connect(), "INSERT INTO notes VALUES (1, '')");
         let [nothing, something] = host.answers(routes, [("/changes/2", ""), ("/changes/1", "")]);
-        assert_eq!(nothing.told(), (500, "NoChanges"));
+        assert_eq!(nothing.told(), (409, "NoChanges"));
         assert_eq!(something.told(), (200, "changed"));
         assert_eq!(host.trail(), ["nobody - 1", "7 note.changed ok 1"]);
     }

@@ -35,7 +35,7 @@ fn write(
 ) -> Result<OpenTransaction, Error> {
     transaction.run(conn, |conn, open| {
         conn.batch_execute(sql).map_err(Error::Query)?;
-        Ok(*open)
+        Ok(open.clone())
     })
 }
 

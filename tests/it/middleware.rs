@@ -124,6 +124,20 @@ async fn gaps_are_filled_and_nothing_is_replaced_and_insane_ids_are_left_out() {
 }
 
 #[actix_web::test]
+async fn request_correlates_by_its_own_id_only_where_there_is_no_other() {
+    let correlating = || AuditMiddleware::new(ann).correlate_requests();
+    let app = init_service(App::new().wrap(correlating()).service(seen)).await;
+    let answer = ask(&app, with_ids(&[]).to_request()).await;
+    assert_eq!(answer.json()["correlation_id"], answer.echoed());
+    let request = with_ids(&[]).append_header(("x-correlation-id", "c-1"));
+    assert_eq!(ask(&app, request.to_request()).await.json()["correlation_id"], "c-1");
+    let filling = correlating()
+        .fill_gaps(|_| RequestIds { correlation_id: Some("c-2".into()), ..RequestIds::default() });
+    let app = init_service(App::new().wrap(filling).service(seen)).await;
+    assert_eq!(ask(&app, with_ids(&[]).to_request()).await.json()["correlation_id"], "c-2");
+}
+
+#[actix_web::test]
 async fn forwarded_address_is_ignored_unless_the_peer_is_a_trusted_proxy() {
     let proxies: IpNet = "10.0.0.0/8".parse().unwrap();
     let trusting = AuditMiddleware::new(ann).trust_proxies([proxies], ForwardedHeader::XForwardedFor);

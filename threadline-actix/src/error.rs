@@ -44,6 +44,14 @@ pub enum Error {
 }
 
 impl Error {
+    /// Tells the log what is wrong, as making the response does: for a host that answers in its own way.
+    pub fn log(&self) {
+        match self.kind() {
+            Some(kind) => log::error!("threadline: {self} ({kind})"),
+            None => log::error!("threadline: {self}"),
+        }
+    }
+
     /// A constant for the log that tells database failures apart; their messages may quote values.
     fn kind(&self) -> Option<&'static str> {
         let Self::Audit(error) = self else {
@@ -78,23 +86,24 @@ impl fmt::Debug for Error {
 }
 
 impl ResponseError for Error {
-    /// 401 or as configured without an actor, 503 without a connection, 409 when another transaction stood in the way, else 500.
+    /// 401 or as configured without an actor; 400 for a value of the context or the action that is not allowed; 409 when
+    /// changes were required and there were none, or another transaction stood in the way; 503 without a connection; else 500.
     fn status_code(&self) -> StatusCode {
         match self {
             Self::MissingActor(status) => *status,
             Self::Audit(threadline::Error::NoConnection(_) | threadline::Error::ConnectionLost(_)) => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
-            Self::Audit(threadline::Error::Conflict(_)) => StatusCode::CONFLICT,
+            Self::Audit(threadline::Error::Conflict(_) | threadline::Error::NoChanges) => {
+                StatusCode::CONFLICT
+            }
+            Self::Audit(threadline::Error::InvalidContext(_)) => StatusCode::BAD_REQUEST,
             _ => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
 
     fn error_response(&self) -> HttpResponse<BoxBody> {
-        match self.kind() {
-            Some(kind) => log::error!("threadline: {self} ({kind})"),
-            None => log::error!("threadline: {self}"),
-        }
+        self.log();
         HttpResponse::new(self.status_code())
     }
 }

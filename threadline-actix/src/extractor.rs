@@ -7,7 +7,8 @@ use actix_web::http::StatusCode;
 use actix_web::{FromRequest, HttpMessage, HttpRequest, web};
 use diesel::PgConnection;
 use diesel::r2d2::{ConnectionManager, Pool};
-use threadline::{AuditContext, AuditedPool, OpenTransaction, TransactionBuilder};
+use threadline::{Action, AuditContext, AuditedPool, OpenTransaction, TransactionBuilder};
+use uuid::Uuid;
 
 use crate::error::Error;
 use crate::middleware::RequestAudit;
@@ -72,6 +73,16 @@ impl Audit {
         F: FnOnce(&mut PgConnection) -> Result<T, E> + Send + 'static,
     {
         self.block(move |pool| pool.read(|conn| body(conn).map_err(Failure::Body))).await
+    }
+
+    /// Records an action that stands alone, under the request's [`context`](Self::context) or one made of it; see
+    /// [`AuditContext::record_action`].
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoPool`], [`Error::MissingActor`], and what [`AuditedPool::record_action`] returns.
+    pub async fn record_action(&self, context: AuditContext, action: Action) -> Result<Uuid, Error> {
+        self.block(move |pool| Ok(pool.record_action(&context, &action)?)).await
     }
 
     /// Fails for what a write would miss.

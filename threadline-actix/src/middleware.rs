@@ -60,6 +60,7 @@ struct Settings {
     proxies: Proxies,
     missing_actor: MissingActor,
     fill_gaps: Option<FillGaps>,
+    correlate_requests: bool,
 }
 
 impl std::fmt::Debug for Settings {
@@ -106,6 +107,14 @@ where
         self.settings.fill_gaps = Some(Rc::new(fill_gaps));
         self
     }
+
+    /// Where a request has no correlation id, by its header or by [`fill_gaps`](Self::fill_gaps), its own id becomes that, for
+    /// whatever it will cause.
+    #[must_use]
+    pub fn correlate_requests(mut self) -> Self {
+        self.settings.correlate_requests = true;
+        self
+    }
 }
 
 /// What the middleware has found out, in the request's extensions.
@@ -143,7 +152,9 @@ impl Settings {
         };
         let request_id = id_in(request.headers(), &REQUEST_ID).or_else(|| sane(gaps.request_id));
         let correlation_id = id_in(request.headers(), &CORRELATION_ID).or_else(|| sane(gaps.correlation_id));
-        let mut context = AuditContext::without_actor().with_request_id(request_id.unwrap_or_else(new_id));
+        let request_id = request_id.unwrap_or_else(new_id);
+        let correlation_id = correlation_id.or_else(|| self.correlate_requests.then(|| request_id.clone()));
+        let mut context = AuditContext::without_actor().with_request_id(request_id);
         if let Some(id) = correlation_id {
             context = context.with_correlation_id(id);
         }

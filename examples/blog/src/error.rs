@@ -50,8 +50,7 @@ impl ApiError {
     pub(crate) fn log(&self) {
         match self {
             Self::Internal(cause) => log::error!("{}", Chain(cause.as_ref())),
-            // It writes its own line when it is made a response, which here gets a body of ours instead.
-            Self::Audit(error) => drop(error.error_response()),
+            Self::Audit(error) => error.log(),
             _ => {}
         }
     }

@@ -72,7 +72,7 @@ pub fn run_next(pool: &AuditedPool) -> Result<bool, JobError> {
 
 /// The payload; `None` when another worker was faster.
 fn claim(pool: &AuditedPool, id: i64) -> Result<Option<serde_json::Value>, JobError> {
-    let worker = AuditContext::new(Actor::system(ActorId::try_from("worker")?));
+    let worker = AuditContext::new(Actor::system(ActorId::from_static("worker")));
     pool.write(worker.transaction(), |conn, _| {
         let waiting = jobs::table.find(id).filter(jobs::claimed_at.is_null());
         let claimed = diesel::update(waiting).set(jobs::claimed_at.eq(now)).returning(jobs::payload);

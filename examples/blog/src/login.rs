@@ -61,10 +61,6 @@ pub(crate) async fn log_out(audit: &Audit, session: &Session) -> Result<(), ApiE
 /// Records an action of an actor's that changes nothing.
 async fn record(audit: &Audit, actor: Actor, action: Action) -> Result<(), ApiError> {
     let context = audit.context().clone().with_actor(actor);
-    audit
-        .write(context.transaction(), move |conn, _| {
-            context.record_action(conn, &action.category("session"))?;
-            Ok(())
-        })
-        .await
+    audit.record_action(context, action.category("session")).await?;
+    Ok(())
 }

@@ -20,7 +20,7 @@ pub const SEEDED: [&str; 2] = ["ann@harbour.example", "sam@summit.example"];
 /// When the database refuses it.
 pub fn passwords(pool: &AuditedPool, password: &str) -> Result<(), Box<dyn Error + Send + Sync>> {
     let hash = password::hash(password)?;
-    let context = AuditContext::new(Actor::system(ActorId::try_from("seed")?));
+    let context = AuditContext::new(Actor::system(ActorId::from_static("seed")));
     let transaction = context.transaction().action(Action::new("user.password_set").category("accounts"));
     pool.write(transaction, |conn, _| {
         let without = users::table.filter(users::email.eq_any(SEEDED).and(users::password_hash.eq("!")));

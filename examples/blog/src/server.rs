@@ -7,8 +7,7 @@ use actix_web::cookie::Key;
 use actix_web::dev::Server;
 use actix_web::middleware::{Logger, from_fn};
 use actix_web::{App, HttpServer, web};
-use threadline_actix::{AuditMiddleware, AuditedPool, RequestIds};
-use uuid::Uuid;
+use threadline_actix::{AuditMiddleware, AuditedPool};
 
 use crate::{origin, pages, routes, session};
 
@@ -25,7 +24,7 @@ pub fn bind(pool: AuditedPool, key: Key, listen: &str) -> io::Result<(Server, So
             .configure(routes::configure)
             .configure(pages::configure)
             // The last one here is the first to see a request: the session is there when its user is asked for.
-            .wrap(AuditMiddleware::new(session::actor).fill_gaps(|_| correlation_id()))
+            .wrap(AuditMiddleware::new(session::actor).correlate_requests())
             .wrap(session::middleware(key.clone()))
             .wrap(from_fn(origin::refuse_foreign_writes))
             .wrap(Logger::default())
@@ -34,9 +33,4 @@ pub fn bind(pool: AuditedPool, key: Key, listen: &str) -> io::Result<(Server, So
     .bind(listen)?;
     let address = *server.addrs().first().expect("`bind` fails when there is nothing to bind");
     Ok((server.run(), address))
-}
-
-/// For a request that belongs to nothing larger: what it leaves to a job belongs to it.
-fn correlation_id() -> RequestIds {
-    RequestIds { correlation_id: Some(Uuid::now_v7().to_string()), ..RequestIds::default() }
 }

@@ -1,5 +1,6 @@
 //! Who answers for a change.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
@@ -75,9 +76,32 @@ impl FromStr for ActorType {
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String")]
-pub struct ActorId(String);
+pub struct ActorId(Cow<'static, str>);
 
 impl ActorId {
+    /// The id of a part of the program, such as a worker, written down in its source.
+    ///
+    /// ```
+    /// use threadline::{Actor, ActorId};
+    ///
+    /// const WORKER: ActorId = ActorId::from_static("search-index");
+    /// assert_eq!(Actor::job(WORKER).to_string(), "job:search-index");
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// When it is empty, longer than 256 bytes, or has an ASCII control character; in a constant that is a compile error.
+    pub const fn from_static(id: &'static str) -> Self {
+        let bytes = id.as_bytes();
+        assert!(!bytes.is_empty() && bytes.len() <= 256, "an actor's id is 1 to 256 bytes");
+        let mut place = 0;
+        while place < bytes.len() {
+            assert!(!bytes[place].is_ascii_control(), "an actor's id has no control character");
+            place += 1;
+        }
+        Self(Cow::Borrowed(id))
+    }
+
     /// The id.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -95,7 +119,7 @@ impl TryFrom<String> for ActorId {
 
     fn try_from(id: String) -> Result<Self, InvalidContext> {
         match id_problem(&id) {
-            None => Ok(Self(id)),
+            None => Ok(Self(Cow::Owned(id))),
             Some(problem) => Err(InvalidContext::one(format!("actor: id {problem}"))),
         }
     }
@@ -121,7 +145,7 @@ macro_rules! id_from {
     ($($plain:ty),*) => {$(
         impl From<$plain> for ActorId {
             fn from(id: $plain) -> Self {
-                Self(id.to_string())
+                Self(Cow::Owned(id.to_string()))
             }
         }
     )*};

@@ -2,7 +2,10 @@
 
 use diesel::prelude::*;
 use diesel::r2d2::{ConnectionManager, Pool, PooledConnection};
+use uuid::Uuid;
 
+use super::action::Action;
+use super::context::AuditContext;
 use super::transaction::{OpenTransaction, TransactionBuilder};
 use crate::error::Error;
 
@@ -65,6 +68,15 @@ impl AuditedPool {
         // Before a connection is taken: what is wrong with the context is wrong without one.
         transaction.check()?;
         transaction.run(&mut *self.connection()?, body)
+    }
+
+    /// Records an action that stands alone; see [`AuditContext::record_action`].
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoConnection`] when none was free in time, and what [`AuditContext::record_action`] returns.
+    pub fn record_action(&self, context: &AuditContext, action: &Action) -> Result<Uuid, Error> {
+        context.record_action(&mut *self.connection()?, action)
     }
 
     /// Runs `body` in a transaction in which PostgreSQL refuses every write.

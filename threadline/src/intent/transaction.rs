@@ -41,8 +41,15 @@ pub enum Isolation {
 }
 
 /// The audited transaction a body runs in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OpenTransaction {
+    context: AuditContext,
+    begun: Begun,
+}
+
+/// What `threadline.begin` answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+struct Begun {
     id: Uuid,
     action_id: Option<Uuid>,
     /// How many changes there were before, when it is a savepoint in another one.
@@ -52,12 +59,17 @@ pub struct OpenTransaction {
 impl OpenTransaction {
     /// The id the transaction has in the trail, if it captures a change or has an action.
     pub fn id(&self) -> Uuid {
-        self.id
+        self.begun.id
     }
 
     /// The action it was begun with.
     pub fn action_id(&self) -> Option<Uuid> {
-        self.action_id
+        self.begun.action_id
+    }
+
+    /// The context it was begun with, as for the payload of a job.
+    pub fn context(&self) -> &AuditContext {
+        &self.context
     }
 }
 
@@ -262,11 +274,12 @@ impl TransactionBuilder {
                 Error::from_query(conn, "", error)
             })
             .and_then(|open| {
-                OpenTransaction::deserialize(open).map_err(|error| {
+                Begun::deserialize(open).map_err(|error| {
                     roll_back(conn, outside);
                     Error::Payload(error)
                 })
             })
+            .map(|begun| OpenTransaction { context: self.context.clone(), begun })
     }
 
     /// Commits, unless something is wrong with the transaction the body has left; then it is rolled back.
@@ -281,11 +294,11 @@ impl TransactionBuilder {
         }
         let ended = if outside == 0 {
             // Both in one round trip. Diesel learns from the protocol's transaction status that the COMMIT was one.
-            let OpenTransaction { id, changes, .. } = open;
+            let Begun { id, changes, .. } = open.begun;
             let required = self.require_changes;
             conn.batch_execute(&format!("SELECT threadline.finish('{id}', {changes}, {required}); COMMIT"))
         } else {
-            diesel::select(finish(open.id, open.changes, self.require_changes))
+            diesel::select(finish(open.begun.id, open.begun.changes, self.require_changes))
                 .execute(conn)
                 .and_then(|_| AnsiTransactionManager::commit_transaction(conn))
         };

@@ -5,7 +5,7 @@ use actix_web::{HttpResponse, get, post, web};
 use askama::Template;
 use diesel::prelude::*;
 use serde::Deserialize;
-use threadline_actix::{Audit, audited};
+use threadline_actix::{Audit, OpenTransaction, audited};
 
 use super::error::PageError;
 use super::{page, see_other};
@@ -65,10 +65,10 @@ async fn write(
 async fn publish(
     caller: SignedIn,
     conn: &mut PgConnection,
-    audit: Audit,
+    open: &OpenTransaction,
     id: web::Path<i64>,
 ) -> Result<HttpResponse, PageError> {
     let member = caller.member(conn)?;
-    publishing::publish(conn, member, audit.context(), *id)?;
+    publishing::publish(conn, member, open.context(), *id)?;
     Ok(see_other("/posts"))
 }

@@ -110,11 +110,11 @@ async fn update(
 async fn publish(
     caller: SignedIn,
     conn: &mut PgConnection,
-    audit: Audit,
+    open: &OpenTransaction,
     id: web::Path<i64>,
 ) -> Result<web::Json<Post>, ApiError> {
     let member = caller.member(conn)?;
-    Ok(web::Json(publishing::publish(conn, member, audit.context(), *id)?))
+    Ok(web::Json(publishing::publish(conn, member, open.context(), *id)?))
 }
 
 /// Its comments go with it.

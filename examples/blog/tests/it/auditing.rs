@@ -185,7 +185,7 @@ fn a_bundle_is_for_the_one_organization_that_all_of_it_belongs_to() {
     app.post(SAM, "The ridge");
     let newest =
         "SELECT transaction_id::text AS text FROM threadline.audit_changes ORDER BY captured_at DESC LIMIT 1";
-    let refused = "SELECT transaction_id::text AS text FROM threadline.audit_actions WHERE name = 'session.started' LIMIT 1";
+    let password_set = "SELECT transaction_id::text AS text FROM threadline.audit_actions WHERE name = 'user.password_set' LIMIT 1";
     let status = |query: &str| {
         let id = app.db.texts(query).pop().expect("there is one");
         app.get(ANN, &format!("/audit_transactions/{id}/changes"))
@@ -194,7 +194,7 @@ fn a_bundle_is_for_the_one_organization_that_all_of_it_belongs_to() {
     let both = status(newest);
     app.db.run("UPDATE posts SET organization_id = 1 WHERE organization_id = 2");
     let moved = status(newest);
-    let no_changes = status(refused);
+    let no_changes = status(password_set);
     let unknown = app.get(ANN, "/audit_transactions/0199c0de-0000-7000-8000-000000000000/changes");
     let not_found = (404, json!({ "error": "not found" }));
     for answer in [both, moved, no_changes, unknown] {
