@@ -220,6 +220,13 @@ mod placed {
         Ok("plain")
     }
 
+    /// A body of one expression, in a crate that denies warnings.
+    #[deny(warnings)]
+    #[audited(action = "note.short")]
+    pub(super) async fn short(conn: &mut PgConnection) -> AppResult<&'static str> {
+        insert(conn, 4, "short").map(|_| "short").map_err(AppError::from)
+    }
+
     // The route's attribute makes a unit struct of the name, and a pattern of that name would match it.
     #[post("/transaction")]
     #[audited(action = "note.named")]

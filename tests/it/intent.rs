@@ -403,6 +403,54 @@ fn deadlock_is_retryable() {
 }
 
 #[test]
+fn statement_error_in_a_body_is_told_apart_without_a_mapping_of_the_hosts() {
+    let (db, mut conn) = notes();
+    let conn = &mut conn;
+    run(
+        conn,
+        "INSERT INTO notes VALUES (1, '0'); CREATE TABLE strict (id bigint PRIMARY KEY); SELECT threadline.attach('strict', actor_policy => 'require')",
+    );
+    let rival = &mut db.connect();
+    let fails =
+        |transaction: TransactionBuilder, conn: &mut PgConnection, rival: &mut PgConnection, sql: &str| {
+            let failed: Result<(), Error> = transaction.run(conn, |conn, _| {
+                conn.batch_execute("SELECT FROM notes")?;
+                run(rival, "UPDATE notes SET body = body || 'r'");
+                Ok(conn.batch_execute(sql)?)
+            });
+            failed.unwrap_err()
+        };
+    let repeatable = ann().transaction().isolation(Isolation::RepeatableRead);
+    assert!(matches!(fails(repeatable, conn, rival, "UPDATE notes SET body = 'a'"), Error::Conflict(_)));
+    assert!(matches!(fails(ann().transaction(), conn, rival, "SELECT 1 / 0"), Error::Query(_)));
+    let nobody = AuditContext::without_actor().transaction().allow_missing_actor();
+    let refused = fails(nobody, conn, rival, "INSERT INTO strict VALUES (1)").to_string();
+    assert!(
+        refused.contains("requires an actor") && refused.contains("; before the first write"),
+        "{refused}"
+    );
+    let killed = ann().transaction();
+    let error = fails(killed, conn, rival, "SELECT pg_terminate_backend(pg_backend_pid())");
+    assert!(matches!(error, Error::ConnectionLost(_)), "{error:?}");
+}
+
+#[test]
+fn pool_of_test_transactions_is_refused_in_words() {
+    let (db, _) = notes();
+    let manager = diesel::r2d2::ConnectionManager::<PgConnection>::new(db.url());
+    let pool = diesel::r2d2::Pool::builder()
+        .max_size(1)
+        .connection_customizer(Box::new(diesel::r2d2::TestCustomizer))
+        .build(manager)
+        .unwrap();
+    let pool = threadline::AuditedPool::new(pool);
+    let read: Result<(), Error> = pool.read(|_| Ok(()));
+    let written: Result<(), Error> = pool.write(ann().transaction(), |_, _| Ok(()));
+    assert!(read.unwrap_err().to_string().contains("in a transaction already"));
+    assert!(written.unwrap_err().to_string().contains("in a transaction that is not audited; begin the"));
+}
+
+#[test]
 fn deferred_constraint_that_fails_at_commit_is_an_error_of_its_own() {
     let (_db, mut conn) = notes();
     let conn = &mut conn;

@@ -394,11 +394,11 @@ async fn errors_are_opaque_in_answer_and_log_and_trail_though_postgresql_quotes_
         .service(fails);
     let app = init_service(app).await;
     for (how, logged) in [
-        ("twice", "audit query failed (unique violation)"),
+        ("twice", "the database refused a statement (unique violation)"),
         ("swallowed", "its error was not returned; everything is rolled back"),
         ("deferred", "could not be committed (unique violation)"),
-        ("cast", "audit query failed (refused by the database)"),
-        ("raised", "audit query failed (refused by the database)"),
+        ("cast", "the database refused a statement (refused by the database)"),
+        ("raised", "the database refused a statement (refused by the database)"),
         ("panics", "the body of an audited handler panicked"),
     ] {
         let answer = ask(&app, TestRequest::post().uri(&format!("/fails/{how}")).to_request()).await;

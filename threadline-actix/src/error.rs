@@ -27,7 +27,8 @@ pub enum Error {
     NoPool,
     /// Nobody answers for the request. With the status that [`AuditMiddleware`](crate::AuditMiddleware) is told to answer.
     #[error(
-        "no actor: the callback of `AuditMiddleware` named nobody for this request, and the route is audited"
+        "no actor: the callback of `AuditMiddleware` named nobody for this request, and the route is audited \
+         (where it reads a session, the session's `.wrap` comes after the one of `AuditMiddleware`)"
     )]
     MissingActor(StatusCode),
     /// The body panicked; everything is rolled back.
@@ -46,9 +47,14 @@ pub enum Error {
 impl Error {
     /// Tells the log what is wrong, as making the response does: for a host that answers in its own way.
     pub fn log(&self) {
+        // Anybody can ask without being somebody; that is no fault of the application's.
+        let level = match self {
+            Self::MissingActor(StatusCode::UNAUTHORIZED) => log::Level::Info,
+            _ => log::Level::Error,
+        };
         match self.kind() {
-            Some(kind) => log::error!("threadline: {self} ({kind})"),
-            None => log::error!("threadline: {self}"),
+            Some(kind) => log::log!(level, "threadline: {self} ({kind})"),
+            None => log::log!(level, "threadline: {self}"),
         }
     }
 
@@ -73,6 +79,20 @@ impl Error {
             DieselError::BrokenTransactionManager => Some("broken connection"),
             _ => Some("not an answer of the database"),
         }
+    }
+}
+
+/// For what is asked of the trail in a handler.
+impl From<threadline::Error> for Error {
+    fn from(error: threadline::Error) -> Self {
+        Self::Audit(error)
+    }
+}
+
+/// For a handler's own statements: what can be tried again and a connection that is gone get their statuses, the rest is a 500.
+impl From<DieselError> for Error {
+    fn from(error: DieselError) -> Self {
+        Self::Audit(error.into())
     }
 }
 

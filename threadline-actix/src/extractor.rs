@@ -106,7 +106,8 @@ impl Audit {
         match web::block(move || work(pool)).await {
             Ok(Ok(value)) => Ok(value),
             Ok(Err(Failure::Body(error))) => Err(error),
-            Ok(Err(Failure::Ours(threadline::Error::MissingActor))) => {
+            // Where the request has one, the transaction was made of something else, which is a mistake of the handler's.
+            Ok(Err(Failure::Ours(threadline::Error::MissingActor))) if self.context.actor().is_none() => {
                 Err(Error::MissingActor(self.missing_actor).into())
             }
             Ok(Err(Failure::Ours(error))) => Err(Error::Audit(error).into()),

@@ -5,7 +5,7 @@ use diesel::r2d2::PoolError;
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
 use diesel::sql_types::{Bool, Integer, Nullable};
 
-use crate::intent::InvalidContext;
+use crate::intent::{InvalidContext, gave_way};
 use crate::migrations::SCHEMA_VERSION;
 
 /// Why a call could not be answered. Nothing is half-written by a call that fails.
@@ -13,7 +13,7 @@ use crate::migrations::SCHEMA_VERSION;
 #[non_exhaustive]
 pub enum Error {
     /// PostgreSQL refused the statement for a reason of its own.
-    #[error("audit query failed")]
+    #[error("the database refused a statement")]
     Query(#[source] DieselError),
     /// The connection broke; the server may be down.
     #[error("the connection to the database was lost; check that PostgreSQL is running and reachable")]
@@ -114,19 +114,16 @@ pub enum Error {
 impl Error {
     /// Names what a failed call ran into, asking the database where the error alone does not say.
     pub(crate) fn from_query(conn: &mut PgConnection, table: &str, error: DieselError) -> Self {
-        let DieselError::DatabaseError(kind, information) = &error else {
-            return Self::Query(error);
-        };
-        if matches!(kind, DatabaseErrorKind::ClosedConnection | DatabaseErrorKind::UnableToSendCommand) {
-            return Self::ConnectionLost(error);
+        if let DieselError::DatabaseError(_, information) = &error
+            && information.constraint_name() == Some("threadline_not_audited")
+        {
+            return Self::NotAudited { table: table.to_owned() };
         }
-        match information.constraint_name() {
-            Some("threadline_not_audited") => Self::NotAudited { table: table.to_owned() },
-            Some(ours) if ours.starts_with("threadline_") => Self::Refused {
-                message: information.message().trim_start_matches("threadline: ").to_owned(),
-                hint: information.hint().map(|hint| hint.trim_end_matches('.').to_owned()),
-            },
-            _ => Self::schema_trouble(conn).unwrap_or(Self::Query(error)),
+        match Self::from(error) {
+            Self::Query(error @ DieselError::DatabaseError(..)) => {
+                Self::schema_trouble(conn).unwrap_or(Self::Query(error))
+            }
+            error => error,
         }
     }
 
@@ -154,5 +151,37 @@ impl Error {
             diesel::sql_query("SELECT threadline.schema_version() AS version").get_result(conn).ok()?;
         let found = version?;
         (found != SCHEMA_VERSION).then_some(Self::SchemaVersion { found, needed: SCHEMA_VERSION })
+    }
+}
+
+/// For bodies of audited transactions that return this error: tells apart what can be tried again, a connection that is gone,
+/// and what Threadline itself refused.
+impl From<DieselError> for Error {
+    fn from(error: DieselError) -> Self {
+        let DieselError::DatabaseError(kind, information) = &error else {
+            return Self::Query(error);
+        };
+        if gave_way(&error) {
+            return Self::Conflict(error);
+        }
+        if matches!(kind, DatabaseErrorKind::ClosedConnection | DatabaseErrorKind::UnableToSendCommand) {
+            return Self::ConnectionLost(error);
+        }
+        match information.constraint_name() {
+            Some(ours) if ours.starts_with("threadline_") => Self::Refused {
+                message: information.message().trim_start_matches("threadline: ").to_owned(),
+                hint: information.hint().map(|hint| uncapitalized(hint.trim_end_matches('.'))),
+            },
+            _ => Self::Query(error),
+        }
+    }
+}
+
+/// A hint as it goes on after a semicolon. What begins with a capital and goes on with one is a statement of SQL.
+fn uncapitalized(hint: &str) -> String {
+    let mut letters = hint.chars();
+    match (letters.next(), letters.clone().next()) {
+        (Some(first), Some(second)) if second.is_lowercase() => first.to_lowercase().chain(letters).collect(),
+        _ => hint.to_owned(),
     }
 }

@@ -22,6 +22,11 @@ async fn text(conn: &mut PgConnection, body: &str) -> Result<&'static str, Error
     Ok("")
 }
 
+#[audited(action = "note.kept")]
+async fn kept(conn: &mut PgConnection, transaction: OpenTransaction) -> Result<&'static str, Error> {
+    Ok("kept")
+}
+
 fn main() {
     App::new().service(two).service(extractor).service(text);
 }

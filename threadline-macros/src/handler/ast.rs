@@ -89,6 +89,10 @@ impl Handler {
                     &parameter.ty,
                     "only the open transaction is taken by `&`, once, as `&OpenTransaction`; extractors are taken by value",
                 )),
+                ty if last_segment(ty).is_some_and(|name| name == "OpenTransaction") => mistakes.add(Error::new_spanned(
+                    ty,
+                    "the open transaction is taken by reference: `&OpenTransaction`",
+                )),
                 ty => {
                     if let Some((bound, name, instead)) = thread_bound(ty) {
                         mistakes.add(Error::new_spanned(
@@ -135,7 +139,7 @@ pub(crate) fn is_connection(ty: &Type) -> bool {
 }
 
 fn output(output: &ReturnType, function: &ItemFn) -> Result<Output> {
-    const WANTED: &str = "an `#[audited]` handler returns a `Result`, or an alias whose name ends so: `Ok` commits and `Err` rolls back";
+    const WANTED: &str = "an `#[audited]` handler returns a `Result`, or an alias whose name ends in `Result`: `Ok` commits and `Err` rolls back";
     let ReturnType::Type(_, ty) = output else {
         return Err(Error::new(function.sig.ident.span(), WANTED));
     };

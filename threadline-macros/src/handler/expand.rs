@@ -42,6 +42,9 @@ pub(crate) fn handler(options: &Options, handler: &Handler, function: &ItemFn) -
     let (transaction_name, transaction) =
         lent("transaction", transaction.as_ref().map(|(_, parameter)| parameter));
     let closure_output = &output.closure;
+    // As the macro's own braces: rustc would call those of a body with one expression unnecessary.
+    let statements = &block.stmts;
+    let block = quote_spanned!(Span::mixed_site()=> { #(#statements)* });
     // What cannot be moved into it is told on the handler's name. The block is a block of its own: items in it come first.
     let closure = quote_spanned! {sig.ident.span()=>
         move |#connection_name: &mut ::threadline_actix::__private::PgConnection,

@@ -28,5 +28,6 @@ pub use self::action::{Action, ActionStatus};
 pub use self::actor::{Actor, ActorId, ActorType};
 pub use self::context::{AuditContext, InvalidContext};
 pub use self::pool::AuditedPool;
+pub(crate) use self::retry::gave_way;
 pub use self::retry::is_retryable;
 pub use self::transaction::{Isolation, OpenTransaction, TransactionBuilder};

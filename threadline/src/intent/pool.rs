@@ -2,6 +2,7 @@
 
 use diesel::prelude::*;
 use diesel::r2d2::{ConnectionManager, Pool, PooledConnection};
+use diesel::result::Error as DieselError;
 use uuid::Uuid;
 
 use super::action::Action;
@@ -94,13 +95,18 @@ impl AuditedPool {
         let mut outcome = None;
         let ended: QueryResult<()> = conn.build_transaction().read_only().run(|conn| {
             let value = body(conn);
-            let ended = if value.is_ok() { Ok(()) } else { Err(diesel::result::Error::RollbackTransaction) };
+            let ended = if value.is_ok() { Ok(()) } else { Err(DieselError::RollbackTransaction) };
             outcome = Some(value);
             ended
         });
         match (outcome, ended) {
             (Some(Err(error)), _) => Err(error),
             (Some(Ok(value)), Ok(())) => Ok(value),
+            (_, Err(DieselError::AlreadyInTransaction)) => Err(Error::Refused {
+                message: "the pool's connection is in a transaction already".to_owned(),
+                hint: Some("give tests a database of their own; Diesel's test transactions and an AuditedPool exclude each other".to_owned()),
+            }
+            .into()),
             (_, Err(error)) => Err(Error::from_query(conn, "", error).into()),
             (None, Ok(())) => unreachable!("the body has run when its transaction has ended well"),
         }

@@ -25,7 +25,7 @@ pub fn is_retryable(error: &(dyn StdError + 'static)) -> bool {
 }
 
 /// Whether PostgreSQL ended the statement so that another transaction could go on.
-pub(super) fn gave_way(error: &DieselError) -> bool {
+pub(crate) fn gave_way(error: &DieselError) -> bool {
     match error {
         DieselError::DatabaseError(DatabaseErrorKind::SerializationFailure, _) => true,
         DieselError::DatabaseError(DatabaseErrorKind::Unknown, information) => {

@@ -91,6 +91,7 @@ pub struct TransactionBuilder {
 const BODY_FAILED: &str = "the body returned an error";
 const BODY_PANICKED: &str = "the body panicked";
 const NOT_COMMITTED: &str = "the transaction could not be committed";
+const NO_CHANGES: &str = "no audited row was changed";
 
 impl TransactionBuilder {
     pub(super) fn new(context: AuditContext) -> Self {
@@ -131,7 +132,8 @@ impl TransactionBuilder {
     }
 
     /// Records the action as failed when nothing is committed: with the status `error`, in a transaction of its own after
-    /// the rollback. The reason recorded is one of a few constant texts, never the error itself, which may quote a row.
+    /// the rollback. The reason recorded is one of a few constant texts, never the error itself, which may quote a row. It is
+    /// tried on the same connection: when that is gone, the log says so and the failure is not recorded.
     pub fn record_failures(self) -> Self {
         Self { record_failures: true, ..self }
     }
@@ -153,7 +155,7 @@ impl TransactionBuilder {
     /// - [`Error::Refused`] when the connection is in a transaction it cannot be part of
     /// - [`Error::SchemaMissing`], [`Error::ConnectionLost`] and others of the database
     ///
-    /// and after it, with everything rolled back,
+    /// and after it, with everything rolled back that `body` has not committed itself,
     /// - [`Error::Aborted`] when `body` has gone on after the error of a statement
     /// - [`Error::NoChanges`] when changes are required and there are none
     /// - [`Error::Refused`] when `body` has ended the transaction itself, or replaced its context
@@ -232,7 +234,10 @@ impl TransactionBuilder {
         match catch_unwind(AssertUnwindSafe(|| body(conn, &open))) {
             Ok(Ok(value)) => match self.end(conn, &open, outside) {
                 Ok(()) => Ok(value),
-                Err(error) => Err(Failure::Ours(error.into(), NOT_COMMITTED)),
+                Err(error) => {
+                    let reason = if matches!(error, Error::NoChanges) { NO_CHANGES } else { NOT_COMMITTED };
+                    Err(Failure::Ours(error.into(), reason))
+                }
             },
             Ok(Err(error)) => {
                 roll_back(conn, outside);
@@ -288,8 +293,13 @@ impl TransactionBuilder {
         if !matches!(depth(conn), Ok(inside) if inside == outside + 1) {
             roll_back(conn, outside);
             return Err(Error::Refused {
-                message: "the audited transaction was ended, or one in it begun and not ended, before its body returned".to_owned(),
-                hint: Some("leave BEGIN, COMMIT and ROLLBACK to the audited transaction, and savepoints to `conn.transaction`".to_owned()),
+                message: "the audited transaction was ended, or one in it begun and not ended, before its body returned; what was \
+                    written before a COMMIT, and after it, may be there, the latter without an actor"
+                    .to_owned(),
+                hint: Some(
+                    "leave BEGIN, COMMIT and ROLLBACK to the audited transaction, and savepoints to `conn.transaction`"
+                        .to_owned(),
+                ),
             });
         }
         let ended = if outside == 0 {
