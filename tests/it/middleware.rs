@@ -236,6 +236,11 @@ async fn by_extractor(audit: Audit) -> Result<&'static str, Error> {
         .await
 }
 
+#[post("/by_another")]
+async fn by_another_context(audit: Audit) -> Result<&'static str, Error> {
+    audit.write(threadline::AuditContext::without_actor().transaction(), |_, _| Ok("written")).await
+}
+
 fn query(error: DieselError) -> Error {
     Error::Audit(threadline::Error::Query(error))
 }
@@ -276,6 +281,14 @@ async fn missing_actor_is_401_or_500_as_configured_and_the_log_says_what_is_miss
         ask(&init_service(app).await, TestRequest::post().uri("/inner/audited").to_request()).await.status,
         500
     );
+}
+
+#[actix_web::test]
+async fn transaction_without_an_actor_for_a_request_that_has_one_is_the_handlers_mistake() {
+    let app = App::new().app_data(dead_pool()).wrap(AuditMiddleware::new(ann)).service(by_another_context);
+    let answer = ask(&init_service(app).await, TestRequest::post().uri("/by_another").to_request()).await;
+    assert_eq!(answer.status, 500);
+    answer.assert_opaque("the audit context has no actor");
 }
 
 #[actix_web::test]
