@@ -35,6 +35,7 @@ DROP FUNCTION threadline.layout_digest(oid);
 DROP FUNCTION threadline.table_id(oid);
 DROP FUNCTION threadline.audited_relation(integer);
 DROP FUNCTION threadline.open_transaction();
+DROP FUNCTION threadline.insert_transaction(uuid, jsonb, jsonb, text);
 DROP FUNCTION threadline.set_context(jsonb);
 DROP FUNCTION threadline.context_problems(jsonb);
 DROP FUNCTION threadline.actor_problem(jsonb);

@@ -11,7 +11,8 @@ COMMENT ON FUNCTION threadline.schema_version() IS 'Version of the audit schema;
 
 -- ## Who and why: the context the application hands over
 
--- What is wrong with an actor, or NULL. The shape is {"type": "user", "id": "42"}; anonymous has no id.
+-- What is wrong with an actor, or NULL; an error of class 22 for bytes that are no text in the database's encoding, which
+-- PostgreSQL does not check in settings that come with the connection. The shape is {"type": "user", "id": "42"}; anonymous has no id.
 -- In plpgsql, as everything on the way of a transaction's first write: it keeps its plans for the session, where a SQL
 -- function that is not inlined (one with a SET clause never is) is planned at each call.
 CREATE OR REPLACE FUNCTION threadline.actor_problem(actor jsonb) RETURNS text
@@ -26,13 +27,15 @@ BEGIN
         WHEN actor ->> 'type' = 'anonymous' AND actor ->> 'id' IS NOT NULL THEN 'actor: anonymous has no id'
         WHEN actor ->> 'type' = 'anonymous' THEN NULL
         WHEN jsonb_typeof(actor -> 'id') IS DISTINCT FROM 'string' OR actor ->> 'id' = '' THEN 'actor: id is not a text, or empty'
-        WHEN octet_length(actor ->> 'id') > 256 THEN 'actor: id is longer than 256 bytes'
+        WHEN octet_length(convert_from(convert_to(actor ->> 'id', getdatabaseencoding()), getdatabaseencoding())) > 256
+            THEN 'actor: id is longer than 256 bytes'
     END;
 END
 $$;
 COMMENT ON FUNCTION threadline.actor_problem(jsonb) IS 'What is wrong with an actor, or NULL.';
 
--- Every problem of a context, as "field: what is wrong", in the order of the fields; empty for a sound one.
+-- Every problem of a context, as "field: what is wrong", in the order of the fields; empty for a sound one. As actor_problem, an
+-- error for bytes that are no text.
 CREATE OR REPLACE FUNCTION threadline.context_problems(context jsonb) RETURNS text[]
 LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
@@ -44,7 +47,8 @@ BEGIN
         threadline.actor_problem(context -> 'actor'),
         CASE WHEN context - '{action_id,actor,correlation_id,job_id,meta,remote_addr,request_id}'::text[] <> '{}'
             THEN 'context: has an unknown key' END,
-        CASE WHEN octet_length(context::text) > 32768 THEN 'context: larger than 32768 bytes' END,
+        CASE WHEN octet_length(convert_from(convert_to(context::text, getdatabaseencoding()), getdatabaseencoding())) > 32768
+            THEN 'context: larger than 32768 bytes' END,
         CASE WHEN jsonb_typeof(context -> 'correlation_id') NOT IN ('string', 'null') THEN 'correlation_id: not a text'
             WHEN octet_length(context ->> 'correlation_id') > 256 THEN 'correlation_id: longer than 256 bytes' END,
         CASE WHEN jsonb_typeof(context -> 'job_id') NOT IN ('string', 'null') THEN 'job_id: not a text'
@@ -73,11 +77,11 @@ BEGIN
         RAISE EXCEPTION 'threadline: invalid context: %', array_to_string(problems, '; ') USING
             ERRCODE = 'invalid_parameter_value', CONSTRAINT = 'threadline_invalid_context',
             HINT = 'The shape is {"actor": {"type": "user", "id": "42"}, "request_id": "…", "correlation_id": "…", "job_id": "…", "remote_addr": "…", "action_id": "…", "meta": {}}; every key may be left out.';
-    ELSIF right(current_setting('threadline.begun', true), 12) = lpad(number, 12, '0') THEN
+    ELSIF right(current_setting('threadline.begun', true), 12) = right('00000000000' || number, 12) THEN
         RAISE EXCEPTION 'threadline: the context of an audited transaction was set when it began' USING
             ERRCODE = 'invalid_transaction_state', CONSTRAINT = 'threadline_context_replaced',
             HINT = 'Leave out the call; what one database transaction changes has one actor.';
-    ELSIF right(current_setting('threadline.transaction', true), 12) = lpad(number, 12, '0') THEN
+    ELSIF right(current_setting('threadline.transaction', true), 12) = right('00000000000' || number, 12) THEN
         RAISE EXCEPTION 'threadline: this transaction has captured changes already, without the context' USING
             ERRCODE = 'invalid_transaction_state', CONSTRAINT = 'threadline_context_too_late',
             HINT = 'Call threadline.set_context before the first write of the transaction.';
@@ -88,31 +92,57 @@ $$;
 COMMENT ON FUNCTION threadline.set_context(jsonb) IS
     'Hands actor, request_id, correlation_id, job_id, remote_addr, action_id and meta to the current transaction; call it before the first write.';
 
--- Inserts the audit_transactions row of the current transaction and returns its id, which capture keeps in the local
--- setting threadline.transaction. The last 12 digits of the id are the transaction's number, so capture recognises its own
--- state by comparing them, and a rolled back savepoint takes setting and row back together. An audited transaction
--- (threadline.begin) has chosen the id before.
+-- Inserts the audit_transactions row of the current transaction from a context that has been checked, and returns its id,
+-- which capture keeps in the local setting threadline.transaction. The last 12 digits of the id are those of the
+-- transaction's number, so capture recognises its own state by comparing them, and a rolled back savepoint takes setting and
+-- row back together.
+CREATE OR REPLACE FUNCTION threadline.insert_transaction(id uuid, context jsonb, actor jsonb, context_error text) RETURNS uuid
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    ignored text;
+BEGIN
+    INSERT INTO threadline.audit_transactions (id, occurred_at, xid, actor_type, actor_id, request_id, correlation_id,
+        job_id, remote_addr, action_id, db_role, application_name, client_addr, meta, context_error)
+    VALUES (id, now(), pg_current_xact_id(), actor ->> 'type', actor ->> 'id', context ->> 'request_id',
+        context ->> 'correlation_id', context ->> 'job_id', context ->> 'remote_addr',
+        (context ->> 'action_id')::uuid, session_user, NULLIF(current_setting('application_name'), ''),
+        inet_client_addr(), NULLIF(context -> 'meta', 'null'), context_error);
+    ignored := set_config('threadline.transaction', id::text, true);
+    ignored := set_config('threadline.ordinal', '0', true);
+    RETURN id;
+END
+$$;
+COMMENT ON FUNCTION threadline.insert_transaction(uuid, jsonb, jsonb, text) IS 'Inserts the audit_transactions row of the current transaction.';
+
+-- Opens the current transaction in the trail, with what its settings say of who and why.
 --
 -- Whatever is wrong with the context that was handed over ends up in context_error; it never fails. After a local
--- set_config has ended, a setting reads '' rather than NULL. One function with few expressions: PostgreSQL sets each
--- expression up once a transaction, and this runs once a transaction.
+-- set_config has ended, a setting reads '' rather than NULL. An audited transaction (threadline.begin) has chosen the id
+-- before, and its context is the one it was begun with: an actor that lingers in the session is none of its business, and a
+-- context that was put in its place is not believed, nor will threadline.finish let it pass.
+--
+-- One function with few expressions: PostgreSQL sets each expression up once a transaction, and this runs once a transaction.
 CREATE OR REPLACE FUNCTION threadline.open_transaction() RETURNS uuid
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     raw CONSTANT text := current_setting('threadline.context', true);
     raw_actor CONSTANT text := current_setting('threadline.actor_ref', true);
-    number CONSTANT text := lpad(pg_current_xact_id()::text, 12, '0');
     begun CONSTANT text := current_setting('threadline.begun', true);
-    id CONSTANT uuid := CASE WHEN right(begun, 12) = number THEN right(begun, 36)
-        ELSE lpad(to_hex(floor(extract(epoch FROM now()) * 1000)::bigint), 12, '0') || '7' || substr(gen_random_uuid()::text, 16, 8) || number END;
+    number CONSTANT text := right('00000000000' || pg_current_xact_id()::text, 12);
+    id uuid := lpad(to_hex(floor(extract(epoch FROM now()) * 1000)::bigint), 12, '0')
+        || '7' || substr(gen_random_uuid()::text, 16, 8) || number;
+    is_begun CONSTANT boolean := coalesce(begun LIKE repeat('_', 32) || left(id::text, 14) || '7___-____-' || number, false);
     context jsonb;
     actor jsonb;
     problems text[];
     ignored text;
 BEGIN
-    IF right(begun, 12) = number AND left(begun, 32) = md5(raw) THEN
-        -- As threadline.begin has handed it over, checked.
-        context := raw;
+    IF is_begun THEN
+        id := right(begun, 36);
+    END IF;
+    IF is_begun AND left(begun, 32) IS DISTINCT FROM md5(raw) THEN
+        problems := ARRAY['context: replaced in an audited transaction'];
+        ignored := set_config('threadline.begun', '', true);
     ELSIF octet_length(raw) > 65536 THEN
         problems := ARRAY['context: larger than 65536 bytes'];
     ELSIF raw <> '' THEN
@@ -134,9 +164,9 @@ BEGIN
         END;
     END IF;
     actor := context -> 'actor';
-    IF actor IS NULL AND octet_length(raw_actor) > 4096 THEN
+    IF actor IS NULL AND NOT is_begun AND octet_length(raw_actor) > 4096 THEN
         problems := problems || 'actor_ref: larger than 4096 bytes'::text;
-    ELSIF actor IS NULL AND raw_actor <> '' THEN
+    ELSIF actor IS NULL AND NOT is_begun AND raw_actor <> '' THEN
         BEGIN
             actor := raw_actor;
             IF threadline.actor_problem(actor) IS NOT NULL THEN
@@ -148,18 +178,10 @@ BEGIN
             problems := problems || 'actor_ref: not JSON'::text;
         END;
     END IF;
-    INSERT INTO threadline.audit_transactions (id, occurred_at, xid, actor_type, actor_id, request_id, correlation_id,
-        job_id, remote_addr, action_id, db_role, application_name, client_addr, meta, context_error)
-    VALUES (id, now(), pg_current_xact_id(), actor ->> 'type', actor ->> 'id', context ->> 'request_id',
-        context ->> 'correlation_id', context ->> 'job_id', context ->> 'remote_addr',
-        (context ->> 'action_id')::uuid, session_user, NULLIF(current_setting('application_name'), ''),
-        inet_client_addr(), NULLIF(context -> 'meta', 'null'), NULLIF(array_to_string(problems, '; '), ''));
-    ignored := set_config('threadline.transaction', id::text, true);
-    ignored := set_config('threadline.ordinal', '0', true);
-    RETURN id;
+    RETURN threadline.insert_transaction(id, context, actor, NULLIF(array_to_string(problems, '; '), ''));
 END
 $$;
-COMMENT ON FUNCTION threadline.open_transaction() IS 'Inserts the audit_transactions row of the current transaction.';
+COMMENT ON FUNCTION threadline.open_transaction() IS 'Opens the current transaction in the trail, with what its settings say of who and why.';
 
 
 -- ## What a table looks like: layouts, types, keys
@@ -705,7 +727,7 @@ BEGIN
         image := $code$ || threadline.image_expression(relation, audited, 'OLD') || ';' || on_delete || $code$
     END IF;
 
-    IF right(state, 12) = lpad(pg_current_xact_id()::text, 12, '0') THEN
+    IF right(state, 12) = right('00000000000' || pg_current_xact_id()::text, 12) THEN
         transaction_id := state;
     ELSE
         transaction_id := threadline.open_transaction();
@@ -901,7 +923,7 @@ BEGIN
         EXECUTE 'SELECT ' || threadline.late_image_expression(relation, policy, '($1)') INTO image USING old_row;
     END IF;
 
-    IF (right(state, 12) = lpad(pg_current_xact_id()::text, 12, '0')) IS NOT TRUE THEN
+    IF (right(state, 12) = right('00000000000' || pg_current_xact_id()::text, 12)) IS NOT TRUE THEN
         state := threadline.open_transaction();
     END IF;
     IF policy.actor_policy = 'require' THEN
@@ -970,7 +992,7 @@ BEGIN
             ERRCODE = 'check_violation', CONSTRAINT = 'threadline_truncate_refused',
             HINT = 'Use DELETE, which is captured row by row, or attach the table with on_truncate => ''record'' or ''keep''.';
     END IF;
-    IF right(state, 12) = lpad(pg_current_xact_id()::text, 12, '0') THEN
+    IF right(state, 12) = right('00000000000' || pg_current_xact_id()::text, 12) THEN
         own_transaction := state;
     END IF;
     IF policy.on_truncate = 'record' AND TG_RELID <> relation AND EXISTS (
@@ -980,7 +1002,7 @@ BEGIN
                     WHERE later.transaction_id = c.transaction_id AND later.ordinal > c.ordinal AND later.op <> 'T')) THEN
         RETURN NULL;
     END IF;
-    IF (right(state, 12) = lpad(pg_current_xact_id()::text, 12, '0')) IS NOT TRUE THEN
+    IF (right(state, 12) = right('00000000000' || pg_current_xact_id()::text, 12)) IS NOT TRUE THEN
         state := threadline.open_transaction();
     END IF;
     IF policy.actor_policy = 'require' THEN

@@ -1,6 +1,12 @@
 //! What the owner of an audited table, or whoever can run SQL, may try: none of it runs with our rights or blinds the trail.
 
-use threadline_tests::{TestRole, audited_database, changes, refused, run, text};
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
+
+use diesel::PgConnection;
+use diesel::connection::SimpleConnection;
+use threadline::{Action, Actor, AuditContext, Error, TransactionBuilder, transaction_bundle};
+use threadline_tests::{TestRole, audited_database, changes, history, refused, run, text, texts};
 
 /// A function body that would make its owner a superuser, if a superuser ran it.
 const GRAB: &str = "BEGIN IF (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) THEN
@@ -165,4 +171,142 @@ fn what_would_leak_or_go_unseen_is_refused_at_attach() {
     let said = refused(conn, "SELECT threadline.attach('parent')");
     assert!(said.contains("rows of public.child, which inherits from it, would go unseen"), "{said}");
     run(conn, "SELECT threadline.attach('child'); SELECT threadline.attach('parent')");
+}
+
+/// What a role that may write one audited table can say in settings and calls, and who it wants to be.
+fn ann() -> AuditContext {
+    AuditContext::new(Actor::user(7)).with_request_id("r-7")
+}
+
+const NOTES: &str =
+    "CREATE TABLE notes (id bigint PRIMARY KEY, body numeric); SELECT threadline.attach('notes')";
+
+const ACTORS: &str = "SELECT concat_ws(' ', c.row_key, coalesce(t.actor_type || ':' || t.actor_id, 'nobody'), t.context_error)
+    FROM threadline.audit_changes c JOIN threadline.audit_transactions t ON t.id = c.transaction_id ORDER BY c.captured_at";
+
+#[test]
+fn bytes_that_are_no_text_get_into_no_row_of_the_trail() {
+    let db = audited_database();
+    let conn = &mut db.connect();
+    run(conn, NOTES);
+    // PostgreSQL does not check the encoding of settings that come with the connection.
+    let poisoned = |setting: &str, sql: &str| {
+        let poison = b"={\"type\":\"user\",\"id\":\"\xff\xfe\"}";
+        let options = OsString::from_vec([b"-c threadline.", setting.as_bytes(), poison].concat());
+        let arguments = ["-Xqt", "-v", "ON_ERROR_STOP=1", "-c", sql];
+        let psql = db.command("psql").env("PGOPTIONS", options).args(arguments).output().unwrap();
+        String::from_utf8_lossy(&psql.stderr).into_owned()
+    };
+    assert_eq!(poisoned("actor_ref", "INSERT INTO notes VALUES (1)"), "");
+    assert_eq!(poisoned("context", "INSERT INTO notes VALUES (2)"), "");
+    for call in [
+        "set_context(jsonb_build_object('actor', current_setting('threadline.actor_ref')::jsonb))",
+        "begin(jsonb_build_object('meta', current_setting('threadline.actor_ref')::jsonb), '{\"name\": \"x\"}')",
+        "record_action('{}', jsonb_build_object('name', current_setting('threadline.actor_ref')))",
+    ] {
+        let said = poisoned("actor_ref", &format!("SELECT threadline.{call}"));
+        assert!(said.contains("invalid byte sequence"), "{call}: {said}");
+    }
+    assert_eq!(texts(conn, ACTORS), ["1 nobody actor_ref: not JSON", "2 nobody context: not JSON"]);
+}
+
+#[test]
+fn forged_beginning_of_an_audited_transaction_is_checked_as_any_context_is() {
+    let db = audited_database();
+    let conn = &mut db.connect();
+    run(conn, NOTES);
+    let now = "lpad(to_hex(floor(extract(epoch FROM now()) * 1000)::bigint), 12, '0')";
+    let number = "right('00000000000' || pg_current_xact_id()::text, 12)";
+    let plausible = format!("left({now}, 8) || '-' || right({now}, 4) || '-7000-8000-' || {number}");
+    let distant = format!("'ffffffff-ffff-7000-8000-' || {number}");
+    let huge = r#"'{"job_id": "' || repeat('z', 100000) || '"}'"#;
+    let robot = r#"'{"actor": {"type": "robot", "id": "x"}, "meta": [1]}'"#;
+    for (key, context, id) in [(1, huge, &plausible), (2, robot, &plausible), (3, "'{}'", &distant)] {
+        run(
+            conn,
+            &format!(
+                "BEGIN; SELECT set_config('threadline.context', {context}, true) IS NULL;
+                SELECT set_config('threadline.begun', md5(current_setting('threadline.context')) || {id}, true) IS NULL;
+                INSERT INTO notes VALUES ({key}); COMMIT"
+            ),
+        );
+    }
+    assert_eq!(
+        texts(conn, ACTORS),
+        [
+            "1 nobody context: larger than 65536 bytes",
+            "2 nobody actor: type is not one of user, admin, service_account, job, system, anonymous; meta: not an object",
+            "3 nobody",
+        ]
+    );
+    assert_eq!(text(conn, "SELECT max(id::text) LIKE 'ffff%' FROM threadline.audit_transactions"), "false");
+}
+
+#[test]
+fn audited_transaction_has_the_context_it_was_begun_with_and_no_other() {
+    let db = audited_database();
+    let conn = &mut db.connect();
+    run(conn, NOTES);
+    run(
+        conn,
+        r#"CREATE FUNCTION sneaky() RETURNS void LANGUAGE sql SET threadline.context = '{"actor": {"type": "admin", "id": "1"}}'
+            AS 'INSERT INTO notes VALUES (2)'"#,
+    );
+    let write = |conn: &mut PgConnection, transaction: TransactionBuilder, sql: &str| {
+        transaction.run(conn, |conn, _| Ok::<_, Error>(conn.batch_execute(sql)?))
+    };
+    // An actor that somebody has left in the session is not that of a request of nobody's.
+    run(conn, r#"SET threadline.actor_ref = '{"type": "admin", "id": "1"}'"#);
+    let nobody = AuditContext::without_actor().transaction().allow_missing_actor();
+    write(conn, nobody.clone().action(Action::new("signup")), "INSERT INTO notes VALUES (0)").unwrap();
+    write(conn, nobody, "INSERT INTO notes VALUES (1)").unwrap();
+    // Replaced for the first write, and put back.
+    let said = write(conn, ann().transaction(), "SELECT sneaky()").unwrap_err().to_string();
+    assert!(said.contains("its context replaced"), "{said}");
+    write(conn, ann().transaction().action(Action::new("a")), "SELECT sneaky()").unwrap();
+    assert_eq!(texts(conn, ACTORS), ["0 nobody", "1 nobody", "2 user:7"]);
+
+    // A BEGIN that Diesel does not know of, once something was written in it.
+    run(conn, "CREATE TABLE other (id bigint); BEGIN; INSERT INTO other VALUES (1)");
+    let said = write(conn, ann().transaction(), "INSERT INTO notes VALUES (3)").unwrap_err().to_string();
+    assert!(said.contains("not audited; begin the audited transaction outermost"), "{said}");
+
+    // What the inner context says has to be what the outer one says, whole.
+    let outer = ann().with_meta("tags", vec!["a", "b"]).transaction();
+    let inner = ann().with_meta("tags", vec!["b"]).transaction();
+    let nested = outer.run(conn, |conn, _| Ok::<_, Error>(write(conn, inner, "SELECT 1").is_err()));
+    assert!(nested.unwrap());
+}
+
+#[test]
+fn metadata_and_numbers_that_only_postgresql_can_read_hide_no_history() {
+    let db = audited_database();
+    let conn = &mut db.connect();
+    run(conn, NOTES);
+    let deep = format!("{}{}", "[".repeat(200), "]".repeat(200));
+    let context = format!(r#"{{"meta": {{"deep": {deep}, "n": 1e400}}}}"#);
+    run(
+        conn,
+        &format!(
+            "BEGIN; SELECT threadline.set_context('{context}'); INSERT INTO notes VALUES (1, 1e400); COMMIT"
+        ),
+    );
+    let id = text(conn, "SELECT id FROM threadline.audit_transactions").parse().unwrap();
+    let bundle = transaction_bundle(conn, id).unwrap().unwrap();
+    assert!(bundle.transaction.unwrap().meta.unwrap().as_str().contains(&deep));
+    let version = &history(conn, "notes", "id=1").versions[0];
+    assert!(version.transaction.as_ref().unwrap().meta.as_ref().unwrap().to_value().is_err());
+    assert!(version.after.present().unwrap().columns["body"].to_value().is_err());
+
+    let deep = (0..100).fold(serde_json::Value::Null, |deep, _| serde_json::Value::Array(vec![deep]));
+    let refused = ann().with_meta("deep", deep).transaction().run(conn, |_, _| Ok::<_, Error>(()));
+    assert_eq!(refused.unwrap_err().to_string(), "invalid context: meta: is nested deeper than 64 levels");
+}
+
+#[test]
+fn recorded_action_says_which_role_recorded_it() {
+    let db = audited_database();
+    let role = TestRole::new(&db, "app");
+    ann().record_action(&mut role.connect(), &Action::new("user.deleted")).unwrap();
+    assert_eq!(text(&mut db.connect(), "SELECT db_role FROM threadline.audit_actions"), role.name());
 }

@@ -178,7 +178,7 @@ impl Record {
             for (number, (at, rows)) in self.steps.iter().enumerate() {
                 let held = match as_of(conn, "t", &format!("id={id}"), *at) {
                     AsOf::Present(image) => {
-                        Some(image.columns["name"].to_value().as_str().unwrap().to_owned())
+                        Some(image.columns["name"].to_value().unwrap().as_str().unwrap().to_owned())
                     }
                     AsOf::Deleted { .. } | AsOf::NotCreated => None,
                     other => panic!("key {id} after step {number}: {other:?}"),

@@ -41,13 +41,14 @@ impl Proxies {
             ForwardedHeader::XForwardedFor => (header::X_FORWARDED_FOR, address),
             ForwardedHeader::Forwarded => (header::FORWARDED, forwarded_for),
         };
-        let hops: Vec<&str> =
-            headers.get_all(name).flat_map(|value| value.to_str().unwrap_or("?").split(',')).collect();
+        // Each by itself, and as bytes: what a client has written does not spoil what proxies have appended.
+        let hops: Vec<&[u8]> =
+            headers.get_all(name).flat_map(|value| split_unquoted(value.as_bytes(), b',')).collect();
         for hop in hops.into_iter().rev() {
             if !self.trusted.iter().any(|network| network.contains(&client)) {
                 break;
             }
-            let Some(next) = parse(hop.trim()) else {
+            let Some(next) = str::from_utf8(hop).ok().and_then(|hop| parse(hop.trim())) else {
                 break;
             };
             client = next;
@@ -63,10 +64,27 @@ fn address(text: &str) -> Option<IpAddr> {
     Some(IpAddr::to_canonical(&address))
 }
 
+/// The parts of a list, which a separator in double quotes does not divide.
+/// Source: <https://www.rfc-editor.org/rfc/rfc9110#section-5.6.4>
+fn split_unquoted(list: &[u8], separator: u8) -> Vec<&[u8]> {
+    let (mut quoted, mut escaped) = (false, false);
+    list.split(move |&byte| {
+        let divides = byte == separator && !quoted;
+        (quoted, escaped) = match byte {
+            _ if escaped => (quoted, false),
+            b'\\' if quoted => (quoted, true),
+            b'"' => (!quoted, false),
+            _ => (quoted, false),
+        };
+        divides
+    })
+    .collect()
+}
+
 /// The address in one element of `Forwarded`.
 fn forwarded_for(element: &str) -> Option<IpAddr> {
-    let value = element.split(';').find_map(|pair| {
-        let (name, value) = pair.split_once('=')?;
+    let value = split_unquoted(element.as_bytes(), b';').into_iter().find_map(|pair| {
+        let (name, value) = str::from_utf8(pair).ok()?.split_once('=')?;
         name.trim().eq_ignore_ascii_case("for").then_some(value.trim())
     })?;
     address(value.strip_prefix('"').and_then(|value| value.strip_suffix('"')).unwrap_or(value))
@@ -78,13 +96,14 @@ mod tests {
 
     use super::*;
 
-    fn client(header: Option<ForwardedHeader>, peer: &str, values: &[&'static str]) -> String {
+    fn client(header: Option<ForwardedHeader>, peer: &str, values: &[&str]) -> String {
         let trusted = ["10.0.0.0/8", "2001:db8::/32"].map(|network| network.parse().unwrap());
         let proxies = header.map_or_else(Proxies::default, |header| Proxies::new(trusted, header));
         let mut headers = HeaderMap::new();
         for value in values {
-            headers.append(header::X_FORWARDED_FOR, HeaderValue::from_static(value));
-            headers.append(header::FORWARDED, HeaderValue::from_static(value));
+            let value = HeaderValue::from_bytes(value.as_bytes()).unwrap();
+            headers.append(header::X_FORWARDED_FOR, value.clone());
+            headers.append(header::FORWARDED, value);
         }
         proxies.client(Some(peer.parse().unwrap()), &headers).unwrap().to_string()
     }
@@ -112,6 +131,16 @@ mod tests {
             (Some(Forwarded), "10.0.0.1:1", &["For=\"[2001:db9::7]:4711\""], "2001:db9::7"),
             (Some(Forwarded), "10.0.0.1:1", &["for=_hidden"], "10.0.0.1"),
             (Some(Forwarded), "10.0.0.1:1", &["203.0.113.9"], "10.0.0.1"),
+            // What the client has written before, in another encoding or in quotes.
+            (Some(XForwardedFor), "10.0.0.1:1", &["ÿ, 203.0.113.9"], "203.0.113.9"),
+            (Some(Forwarded), "10.0.0.1:1", &["for=ÿ, for=203.0.113.9"], "203.0.113.9"),
+            (
+                Some(Forwarded),
+                "10.0.0.1:1",
+                &[r#"for=203.0.113.9;host="a,for=6.6.6.6;x=";proto=https"#],
+                "203.0.113.9",
+            ),
+            (Some(Forwarded), "10.0.0.1:1", &[r#"host="x;for=6.6.6.6\";y=";for=203.0.113.9"#], "203.0.113.9"),
         ] {
             assert_eq!(client(header, peer, values), expected, "{header:?} {peer} {values:?}");
         }

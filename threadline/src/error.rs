@@ -158,6 +158,9 @@ impl Error {
 /// and what Threadline itself refused.
 impl From<DieselError> for Error {
     fn from(error: DieselError) -> Self {
+        if matches!(error, DieselError::BrokenTransactionManager) {
+            return Self::ConnectionLost(error);
+        }
         let DieselError::DatabaseError(kind, information) = &error else {
             return Self::Query(error);
         };
@@ -167,11 +170,19 @@ impl From<DieselError> for Error {
         if matches!(kind, DatabaseErrorKind::ClosedConnection | DatabaseErrorKind::UnableToSendCommand) {
             return Self::ConnectionLost(error);
         }
-        match information.constraint_name() {
-            Some(ours) if ours.starts_with("threadline_") => Self::Refused {
-                message: information.message().trim_start_matches("threadline: ").to_owned(),
-                hint: information.hint().map(|hint| uncapitalized(hint.trim_end_matches('.'))),
-            },
+        if information.constraint_name() == Some("threadline_no_changes") {
+            return Self::NoChanges;
+        }
+        // The host's constraints may be named as ours are; their messages are not.
+        match information.message().strip_prefix("threadline: ") {
+            Some(message)
+                if information.constraint_name().is_some_and(|name| name.starts_with("threadline_")) =>
+            {
+                Self::Refused {
+                    message: message.to_owned(),
+                    hint: information.hint().map(|hint| uncapitalized(hint.trim_end_matches('.'))),
+                }
+            }
             _ => Self::Query(error),
         }
     }

@@ -92,12 +92,12 @@ fn plain_name(parameter: &PatType) -> Option<Ident> {
 /// The closure's parameter, and the statement that gives it the user's name and type: a wrong type is then told there.
 fn lent(name: &str, parameter: Option<&PatType>) -> (Ident, TokenStream) {
     let ident = hidden(name);
-    let Some(PatType { pat, ty, .. }) = parameter else {
+    let Some(PatType { attrs, pat, ty, .. }) = parameter else {
         return (ident, TokenStream::new());
     };
     let mut told = ident.clone();
     told.set_span(ident.span().located_at(pat.span()));
-    (ident, quote!(let #pat: #ty = #told;))
+    (ident, quote!(#(#attrs)* let #pat: #ty = #told;))
 }
 
 /// A statement that makes the action, before the body takes the arguments it may be made of, and the closure that makes of

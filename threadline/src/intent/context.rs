@@ -105,7 +105,7 @@ impl AuditContext {
         Self { remote_addr: Some(address), ..self }
     }
 
-    /// Free metadata, kept with each transaction; the whole context takes up to 32,768 bytes as JSON.
+    /// Free metadata, kept with each transaction: up to 64 levels deep, and the whole context up to 32,768 bytes as JSON.
     #[must_use]
     pub fn with_meta(mut self, key: impl Into<String>, value: impl Into<Value>) -> Self {
         self.meta.insert(key.into(), value.into());
@@ -175,9 +175,7 @@ impl AuditContext {
             .into_iter()
             .filter_map(|(field, id)| Some(format!("{field}: {}", id_problem(id.as_deref()?)?)))
             .collect();
-        if self.meta.iter().any(|(key, value)| key.contains('\0') || holds_nul(value)) {
-            problems.push("meta: holds a NUL character, which PostgreSQL cannot store".to_owned());
-        }
+        problems.extend(meta_problem(&self.meta).map(|problem| format!("meta: {problem}")));
         problems.extend(action.into_iter().flat_map(Action::problems));
         if problems.is_empty() { Ok(()) } else { Err(InvalidContext { problems }) }
     }
@@ -213,13 +211,28 @@ pub(super) fn id_problem(id: &str) -> Option<&'static str> {
     }
 }
 
-fn holds_nul(value: &Value) -> bool {
-    match value {
-        Value::String(text) => text.contains('\0'),
-        Value::Array(values) => values.iter().any(holds_nul),
-        Value::Object(map) => map.iter().any(|(key, value)| key.contains('\0') || holds_nul(value)),
-        Value::Null | Value::Bool(_) | Value::Number(_) => false,
+/// Levels of nesting in the metadata, so that whoever reads it can.
+const META_DEPTH: usize = 64;
+
+/// What is wrong with the metadata, found without recursion: it may be nested deeper than the stack is.
+fn meta_problem(meta: &Map<String, Value>) -> Option<String> {
+    let mut left: Vec<(&Value, usize)> = meta.values().map(|value| (value, 1)).collect();
+    let mut has_nul = meta.keys().any(|key| key.contains('\0'));
+    while let Some((value, depth)) = left.pop() {
+        if depth > META_DEPTH {
+            return Some(format!("is nested deeper than {META_DEPTH} levels"));
+        }
+        match value {
+            Value::String(text) => has_nul |= text.contains('\0'),
+            Value::Array(values) => left.extend(values.iter().map(|value| (value, depth + 1))),
+            Value::Object(map) => {
+                has_nul |= map.keys().any(|key| key.contains('\0'));
+                left.extend(map.values().map(|value| (value, depth + 1)));
+            }
+            Value::Null | Value::Bool(_) | Value::Number(_) => {}
+        }
     }
+    has_nul.then(|| "holds a NUL character, which PostgreSQL cannot store".to_owned())
 }
 
 /// What is wrong with a context, an actor or an action, each with the name of its field.

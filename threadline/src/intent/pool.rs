@@ -80,7 +80,8 @@ impl AuditedPool {
         context.record_action(&mut *self.connection()?, action)
     }
 
-    /// Runs `body` in a transaction in which PostgreSQL refuses every write.
+    /// Runs `body` in a transaction in which PostgreSQL refuses every write. It is there to find mistakes, not malice: a body
+    /// that sends COMMIT, or SET TRANSACTION READ WRITE as its first statement, is not held back.
     ///
     /// # Errors
     ///

@@ -14,7 +14,6 @@ use uuid::Uuid;
 
 use super::action::Action;
 use super::context::{AuditContext, InvalidContext};
-use super::retry::gave_way;
 use crate::error::Error;
 
 // Typed functions rather than SQL text: Diesel keeps their prepared statements, so a call is one round trip.
@@ -194,14 +193,18 @@ impl TransactionBuilder {
     {
         let mut pause = Duration::from_millis(10);
         let mut left = if matches!(depth(conn), Ok(0)) { retries } else { 0 };
+        let mut last = None;
         loop {
             match self.attempt(conn, &mut body) {
                 Ok(value) => return Ok(value),
                 Err(Failure::Body(error) | Failure::Ours(error, _)) if left > 0 && is_retryable(&error) => {
+                    last = Some(error);
                     left -= 1;
                     thread::sleep(pause);
                     pause = (pause * 2).min(Duration::from_secs(1));
                 }
+                // The attempt before had more to say than one that could not begin.
+                Err(Failure::Before(error)) => return Err(last.unwrap_or(error)),
                 Err(failure) => {
                     self.record_failure(conn, &failure);
                     return Err(failure.raise());
@@ -228,14 +231,19 @@ impl TransactionBuilder {
     {
         let before = |error: Error| Failure::Before(error.into());
         self.check().map_err(before)?;
-        let outside = depth(conn).map_err(|error| before(Error::Query(error)))?;
+        let outside = depth(conn).map_err(|error| before(error.into()))?;
         let open = self.begin(conn, outside).map_err(before)?;
         // Safe to go on after a panic: what it may have left half-done is rolled back, and the panic goes on.
         match catch_unwind(AssertUnwindSafe(|| body(conn, &open))) {
             Ok(Ok(value)) => match self.end(conn, &open, outside) {
                 Ok(()) => Ok(value),
                 Err(error) => {
-                    let reason = if matches!(error, Error::NoChanges) { NO_CHANGES } else { NOT_COMMITTED };
+                    let reason = match error {
+                        Error::NoChanges => Some(NO_CHANGES),
+                        // A body that has ended the transaction has perhaps committed the action as done.
+                        Error::Refused { .. } => None,
+                        _ => Some(NOT_COMMITTED),
+                    };
                     Err(Failure::Ours(error.into(), reason))
                 }
             },
@@ -318,34 +326,30 @@ impl TransactionBuilder {
         // A COMMIT that fails has ended the transaction; what fails before it has not.
         let at_commit = matches!(depth(conn), Ok(open) if open <= outside);
         roll_back(conn, outside);
-        let ours = |name: &str| match &error {
-            DieselError::DatabaseError(_, information) => {
-                information.constraint_name().is_some_and(|constraint| constraint.starts_with(name))
+        let said = match &error {
+            DieselError::DatabaseError(DatabaseErrorKind::Unknown, information) => {
+                Some(information.message())
             }
-            _ => false,
+            _ => None,
         };
-        Err(if gave_way(&error) {
-            Error::Conflict(error)
-        } else if ours("threadline_no_changes") {
-            Error::NoChanges
-        } else if ours("threadline_") {
-            Error::from_query(conn, "", error)
-        } else if at_commit {
-            Error::Commit(error)
-        } else if matches!(error, DieselError::DatabaseError(DatabaseErrorKind::Unknown, _)) {
-            Error::Aborted(error)
-        } else {
-            Error::from_query(conn, "", error)
+        // Of what PostgreSQL answers in an aborted transaction Diesel knows no kind, and the text has a language.
+        let aborted = said.is_some_and(|said| {
+            !["canceling ", "permission denied "].iter().any(|other| said.starts_with(other))
+        });
+        Err(match Error::from_query(conn, "", error) {
+            Error::Query(error) if at_commit => Error::Commit(error),
+            Error::Query(error) if aborted => Error::Aborted(error),
+            error => error,
         })
     }
 
     fn record_failure<E>(&self, conn: &mut PgConnection, failure: &Failure<E>) {
         let reason = match failure {
-            // Nothing was tried.
-            Failure::Before(_) => return,
+            // Nothing was tried, or nobody knows what came of it.
+            Failure::Before(_) | Failure::Ours(_, None) => return,
             Failure::Body(_) => BODY_FAILED,
             Failure::Panic(_) => BODY_PANICKED,
-            Failure::Ours(_, reason) => reason,
+            Failure::Ours(_, Some(reason)) => reason,
         };
         let Some(action) = self.action.as_ref().filter(|_| self.record_failures) else {
             return;
@@ -362,8 +366,8 @@ enum Failure<E> {
     /// The body has not run.
     Before(E),
     Body(E),
-    /// The body has run; the second says so for the record.
-    Ours(E, &'static str),
+    /// The body has run; the second is for the record.
+    Ours(E, Option<&'static str>),
     Panic(Box<dyn std::any::Any + Send>),
 }
 

@@ -131,8 +131,8 @@ pub struct AuditTransaction {
     pub application_name: Option<String>,
     /// Address of the database client; `None` for a unix socket.
     pub client_addr: Option<String>,
-    /// Metadata the application attached.
-    pub meta: Option<serde_json::Value>,
+    /// Metadata the application attached, an object.
+    pub meta: Option<Json>,
     /// What was wrong with the context the application handed over.
     pub context_error: Option<String>,
 }

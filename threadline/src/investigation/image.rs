@@ -17,13 +17,14 @@ impl Json {
         self.0.get()
     }
 
-    /// The value parsed; a number beyond the range of `f64` and `u64` loses digits.
+    /// The value parsed; a number beyond the range of `u64` loses digits.
     ///
-    /// # Panics
+    /// # Errors
     ///
-    /// Never: the text was checked when it was read.
-    pub fn to_value(&self) -> serde_json::Value {
-        serde_json::from_str(self.as_str()).expect("a RawValue holds valid JSON")
+    /// For what PostgreSQL stores and `serde_json` does not take: a number beyond the range of `f64`, or more than 127
+    /// levels of nesting.
+    pub fn to_value(&self) -> Result<serde_json::Value, serde_json::Error> {
+        serde_json::from_str(self.as_str())
     }
 
     /// Whether it is JSON `null`, which stands for SQL NULL.

@@ -69,6 +69,9 @@ CREATE TABLE IF NOT EXISTS threadline.audit_actions (
     correlation_id text COLLATE "C",
     job_id text COLLATE "C",
     transaction_id uuid,
+    db_role text COLLATE "C" NOT NULL,
+    application_name text,
+    client_addr inet,
     PRIMARY KEY (id)
 ) PARTITION BY RANGE (id);
 
@@ -87,6 +90,9 @@ COMMENT ON COLUMN threadline.audit_actions.request_id IS 'As in audit_transactio
 COMMENT ON COLUMN threadline.audit_actions.correlation_id IS 'As in audit_transactions.';
 COMMENT ON COLUMN threadline.audit_actions.job_id IS 'As in audit_transactions.';
 COMMENT ON COLUMN threadline.audit_actions.transaction_id IS 'The transaction the action ran in; NULL for an action recorded on its own.';
+COMMENT ON COLUMN threadline.audit_actions.db_role IS 'As in audit_transactions.';
+COMMENT ON COLUMN threadline.audit_actions.application_name IS 'As in audit_transactions.';
+COMMENT ON COLUMN threadline.audit_actions.client_addr IS 'As in audit_transactions.';
 
 -- Fixed-width columns come first, widest first, so that no byte of a row is padding between them. The payload is json and
 -- not jsonb: an update of two columns takes 51 bytes less, and neither writing nor keeping it needs what jsonb is for.

@@ -9,6 +9,8 @@ BEGIN
         RETURN ARRAY['action: not an object'];
     END IF;
     RETURN array_remove(ARRAY[
+        CASE WHEN octet_length(convert_from(convert_to(action::text, getdatabaseencoding()), getdatabaseencoding())) > 32768
+            THEN 'action: larger than 32768 bytes' END,
         CASE WHEN action - '{category,comment,name,reason,status,verb}'::text[] <> '{}' THEN 'action: has an unknown key' END,
         CASE WHEN jsonb_typeof(action -> 'category') NOT IN ('string', 'null') THEN 'action category: not a text'
             WHEN octet_length(action ->> 'category') > 256 THEN 'action category: longer than 256 bytes' END,
@@ -31,7 +33,8 @@ COMMENT ON FUNCTION threadline.action_problems(jsonb) IS 'Every problem of an ac
 CREATE OR REPLACE FUNCTION threadline.insert_action(context jsonb, action jsonb, of_transaction uuid) RETURNS uuid
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    problems CONSTANT text[] := threadline.context_problems(context) || threadline.action_problems(action);
+    problems CONSTANT text[] := CASE WHEN context IS NULL THEN ARRAY['context: NULL'] ELSE threadline.context_problems(context) END
+        || threadline.action_problems(action);
     id CONSTANT uuid := lpad(to_hex(floor(extract(epoch FROM now()) * 1000)::bigint), 12, '0') || '7' || substr(gen_random_uuid()::text, 16);
 BEGIN
     IF problems <> '{}' THEN
@@ -40,10 +43,11 @@ BEGIN
             HINT = 'The shape is {"name": "post.published", "status": "ok", "verb": "…", "category": "…", "reason": "…", "comment": "…"}; only the name is needed.';
     END IF;
     INSERT INTO threadline.audit_actions (id, occurred_at, name, status, verb, category, reason, comment, actor_type, actor_id,
-        request_id, correlation_id, job_id, transaction_id)
+        request_id, correlation_id, job_id, transaction_id, db_role, application_name, client_addr)
     VALUES (id, clock_timestamp(), action ->> 'name', coalesce(action ->> 'status', 'ok'), action ->> 'verb', action ->> 'category',
         action ->> 'reason', action ->> 'comment', context #>> '{actor,type}', context #>> '{actor,id}', context ->> 'request_id',
-        context ->> 'correlation_id', context ->> 'job_id', of_transaction);
+        context ->> 'correlation_id', context ->> 'job_id', of_transaction, session_user,
+        NULLIF(current_setting('application_name'), ''), inet_client_addr());
     RETURN id;
 END
 $$;
@@ -60,7 +64,9 @@ COMMENT ON FUNCTION threadline.insert_action(jsonb, jsonb, uuid) IS 'Inserts an 
 CREATE OR REPLACE FUNCTION threadline.begin(context jsonb, action jsonb DEFAULT NULL, nested boolean DEFAULT false) RETURNS jsonb
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    number CONSTANT text := lpad(pg_current_xact_id()::text, 12, '0');
+    -- First, and before a number is assigned: whoever has one has written already, or is in a BEGIN of their own.
+    has_written CONSTANT boolean := pg_current_xact_id_if_assigned() IS NOT NULL;
+    number CONSTANT text := right('00000000000' || pg_current_xact_id()::text, 12);
     begun CONSTANT text := current_setting('threadline.begun', true);
     captured CONSTANT text := current_setting('threadline.transaction', true);
     id uuid := lpad(to_hex(floor(extract(epoch FROM now()) * 1000)::bigint), 12, '0')
@@ -73,14 +79,15 @@ BEGIN
             RAISE EXCEPTION 'threadline: an audited transaction is running already and has its action' USING
                 ERRCODE = 'invalid_transaction_state', CONSTRAINT = 'threadline_nested_action',
                 HINT = 'Leave the action out of the inner transaction, or record it with record_action.';
-        ELSIF left(begun, 32) <> md5(current_setting('threadline.context', true)) OR NOT current_setting('threadline.context')::jsonb @> context THEN
+        ELSIF left(begun, 32) IS DISTINCT FROM md5(current_setting('threadline.context', true)) OR EXISTS (
+            SELECT FROM jsonb_each(context) given WHERE current_setting('threadline.context')::jsonb -> given.key IS DISTINCT FROM given.value) THEN
             RAISE EXCEPTION 'threadline: an audited transaction is running already under another context' USING
                 ERRCODE = 'invalid_transaction_state', CONSTRAINT = 'threadline_nested_context',
                 HINT = 'Run the inner transaction with the context of the outer one: what one database transaction changes has one actor.';
         END IF;
         RETURN jsonb_build_object('id', right(begun, 36), 'action_id', current_setting('threadline.context')::jsonb -> 'action_id',
             'changes', CASE WHEN right(captured, 12) = number THEN current_setting('threadline.ordinal')::integer ELSE 0 END);
-    ELSIF nested OR right(captured, 12) = number THEN
+    ELSIF nested OR has_written THEN
         RAISE EXCEPTION 'threadline: the connection is in a transaction that is not audited' USING
             ERRCODE = 'invalid_transaction_state', CONSTRAINT = 'threadline_not_outermost',
             HINT = 'Begin the audited transaction outermost: what was written before it would carry its actor, or nobody.';
@@ -89,9 +96,10 @@ BEGIN
         ignored := set_config('threadline.begun', md5(current_setting('threadline.context')) || id, true);
     ELSE
         action_id := threadline.insert_action(context, action, id);
-        ignored := set_config('threadline.context', (context || jsonb_build_object('action_id', action_id))::text, true);
+        context := context || jsonb_build_object('action_id', action_id);
+        ignored := set_config('threadline.context', context::text, true);
         ignored := set_config('threadline.begun', md5(ignored) || id, true);
-        id := threadline.open_transaction();
+        id := threadline.insert_transaction(id, context, context -> 'actor', NULL);
     END IF;
     RETURN jsonb_build_object('id', id, 'action_id', action_id, 'changes', 0);
 END
@@ -105,15 +113,15 @@ COMMENT ON FUNCTION threadline.begin(jsonb, jsonb, boolean) IS
 CREATE OR REPLACE FUNCTION threadline.finish(transaction_id uuid, changes_before integer, require_changes boolean) RETURNS integer
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    number CONSTANT text := lpad(pg_current_xact_id_if_assigned()::text, 12, '0');
+    number CONSTANT text := right('00000000000' || pg_current_xact_id_if_assigned()::text, 12);
     begun CONSTANT text := current_setting('threadline.begun', true);
     changes integer;
 BEGIN
     IF (right(begun, 36) = transaction_id::text AND right(begun, 12) = number) IS NOT TRUE THEN
-        RAISE EXCEPTION 'threadline: the audited transaction was ended before its body returned' USING
+        RAISE EXCEPTION 'threadline: the audited transaction was ended, or its context replaced, before its body returned' USING
             ERRCODE = 'invalid_transaction_state', CONSTRAINT = 'threadline_transaction_ended',
-            HINT = 'Leave BEGIN, COMMIT and ROLLBACK to the audited transaction; what came before was committed or rolled back by them.';
-    ELSIF left(begun, 32) <> md5(current_setting('threadline.context', true)) THEN
+            HINT = 'Leave BEGIN, COMMIT, ROLLBACK and RESET of threadline''s settings to the audited transaction.';
+    ELSIF left(begun, 32) IS DISTINCT FROM md5(current_setting('threadline.context', true)) THEN
         RAISE EXCEPTION 'threadline: the context of the audited transaction was replaced in its body' USING
             ERRCODE = 'invalid_transaction_state', CONSTRAINT = 'threadline_context_replaced',
             HINT = 'Do not set threadline.context in the body of an audited transaction.';
@@ -135,7 +143,7 @@ COMMENT ON FUNCTION threadline.finish(uuid, integer, boolean) IS 'Ends an audite
 CREATE OR REPLACE FUNCTION threadline.record_action(context jsonb, action jsonb) RETURNS uuid
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    number CONSTANT text := lpad(pg_current_xact_id()::text, 12, '0');
+    number CONSTANT text := right('00000000000' || pg_current_xact_id()::text, 12);
     begun CONSTANT text := current_setting('threadline.begun', true);
     captured CONSTANT text := current_setting('threadline.transaction', true);
 BEGIN
