@@ -49,6 +49,7 @@ fn bundle_has_who_why_and_every_change_in_order_redacted_as_the_tables_are_today
         .unwrap();
 
     let bundle = transaction_bundle(conn, id).unwrap().unwrap();
+    assert_eq!(bundle.id, id);
     let transaction = bundle.transaction.as_ref().unwrap();
     assert_eq!((transaction.id, transaction.actor()), (id, Some(Actor::user(7))));
     assert_eq!(bundle.actions[0].actor(), transaction.actor());

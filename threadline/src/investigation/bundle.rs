@@ -18,6 +18,8 @@ use crate::error::Error;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct TransactionBundle {
+    /// The transaction's id.
+    pub id: Uuid,
     /// The transaction; `None` when a session that forged Threadline's settings wrote changes without one.
     pub transaction: Option<AuditTransaction>,
     /// The actions recorded in it, in order; the one it was begun with comes first.
@@ -78,7 +80,7 @@ pub fn transaction_bundle(conn: &mut PgConnection, id: Uuid) -> Result<Option<Tr
     let Head { transaction, actions, tables } = serde_json::from_str(head).map_err(Error::Payload)?;
     let changes = entries.map(|entry| change(entry, &tables)).collect::<Result<Vec<_>, _>>()?;
     let found = transaction.is_some() || !actions.is_empty() || !changes.is_empty();
-    Ok(found.then_some(TransactionBundle { transaction, actions, changes }))
+    Ok(found.then_some(TransactionBundle { id, transaction, actions, changes }))
 }
 
 fn change(entry: &str, tables: &BTreeMap<i32, Table>) -> Result<TableChange, Error> {
