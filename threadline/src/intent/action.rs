@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::context::{TextKind, text_problem};
+
 /// How an action ended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -82,30 +84,17 @@ impl Action {
     }
 
     pub(super) fn problems(&self) -> Vec<String> {
+        use TextKind::{Name, Prose};
         let fields = [
-            ("action name", Some(&self.name), 256),
-            ("action verb", self.verb.as_ref(), 256),
-            ("action category", self.category.as_ref(), 256),
-            ("action reason", self.reason.as_ref(), 4096),
-            ("action comment", self.comment.as_ref(), 4096),
+            ("action name", Some(&self.name), Name),
+            ("action verb", self.verb.as_ref(), Name),
+            ("action category", self.category.as_ref(), Name),
+            ("action reason", self.reason.as_ref(), Prose),
+            ("action comment", self.comment.as_ref(), Prose),
         ];
-        let problem = |text: &str, limit: usize| {
-            if text.is_empty() && limit == 256 {
-                Some("is empty".to_owned())
-            } else if text.len() > limit {
-                Some(format!("is longer than {limit} bytes"))
-            } else if text
-                .chars()
-                .any(|c| c.is_control() && !(limit > 256 && matches!(c, '\n' | '\r' | '\t')))
-            {
-                Some("has a control character".to_owned())
-            } else {
-                None
-            }
-        };
         fields
             .into_iter()
-            .filter_map(|(field, text, limit)| Some(format!("{field}: {}", problem(text?, limit)?)))
+            .filter_map(|(field, text, kind)| Some(format!("{field}: {}", text_problem(text?, kind)?)))
             .collect()
     }
 }

@@ -7,7 +7,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::context::{InvalidContext, id_problem};
+use super::context::{InvalidContext, TextKind, text_problem};
 
 /// What kind of actor it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -118,7 +118,7 @@ impl TryFrom<String> for ActorId {
     type Error = InvalidContext;
 
     fn try_from(id: String) -> Result<Self, InvalidContext> {
-        match id_problem(&id) {
+        match text_problem(&id, TextKind::Name) {
             None => Ok(Self(Cow::Owned(id))),
             Some(problem) => Err(InvalidContext::one(format!("actor: id {problem}"))),
         }

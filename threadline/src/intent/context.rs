@@ -173,7 +173,9 @@ impl AuditContext {
         ];
         let mut problems: Vec<String> = ids
             .into_iter()
-            .filter_map(|(field, id)| Some(format!("{field}: {}", id_problem(id.as_deref()?)?)))
+            .filter_map(|(field, id)| {
+                Some(format!("{field}: {}", text_problem(id.as_deref()?, TextKind::Name)?))
+            })
             .collect();
         problems.extend(meta_problem(&self.meta).map(|problem| format!("meta: {problem}")));
         problems.extend(action.into_iter().flat_map(Action::problems));
@@ -198,13 +200,27 @@ impl TryFrom<RawContext> for AuditContext {
     }
 }
 
-/// What is wrong with an id, said after its field's name.
-pub(super) fn id_problem(id: &str) -> Option<&'static str> {
-    if id.is_empty() {
+/// What a text may be.
+#[derive(Clone, Copy)]
+pub(super) enum TextKind {
+    /// 1 to 256 bytes without control characters: an id or a name.
+    Name,
+    /// Up to 4,096 bytes, with line breaks and tabs.
+    Prose,
+}
+
+/// What is wrong with a text, said after its field's name.
+pub(super) fn text_problem(text: &str, kind: TextKind) -> Option<&'static str> {
+    let (limit, too_long) = match kind {
+        TextKind::Name => (256, "is longer than 256 bytes"),
+        TextKind::Prose => (4096, "is longer than 4096 bytes"),
+    };
+    let is_prose = matches!(kind, TextKind::Prose);
+    if text.is_empty() && !is_prose {
         Some("is empty")
-    } else if id.len() > 256 {
-        Some("is longer than 256 bytes")
-    } else if id.chars().any(char::is_control) {
+    } else if text.len() > limit {
+        Some(too_long)
+    } else if text.chars().any(|c| c.is_control() && !(is_prose && matches!(c, '\n' | '\r' | '\t'))) {
         Some("has a control character")
     } else {
         None

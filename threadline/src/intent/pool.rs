@@ -68,7 +68,7 @@ impl AuditedPool {
     {
         // Before a connection is taken: what is wrong with the context is wrong without one.
         transaction.check()?;
-        transaction.run(&mut *self.connection()?, body)
+        transaction.run_checked(&mut *self.connection()?, body)
     }
 
     /// Records an action that stands alone; see [`AuditContext::record_action`].

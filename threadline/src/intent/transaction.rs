@@ -165,6 +165,16 @@ impl TransactionBuilder {
         E: From<Error>,
         F: FnOnce(&mut PgConnection, &OpenTransaction) -> Result<T, E>,
     {
+        self.check()?;
+        self.run_checked(conn, body)
+    }
+
+    /// As [`run`](Self::run), for who has [`check`](Self::check)ed it.
+    pub(super) fn run_checked<T, E, F>(self, conn: &mut PgConnection, body: F) -> Result<T, E>
+    where
+        E: From<Error>,
+        F: FnOnce(&mut PgConnection, &OpenTransaction) -> Result<T, E>,
+    {
         self.attempt(conn, body).map_err(|failure| {
             self.record_failure(conn, &failure);
             failure.raise()
@@ -191,6 +201,7 @@ impl TransactionBuilder {
         E: From<Error>,
         F: FnMut(&mut PgConnection, &OpenTransaction) -> Result<T, E>,
     {
+        self.check()?;
         let mut pause = Duration::from_millis(10);
         let mut left = if matches!(depth(conn), Ok(0)) { retries } else { 0 };
         let mut last = None;
@@ -230,7 +241,6 @@ impl TransactionBuilder {
         F: FnOnce(&mut PgConnection, &OpenTransaction) -> Result<T, E>,
     {
         let before = |error: Error| Failure::Before(error.into());
-        self.check().map_err(before)?;
         let outside = depth(conn).map_err(|error| before(error.into()))?;
         let open = self.begin(conn, outside).map_err(before)?;
         // Safe to go on after a panic: what it may have left half-done is rolled back, and the panic goes on.
