@@ -179,7 +179,7 @@ pub struct InnerAuditMiddleware<S, F> {
     // Shared, because the actor is awaited before the service is called.
     service: Rc<S>,
     actor: Rc<F>,
-    settings: Settings,
+    settings: Rc<Settings>,
 }
 
 impl<S, B, F> Transform<S, ServiceRequest> for AuditMiddleware<F>
@@ -198,7 +198,7 @@ where
         ready(Ok(InnerAuditMiddleware {
             service: Rc::new(service),
             actor: Rc::clone(&self.actor),
-            settings: self.settings.clone(),
+            settings: Rc::new(self.settings.clone()),
         }))
     }
 }
@@ -217,7 +217,7 @@ where
 
     fn call(&self, request: ServiceRequest) -> Self::Future {
         let (service, actor, settings) =
-            (Rc::clone(&self.service), Rc::clone(&self.actor), self.settings.clone());
+            (Rc::clone(&self.service), Rc::clone(&self.actor), Rc::clone(&self.settings));
         Box::pin(async move {
             let named = actor(&request).await?;
             let audit = settings.audit(&request, named);
