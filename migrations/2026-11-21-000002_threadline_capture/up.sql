@@ -121,7 +121,7 @@ COMMENT ON FUNCTION threadline.insert_transaction(uuid, jsonb, jsonb, text) IS '
 -- before, and its context is the one it was begun with: an actor that lingers in the session is none of its business, and a
 -- context that was put in its place is not believed, nor will threadline.finish let it pass.
 --
--- One function with few expressions: PostgreSQL sets each expression up once a transaction, and this runs once a transaction.
+-- Few expressions: PostgreSQL sets each one up once a transaction, and this runs once a transaction.
 CREATE OR REPLACE FUNCTION threadline.open_transaction() RETURNS uuid
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE

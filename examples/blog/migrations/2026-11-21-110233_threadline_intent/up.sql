@@ -69,7 +69,7 @@ DECLARE
     number CONSTANT text := right('00000000000' || pg_current_xact_id()::text, 12);
     begun CONSTANT text := current_setting('threadline.begun', true);
     captured CONSTANT text := current_setting('threadline.transaction', true);
-    id uuid := lpad(to_hex(floor(extract(epoch FROM now()) * 1000)::bigint), 12, '0')
+    id CONSTANT uuid := lpad(to_hex(floor(extract(epoch FROM now()) * 1000)::bigint), 12, '0')
         || '7' || substr(gen_random_uuid()::text, 16, 8) || number;
     action_id uuid;
     ignored text;
@@ -99,7 +99,7 @@ BEGIN
         context := context || jsonb_build_object('action_id', action_id);
         ignored := set_config('threadline.context', context::text, true);
         ignored := set_config('threadline.begun', md5(ignored) || id, true);
-        id := threadline.insert_transaction(id, context, context -> 'actor', NULL);
+        ignored := threadline.insert_transaction(id, context, context -> 'actor', NULL);
     END IF;
     RETURN jsonb_build_object('id', id, 'action_id', action_id, 'changes', 0);
 END
