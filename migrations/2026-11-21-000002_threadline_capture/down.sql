@@ -34,6 +34,7 @@ DROP FUNCTION threadline.present_columns(oid);
 DROP FUNCTION threadline.layout_digest(oid);
 DROP FUNCTION threadline.table_id(oid);
 DROP FUNCTION threadline.audited_relation(integer);
+DROP FUNCTION threadline.note_long_transaction(uuid, timestamptz);
 DROP FUNCTION threadline.open_transaction();
 DROP FUNCTION threadline.insert_transaction(uuid, jsonb, jsonb, text);
 DROP FUNCTION threadline.set_context(jsonb);

@@ -184,6 +184,24 @@ $$;
 COMMENT ON FUNCTION threadline.open_transaction() IS 'Opens the current transaction in the trail, with what its settings say of who and why.';
 
 
+-- Notes that the transaction captures a change so long after it began; how far that has been noted is kept in a local
+-- setting, so that of many changes few come to the INSERT. now() is what the id was made of.
+CREATE OR REPLACE FUNCTION threadline.note_long_transaction(id uuid, captured_at timestamptz) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    needed CONSTANT integer := floor(log(2, extract(epoch FROM captured_at - now()) / 2)) + 1;
+    noted CONSTANT text := current_setting('threadline.long_transaction', true);
+    assigned text;
+BEGIN
+    IF (noted = needed || ' ' || id) IS NOT TRUE THEN
+        INSERT INTO threadline.audit_long_transactions VALUES (needed, id) ON CONFLICT DO NOTHING;
+        assigned := set_config('threadline.long_transaction', needed || ' ' || id, true);
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION threadline.note_long_transaction(uuid, timestamptz) IS 'Notes that a transaction captures a change two seconds or more after it began.';
+
+
 -- ## What a table looks like: layouts, types, keys
 
 -- The table a capture function belongs to. Found through its trigger, so it holds after a rename and after a restore.
@@ -678,6 +696,7 @@ DECLARE
     op "char";
     transaction_id uuid;
     place integer;
+    captured_at timestamptz;
     assigned text;
     compiled jsonb;
     key text;
@@ -734,11 +753,15 @@ BEGIN
     END IF;$code$ || always || $code$
     place := current_setting('threadline.ordinal')::integer + 1;
     assigned := set_config('threadline.ordinal', place::text, true);
+    captured_at := clock_timestamp();
+    IF captured_at >= now() + interval '2 seconds' THEN
+        PERFORM threadline.note_long_transaction(transaction_id, captured_at);
+    END IF;
     -- Variables and constants only: PostgreSQL sets an INSERT's expressions up anew for each row, but keeps those of
     -- assignments for the whole transaction.
     INSERT INTO threadline.audit_changes (captured_at, transaction_id, ordinal, table_id, layout, op, row_key, previous_row_key,
         row_data, diff$code$ || extra_columns || $code$)
-    VALUES (clock_timestamp(), transaction_id, place, $code$ || id || ', ' || audited.layout || $code$, op, key, previous_key,
+    VALUES (captured_at, transaction_id, place, $code$ || id || ', ' || audited.layout || $code$, op, key, previous_key,
         image, pairs$code$ || extra_values || $code$);
     IF previous_key IS NOT NULL THEN
         INSERT INTO threadline.audit_key_changes VALUES (transaction_id, place, $code$ || id || $code$, previous_key);
@@ -872,6 +895,7 @@ DECLARE
     relation oid := written;
     state text := current_setting('threadline.transaction', true);
     place integer;
+    captured_at timestamptz;
     assigned text;
     pairs text;
     image jsonb;
@@ -931,9 +955,13 @@ BEGIN
     END IF;
     place := current_setting('threadline.ordinal')::integer + 1;
     assigned := set_config('threadline.ordinal', place::text, true);
+    captured_at := clock_timestamp();
+    IF captured_at >= now() + interval '2 seconds' THEN
+        PERFORM threadline.note_long_transaction(state::uuid, captured_at);
+    END IF;
     INSERT INTO threadline.audit_changes (captured_at, transaction_id, ordinal, table_id, op, row_key, previous_row_key,
         scope, previous_scope, partition, masked, row_data, diff, attributes)
-    VALUES (clock_timestamp(), state::uuid, place, of_table, op,
+    VALUES (captured_at, state::uuid, place, of_table, op,
         coalesce(CASE op WHEN 'D' THEN old_key ELSE new_key END, ''),
         previous_key,
         CASE op WHEN 'D' THEN old_scope ELSE new_scope END,
@@ -1049,6 +1077,9 @@ BEGIN
         place := place + captured;
     END IF;
     assigned := set_config('threadline.ordinal', place::text, true);
+    IF clock_timestamp() >= now() + interval '2 seconds' THEN
+        PERFORM threadline.note_long_transaction(state::uuid, clock_timestamp());
+    END IF;
     RETURN NULL;
 END
 $$;

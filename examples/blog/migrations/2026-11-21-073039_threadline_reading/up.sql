@@ -78,10 +78,25 @@ END
 $$;
 COMMENT ON FUNCTION threadline.row_key(integer, jsonb) IS 'The stored form of a key given as {column: text}.';
 
+-- How a table is redacted now, whether or not its capture has been compiled since it changed.
+CREATE OR REPLACE FUNCTION threadline.present_policy(stored threadline.audited_tables, relation regclass,
+    OUT policy threadline.audited_tables, OUT stale boolean)
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    policy := stored;
+    stale := relation IS NOT NULL AND threadline.layout_digest(relation)
+        <> (SELECT l.digest FROM threadline.table_layouts l WHERE l.table_id = stored.id AND l.layout = stored.layout);
+    IF stale THEN
+        policy := threadline.carried_policy(relation, stored, threadline.recorded_layout(stored.id, stored.layout), true);
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION threadline.present_policy(threadline.audited_tables, regclass) IS 'How a table is redacted now.';
+
 -- The row as it is now in the form capture gives it, redacted, with the policy that redacted it. `state` is present,
--- absent, or unknown: when the table is gone, no longer audited, or not the caller's to read.
+-- absent, or unknown: when the table is gone, no longer audited, or not the caller's to read. `scope` is the tenant it belongs to.
 CREATE OR REPLACE FUNCTION threadline.present_row(of_table integer, key jsonb,
-    OUT state text, OUT image jsonb, OUT layout integer, OUT stale boolean, OUT exclude text[], OUT mask text[], OUT mask_placeholder text, OUT ignore text[])
+    OUT state text, OUT image jsonb, OUT layout integer, OUT stale boolean, OUT exclude text[], OUT mask text[], OUT mask_placeholder text, OUT ignore text[], OUT scope text)
 LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
 SET row_security = off
@@ -95,26 +110,24 @@ DECLARE
     stored CONSTANT threadline.audited_tables := (SELECT a FROM threadline.audited_tables a WHERE a.id = of_table);
     relation CONSTANT regclass := threadline.audited_relation(of_table);
     now CONSTANT text[] := threadline.key_now(stored);
-    policy threadline.audited_tables := stored;
+    redacted CONSTANT record := threadline.present_policy(stored, relation);
+    policy CONSTANT threadline.audited_tables := redacted.policy;
 BEGIN
     state := 'unknown';
-    stale := relation IS NOT NULL AND threadline.layout_digest(relation)
-        <> (SELECT l.digest FROM threadline.table_layouts l WHERE l.table_id = of_table AND l.layout = stored.layout);
-    IF stale THEN
-        policy := threadline.carried_policy(relation, stored, threadline.recorded_layout(of_table, stored.layout), true);
-    END IF;
+    stale := redacted.stale;
     layout := stored.layout;
     exclude := policy.exclude;
     mask := policy.mask;
     mask_placeholder := policy.mask_placeholder;
     ignore := policy.ignore;
     IF now IS NOT NULL AND has_table_privilege(relation, 'SELECT') THEN
-        EXECUTE format('SELECT (%s)::jsonb FROM %s %s AS OLD WHERE %s', threadline.image_expression(relation, policy, 'OLD'),
+        EXECUTE format('SELECT (%s)::jsonb, %s FROM %s %s AS OLD WHERE %s', threadline.image_expression(relation, policy, 'OLD'),
+            coalesce(threadline.key_expression(relation, ARRAY[policy.scope_column], 'OLD'), 'NULL'),
             (SELECT CASE c.relkind WHEN 'p' THEN '' ELSE 'ONLY' END FROM pg_class c WHERE c.oid = relation), relation,
             (SELECT string_agg(format('OLD.%I = ($1 ->> %L)::%s', k.now, CASE WHEN key ? k.stored THEN k.stored ELSE k.now END,
                     format_type(threadline.base_type(a.atttypid), -1)), ' AND ')
                 FROM unnest(now, stored.key_columns) k (now, stored) JOIN pg_attribute a ON a.attrelid = relation AND a.attname = k.now))
-            INTO image USING key;
+            INTO image, scope USING key;
         state := CASE WHEN image IS NULL THEN 'absent' ELSE 'present' END;
     END IF;
 END
@@ -171,6 +184,25 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
 $$;
 COMMENT ON FUNCTION threadline.since_attributes(integer) IS 'Today''s names and types by relation and attribute number.';
 
+-- What it takes to show changes of a table: its name, how it is redacted, and how the columns of older payloads relate to
+-- today's. `with_attributes`: also for payloads without a layout.
+CREATE OR REPLACE FUNCTION threadline.table_reading(of_table integer, with_attributes boolean) RETURNS jsonb
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    stored CONSTANT threadline.audited_tables := (SELECT a FROM threadline.audited_tables a WHERE a.id = of_table);
+    redacted CONSTANT record := threadline.present_policy(stored, threadline.audited_relation(of_table));
+    policy CONSTANT threadline.audited_tables := redacted.policy;
+BEGIN
+    RETURN jsonb_build_object('schema', stored.schema_name, 'name', stored.table_name,
+        'present', jsonb_build_object('state', 'unknown', 'exclude', policy.exclude, 'mask', policy.mask,
+            'mask_placeholder', policy.mask_placeholder, 'ignore', policy.ignore),
+        'layouts', (SELECT jsonb_object_agg(l.layout, s) FROM threadline.table_layouts l, threadline.since_layout(l.table_id, l.layout) s
+            WHERE l.table_id = of_table AND (l.layout <> stored.layout OR redacted.stale)),
+        'attributes', CASE WHEN with_attributes THEN threadline.since_attributes(of_table) END);
+END
+$$;
+COMMENT ON FUNCTION threadline.table_reading(integer, boolean) IS 'What it takes to show changes of a table.';
+
 -- A table's row type from an image, and why not when it does not fit: then the row is NULL. A masked value stays where the
 -- column holds text, and is NULL elsewhere.
 CREATE OR REPLACE FUNCTION threadline.decode_image(base anyelement, image jsonb, masked text[], OUT decoded anyelement, OUT problem text)
@@ -198,7 +230,8 @@ REVOKE ALL ON ALL FUNCTIONS IN SCHEMA threadline FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION threadline.set_context(jsonb) TO PUBLIC;
 -- Reading takes SELECT on the tables; these by themselves show nothing but catalogs.
 GRANT EXECUTE ON FUNCTION threadline.schema_version(), threadline.find_table(text, regclass), threadline.row_key(integer, jsonb),
-    threadline.present_row(integer, jsonb), threadline.since_layout(integer, integer),
+    threadline.present_row(integer, jsonb), threadline.present_policy(threadline.audited_tables, regclass),
+    threadline.table_reading(integer, boolean), threadline.since_layout(integer, integer),
     threadline.decode_image(anyelement, jsonb, text[]), threadline.table_id(oid), threadline.audited_relation(integer),
     threadline.present_columns(oid), threadline.layout_digest(oid), threadline.base_type(oid),
     threadline.component_types(oid), threadline.goes_in_as_it_is(oid), threadline.output_form(oid), threadline.value_form(oid), threadline.key_form(oid), threadline.stored_key(text),
