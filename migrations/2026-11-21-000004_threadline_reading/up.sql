@@ -39,6 +39,16 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
 $$;
 COMMENT ON FUNCTION threadline.key_now(threadline.audited_tables) IS 'The key columns of a table under the names they have now.';
 
+-- Whether a table, if it is there, has changed since its capture was compiled.
+CREATE OR REPLACE FUNCTION threadline.is_stale(stored threadline.audited_tables, relation regclass) RETURNS boolean
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    RETURN relation IS NOT NULL AND threadline.layout_digest(relation)
+        <> (SELECT l.digest FROM threadline.table_layouts l WHERE l.table_id = stored.id AND l.layout = stored.layout);
+END
+$$;
+COMMENT ON FUNCTION threadline.is_stale(threadline.audited_tables, regclass) IS 'Whether a table has changed since its capture was compiled.';
+
 -- The stored form of a key given as {column: text}, the columns named as capture knows them or as they are called now. The
 -- texts are read as values of the key columns' types, so any spelling PostgreSQL accepts finds the row.
 CREATE OR REPLACE FUNCTION threadline.row_key(of_table integer, key jsonb) RETURNS text
@@ -50,29 +60,28 @@ DECLARE
     audited CONSTANT threadline.audited_tables := (SELECT a FROM threadline.audited_tables a WHERE a.id = of_table);
     relation CONSTANT regclass := threadline.audited_relation(of_table);
     given CONSTANT text[] := ARRAY(SELECT k FROM jsonb_object_keys(key) k ORDER BY k);
-    now CONSTANT text[] := threadline.key_now(audited);
-    texts text[];
+    known CONSTANT boolean := given = ARRAY(SELECT c FROM unnest(audited.key_columns) c ORDER BY c);
+    now text[];
+    names text[];
     result text;
 BEGIN
-    IF given = ARRAY(SELECT c FROM unnest(audited.key_columns) c ORDER BY c) THEN
-        texts := ARRAY(SELECT key ->> c.name FROM unnest(audited.key_columns) WITH ORDINALITY c (name, place) ORDER BY c.place);
-    ELSIF given = ARRAY(SELECT c FROM unnest(now) c ORDER BY c) THEN
-        texts := ARRAY(SELECT key ->> c.name FROM unnest(now) WITH ORDINALITY c (name, place) ORDER BY c.place);
+    IF known AND relation IS NOT NULL AND jsonb_strip_nulls(key) = key AND NOT threadline.is_stale(audited, relation) THEN
+        EXECUTE audited.read_key INTO result USING key;
+        RETURN result;
     END IF;
-    IF texts IS NULL OR array_position(texts, NULL) IS NOT NULL THEN
+    now := threadline.key_now(audited);
+    names := CASE WHEN known THEN audited.key_columns WHEN given = ARRAY(SELECT c FROM unnest(now) c ORDER BY c) THEN now END;
+    IF names IS NULL OR jsonb_strip_nulls(key) <> key THEN
         RAISE EXCEPTION 'threadline: table %.% is audited by the key (%), not by (%)', audited.schema_name, audited.table_name,
                 array_to_string(audited.key_columns, ', '), array_to_string(given, ', ') USING
             ERRCODE = 'invalid_parameter_value', CONSTRAINT = 'threadline_wrong_key',
             HINT = 'Give a value, not NULL, for each key column; in a model, declare them with #[threadline(key(…))].';
+    ELSIF now IS NULL THEN
+        RETURN threadline.stored_key((SELECT CASE cardinality(names) WHEN 1 THEN min(key ->> n.name) ELSE jsonb_agg(key ->> n.name ORDER BY n.place)::text END
+            FROM unnest(names) WITH ORDINALITY n (name, place)));
     END IF;
-    IF now IS NULL THEN
-        RETURN threadline.stored_key(CASE cardinality(texts) WHEN 1 THEN texts[1] ELSE to_jsonb(texts)::text END);
-    END IF;
-    -- Type modifier -1: character and bit without one would be of length 1.
-    EXECUTE format('SELECT %s FROM (SELECT %s) AS r', threadline.key_expression(relation, now, 'r'),
-        (SELECT string_agg(format('$1[%s]::%s AS %I', c.place, format_type(threadline.base_type(a.atttypid), -1), c.name), ', ')
-            FROM unnest(now) WITH ORDINALITY c (name, place) JOIN pg_attribute a ON a.attrelid = relation AND a.attname = c.name))
-        INTO result USING texts;
+    EXECUTE threadline.key_query(relation, now) INTO result
+        USING (SELECT jsonb_object_agg(n.now, key ->> n.given) FROM unnest(now, names) n (now, given));
     RETURN result;
 END
 $$;
@@ -84,8 +93,7 @@ CREATE OR REPLACE FUNCTION threadline.present_policy(stored threadline.audited_t
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     policy := stored;
-    stale := relation IS NOT NULL AND threadline.layout_digest(relation)
-        <> (SELECT l.digest FROM threadline.table_layouts l WHERE l.table_id = stored.id AND l.layout = stored.layout);
+    stale := threadline.is_stale(stored, relation);
     IF stale THEN
         policy := threadline.carried_policy(relation, stored, threadline.recorded_layout(stored.id, stored.layout), true);
     END IF;
@@ -109,9 +117,10 @@ SET lc_monetary = 'C' AS $$
 DECLARE
     stored CONSTANT threadline.audited_tables := (SELECT a FROM threadline.audited_tables a WHERE a.id = of_table);
     relation CONSTANT regclass := threadline.audited_relation(of_table);
-    now CONSTANT text[] := threadline.key_now(stored);
     redacted CONSTANT record := threadline.present_policy(stored, relation);
     policy CONSTANT threadline.audited_tables := redacted.policy;
+    now text[];
+    query text := stored.read_row;
 BEGIN
     state := 'unknown';
     stale := redacted.stale;
@@ -120,16 +129,17 @@ BEGIN
     mask := policy.mask;
     mask_placeholder := policy.mask_placeholder;
     ignore := policy.ignore;
-    IF now IS NOT NULL AND has_table_privilege(relation, 'SELECT') THEN
-        EXECUTE format('SELECT (%s)::jsonb, %s FROM %s %s AS OLD WHERE %s', threadline.image_expression(relation, policy, 'OLD'),
-            coalesce(threadline.key_expression(relation, ARRAY[policy.scope_column], 'OLD'), 'NULL'),
-            (SELECT CASE c.relkind WHEN 'p' THEN '' ELSE 'ONLY' END FROM pg_class c WHERE c.oid = relation), relation,
-            (SELECT string_agg(format('OLD.%I = ($1 ->> %L)::%s', k.now, CASE WHEN key ? k.stored THEN k.stored ELSE k.now END,
-                    format_type(threadline.base_type(a.atttypid), -1)), ' AND ')
-                FROM unnest(now, stored.key_columns) k (now, stored) JOIN pg_attribute a ON a.attrelid = relation AND a.attname = k.now))
-            INTO image, scope USING key;
-        state := CASE WHEN image IS NULL THEN 'absent' ELSE 'present' END;
+    IF relation IS NULL OR NOT has_table_privilege(relation, 'SELECT') THEN
+        RETURN;
+    ELSIF stale OR NOT key ?& stored.key_columns THEN
+        now := threadline.key_now(stored);
+        IF now IS NULL THEN
+            RETURN;
+        END IF;
+        query := threadline.row_query(relation, policy, now, CASE WHEN key ?& stored.key_columns THEN stored.key_columns ELSE now END);
     END IF;
+    EXECUTE format(query, relation) INTO image, scope USING key;
+    state := CASE WHEN image IS NULL THEN 'absent' ELSE 'present' END;
 END
 $$;
 COMMENT ON FUNCTION threadline.present_row(integer, jsonb) IS 'The row as it is now in the form capture gives it, redacted.';
@@ -230,7 +240,8 @@ REVOKE ALL ON ALL FUNCTIONS IN SCHEMA threadline FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION threadline.set_context(jsonb) TO PUBLIC;
 -- Reading takes SELECT on the tables; these by themselves show nothing but catalogs.
 GRANT EXECUTE ON FUNCTION threadline.schema_version(), threadline.find_table(text, regclass), threadline.row_key(integer, jsonb),
-    threadline.present_row(integer, jsonb), threadline.present_policy(threadline.audited_tables, regclass),
+    threadline.present_row(integer, jsonb), threadline.present_policy(threadline.audited_tables, regclass), threadline.is_stale(threadline.audited_tables, regclass),
+    threadline.key_query(oid, text[]), threadline.row_query(oid, threadline.audited_tables, text[], text[]),
     threadline.table_reading(integer, boolean), threadline.since_layout(integer, integer),
     threadline.decode_image(anyelement, jsonb, text[]), threadline.table_id(oid), threadline.audited_relation(integer),
     threadline.present_columns(oid), threadline.layout_digest(oid), threadline.base_type(oid),

@@ -190,6 +190,8 @@ CREATE TABLE IF NOT EXISTS threadline.audited_tables (
     actor_policy text NOT NULL CHECK (actor_policy IN ('allow', 'require')),
     layout integer NOT NULL,
     function_digest text NOT NULL,
+    read_key text NOT NULL,
+    read_row text NOT NULL,
     attached boolean NOT NULL,
     changed_at timestamptz NOT NULL
 );
@@ -209,6 +211,8 @@ COMMENT ON COLUMN threadline.audited_tables.on_truncate IS 'record: one marker; 
 COMMENT ON COLUMN threadline.audited_tables.actor_policy IS 'allow, or require: a write without an actor fails.';
 COMMENT ON COLUMN threadline.audited_tables.layout IS 'The table_layouts row the capture function was compiled for.';
 COMMENT ON COLUMN threadline.audited_tables.function_digest IS 'md5 of the compiled function''s body and settings, to notice one altered by hand.';
+COMMENT ON COLUMN threadline.audited_tables.read_key IS 'The query for the stored form of a key, $1 as {column: text}, while the table is as it was when compiled.';
+COMMENT ON COLUMN threadline.audited_tables.read_row IS 'The query for image and scope of the row with a key, $1, with %s for the table, while the table is as it was when compiled.';
 COMMENT ON COLUMN threadline.audited_tables.attached IS 'Whether attach has been called and detach has not.';
 COMMENT ON COLUMN threadline.audited_tables.changed_at IS 'When this row last changed.';
 

@@ -10,6 +10,8 @@ DROP FUNCTION threadline.require_actor(integer, uuid);
 DROP FUNCTION threadline.capture_body(regclass, threadline.audited_tables);
 DROP FUNCTION threadline.compiled_policy(threadline.audited_tables);
 DROP FUNCTION threadline.diff_statements(oid, threadline.audited_tables, text[]);
+DROP FUNCTION threadline.row_query(oid, threadline.audited_tables, text[], text[]);
+DROP FUNCTION threadline.key_query(oid, text[]);
 DROP FUNCTION threadline.image_expression(oid, threadline.audited_tables, text);
 DROP FUNCTION threadline.captured_columns(oid, threadline.audited_tables);
 DROP FUNCTION threadline.resolve_key(regclass, text[]);

@@ -7,5 +7,6 @@ DROP FUNCTION threadline.todays_columns(integer);
 DROP FUNCTION threadline.present_row(integer, jsonb);
 DROP FUNCTION threadline.present_policy(threadline.audited_tables, regclass);
 DROP FUNCTION threadline.row_key(integer, jsonb);
+DROP FUNCTION threadline.is_stale(threadline.audited_tables, regclass);
 DROP FUNCTION threadline.key_now(threadline.audited_tables);
 DROP FUNCTION threadline.find_table(text, regclass);
