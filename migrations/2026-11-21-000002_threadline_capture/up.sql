@@ -230,16 +230,22 @@ COMMENT ON FUNCTION threadline.audited_relation(integer) IS 'The table whose cap
 -- The id of an audited table, or NULL: the one its trigger carries, else the one last known under its name.
 CREATE OR REPLACE FUNCTION threadline.table_id(relation oid) RETURNS integer
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    -- By the trigger that attach makes; there may be others, made by hand.
+    carried integer := (SELECT substring(f.proname, '^capture_([0-9]+)$')::integer FROM pg_trigger t JOIN pg_proc f ON f.oid = t.tgfoid
+        WHERE t.tgrelid = relation AND t.tgname = '!threadline_capture' AND f.pronamespace = 'threadline'::regnamespace);
 BEGIN
-    RETURN (
-        SELECT coalesce(
-            (SELECT min(carried.id) FROM (SELECT substr(f.proname, 9)::integer AS id FROM pg_trigger t JOIN pg_proc f ON f.oid = t.tgfoid
-                    WHERE t.tgrelid = relation AND f.pronamespace = 'threadline'::regnamespace AND f.proname ~ '^capture_[0-9]+$') carried
-                WHERE threadline.audited_relation(carried.id) = relation),
-            (SELECT min(a.id) FROM threadline.audited_tables a JOIN pg_class c ON c.relname = a.table_name
-                JOIN pg_namespace n ON n.oid = c.relnamespace AND n.nspname = a.schema_name
-                WHERE c.oid = relation AND threadline.audited_relation(a.id) IS NULL))
-    );
+    IF carried IS NULL OR threadline.audited_relation(carried) <> relation THEN
+        carried := (SELECT min(c.id) FROM (SELECT substr(f.proname, 9)::integer AS id FROM pg_trigger t JOIN pg_proc f ON f.oid = t.tgfoid
+                WHERE t.tgrelid = relation AND f.pronamespace = 'threadline'::regnamespace AND f.proname ~ '^capture_[0-9]+$') c
+            WHERE threadline.audited_relation(c.id) = relation);
+    END IF;
+    IF carried IS NULL THEN
+        carried := (SELECT min(a.id) FROM threadline.audited_tables a JOIN pg_class c ON c.relname = a.table_name
+            JOIN pg_namespace n ON n.oid = c.relnamespace AND n.nspname = a.schema_name
+            WHERE c.oid = relation AND threadline.audited_relation(a.id) IS NULL);
+    END IF;
+    RETURN carried;
 END
 $$;
 COMMENT ON FUNCTION threadline.table_id(oid) IS 'The audited_tables id of a relation, or NULL.';

@@ -2,12 +2,15 @@
 
 use std::fmt;
 
+use diesel::deserialize::{self, FromSql, FromSqlRow};
+use diesel::pg::{Pg, PgValue};
+use diesel::sql_types::Text;
 use serde::{Deserialize, Serialize};
 
 use super::context::{TextKind, text_problem};
 
 /// How an action ended.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, FromSqlRow)]
 #[serde(rename_all = "snake_case")]
 pub enum ActionStatus {
     /// It was done.
@@ -15,6 +18,17 @@ pub enum ActionStatus {
     Ok,
     /// It was tried, and failed.
     Error,
+}
+
+/// As `audit_actions` has it.
+impl FromSql<Text, Pg> for ActionStatus {
+    fn from_sql(bytes: PgValue<'_>) -> deserialize::Result<Self> {
+        match <String as FromSql<Text, Pg>>::from_sql(bytes)?.as_str() {
+            "ok" => Ok(Self::Ok),
+            "error" => Ok(Self::Error),
+            _ => Err("an action's status is neither ok nor error".into()),
+        }
+    }
 }
 
 impl fmt::Display for ActionStatus {

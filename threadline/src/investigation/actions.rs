@@ -8,7 +8,6 @@ use super::page::{Page, PageRequest, Place};
 use super::scan::{first_id_at, of_actors};
 use super::scope::Surface;
 use super::statement::Statement;
-use super::timeline::Entry;
 use super::trail::{Trail, in_one_snapshot};
 use crate::error::Error;
 
@@ -45,9 +44,10 @@ impl Trail {
         let after = request.after_id()?;
         in_one_snapshot(conn, |conn| {
             let scope = self.scope(conn, Surface::Actions)?;
-            let mut statement = Statement::new(
-                "SELECT to_jsonb(a)::text AS entry FROM threadline.audit_actions a WHERE true",
-            );
+            let mut statement = Statement::new(&format!(
+                "SELECT {} FROM threadline.audit_actions a WHERE true",
+                AuditAction::COLUMNS
+            ));
             of_actors(&mut statement, "a", &filter.actors);
             filter.of_action(&mut statement);
             let texts = [
@@ -81,8 +81,7 @@ impl Trail {
                 request.direction().sql(),
                 request.wanted() + 1
             ));
-            let found: Vec<AuditAction> =
-                statement.load_from::<Entry>(conn)?.iter().map(Entry::read).collect::<Result<_, _>>()?;
+            let found: Vec<AuditAction> = statement.load_from(conn)?;
             Ok(Page::cut(found, request, |action| Place::Id(action.id)))
         })
     }

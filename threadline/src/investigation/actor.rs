@@ -8,7 +8,7 @@ use super::page::{Page, PageRequest, Place};
 use super::scan::{first_id_at, of_actor};
 use super::scope::Surface;
 use super::statement::Statement;
-use super::timeline::{Entry, Who};
+use super::timeline::Who;
 use super::trail::{Trail, in_one_snapshot};
 use super::transaction::LinkedTransaction;
 use crate::error::Error;
@@ -42,9 +42,10 @@ impl Trail {
         let after = request.after_id()?;
         in_one_snapshot(conn, |conn| {
             let scope = self.scope(conn, Surface::ActorHistory)?;
-            let mut statement = Statement::new(
-                "SELECT to_jsonb(t)::text AS entry FROM threadline.audit_transactions t WHERE ",
-            );
+            let mut statement = Statement::new(&format!(
+                "SELECT {} FROM threadline.audit_transactions t WHERE ",
+                AuditTransaction::COLUMNS
+            ));
             of_actor(&mut statement, "t", &ActorFilter::Named(actor.clone()));
             if let Some(from) = filter.from {
                 statement.sql(" AND t.occurred_at >= ").bind(from);
@@ -66,8 +67,7 @@ impl Trail {
                 request.direction().sql(),
                 request.wanted() + 1
             ));
-            let found: Vec<AuditTransaction> =
-                statement.load_from::<Entry>(conn)?.iter().map(Entry::read).collect::<Result<_, _>>()?;
+            let found: Vec<AuditTransaction> = statement.load_from(conn)?;
             Page::cut(found, request, |transaction| Place::Id(transaction.id)).try_map(|transactions| {
                 let actions = Who::actions(conn, &transactions)?;
                 let link = |transaction: AuditTransaction| LinkedTransaction {

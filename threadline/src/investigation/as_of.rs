@@ -11,7 +11,7 @@ use super::image::{RowImage, RowState};
 use super::key::{RowKey, WalkKey};
 use super::log::{self, Reach};
 use super::scope::{ResolvedScope, Surface};
-use super::trail::Trail;
+use super::trail::{Trail, in_one_snapshot};
 use crate::capture::TableName;
 use crate::error::Error;
 
@@ -108,8 +108,10 @@ impl Trail {
         key: &RowKey,
         at: DateTime<Utc>,
     ) -> Result<AsOf<RowImage>, Error> {
-        let scope = self.scope(conn, Surface::AsOf)?;
-        read(conn, &table.to_sql(), key, at, scope.as_ref())
+        in_one_snapshot(conn, |conn| {
+            let scope = self.scope(conn, Surface::AsOf)?;
+            read(conn, &table.to_sql(), key, at, scope.as_ref())
+        })
     }
 }
 
@@ -150,7 +152,7 @@ pub(crate) fn read(
         return Ok(answer);
     }
     Ok(match state {
-        RowState::Present(image) => AsOf::Present(image.clone()),
+        RowState::Present(image) => AsOf::Present(RowImage::clone(image)),
         RowState::Absent => match settled.first() {
             Some(step) => AsOf::Deleted { by: step.change.id, at: step.change.captured_at },
             None => AsOf::NotCreated,

@@ -131,12 +131,14 @@ impl Trail {
     ) -> Result<AsOf<M>, Error> {
         let table = M::table_name().to_sql();
         let key = TypedKey::<K, M::KeyColumns>::new(key);
-        let scope = self.scope(conn, Surface::AsOf)?;
-        as_of::read(conn, &table, &key, at, scope.as_ref())?.and_then(|image| {
-            let mut decoded = decode::decode::<M>(conn, &[&image])?;
-            Ok(match decoded.pop().expect("one image yields one row") {
-                Ok(row) => AsOf::Present(row),
-                Err(error) => AsOf::NotRepresentable { error, image },
+        in_one_snapshot(conn, |conn| {
+            let scope = self.scope(conn, Surface::AsOf)?;
+            as_of::read(conn, &table, &key, at, scope.as_ref())?.and_then(|image| {
+                let mut decoded = decode::decode::<M>(conn, &[&image])?;
+                Ok(match decoded.pop().expect("one image yields one row") {
+                    Ok(row) => AsOf::Present(row),
+                    Err(error) => AsOf::NotRepresentable { error, image },
+                })
             })
         })
     }

@@ -5,6 +5,7 @@
 //! first captured change on, and the row as it is now has today's columns.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 
 use super::change::{AuditChange, ChangeId, FieldChange, Op};
 use super::image::{Columns, Json, RowImage, RowState};
@@ -78,12 +79,7 @@ pub(crate) fn shown(
     let row_key = stored.row_key.clone();
     let Effect { change, image, masked, .. } =
         Reader { row_key: &row_key, policy, layouts, attributes }.read(stored);
-    let row = image.and_then(|columns| {
-        match (Row { known: Known::Whole, columns, hidden: masked }).shown(policy) {
-            RowState::Present(image) => Some(image),
-            _ => None,
-        }
-    });
+    let row = image.map(|columns| Row::new(Known::Whole, columns, masked).image(policy));
     (change, row)
 }
 
@@ -197,20 +193,22 @@ struct Row {
     columns: Columns,
     /// Columns whose value here is a placeholder.
     hidden: BTreeSet<String>,
+    /// What it is shown as, until it changes.
+    shown: Option<RowState>,
 }
 
 impl Row {
+    fn new(known: Known, columns: Columns, hidden: BTreeSet<String>) -> Self {
+        Self { known, columns, hidden, shown: None }
+    }
+
     fn at_present(present: &mut Present) -> Self {
         let known = match present.state {
             PresentState::Present => Known::Whole,
             PresentState::Absent => Known::Absent,
             PresentState::Unknown => Known::Nothing,
         };
-        Self {
-            known,
-            columns: present.image.take().unwrap_or_default(),
-            hidden: present.mask.iter().cloned().collect(),
-        }
+        Self::new(known, present.image.take().unwrap_or_default(), present.mask.iter().cloned().collect())
     }
 
     /// Whether the row could be what this change left behind.
@@ -247,16 +245,17 @@ impl Row {
         let after = self.shown(policy);
         let Effect { change, settled, leaves, arrives, previous, image, masked, .. } = effect;
         if change.op == Op::Truncate {
-            *self = Self { known: Known::Nothing, columns: Columns::new(), hidden: BTreeSet::new() };
+            *self = Self::new(Known::Nothing, Columns::new(), BTreeSet::new());
         } else if leaves {
-            *self = Self { known: Known::Whole, columns: image.unwrap_or_default(), hidden: masked };
+            *self = Self::new(Known::Whole, image.unwrap_or_default(), masked);
             if change.op == Op::Update {
                 // `masked` names what changed; the image hides whatever the policy hid then.
                 self.hidden.extend(policy.mask.iter().cloned());
             }
         } else if arrives {
-            *self = Self { known: Known::Absent, columns: Columns::new(), hidden: BTreeSet::new() };
+            *self = Self::new(Known::Absent, Columns::new(), BTreeSet::new());
         } else {
+            self.shown = None;
             for name in previous.keys().filter(|name| !masked.contains(*name)) {
                 self.hidden.remove(name);
             }
@@ -269,13 +268,19 @@ impl Row {
     /// have changed since without a record, and the change says what they were.
     fn go_to_just_after(&mut self, effect: &Effect, fits: bool, policy: &Present) {
         if effect.leaves {
-            *self = Self { known: Known::Absent, columns: Columns::new(), hidden: BTreeSet::new() };
+            *self = Self::new(Known::Absent, Columns::new(), BTreeSet::new());
             return;
         }
+        let says_more = |name: &String| policy.ignore.contains(name);
+        let has_row = matches!(self.known, Known::Whole | Known::Part);
+        if has_row && fits && !effect.claimed.keys().any(says_more) && effect.masked.is_subset(&self.hidden) {
+            return;
+        }
+        self.shown = None;
         let whole = effect.image.as_ref().filter(|_| effect.arrives);
         match (self.known, whole) {
             (Known::Whole | Known::Part, _) if fits => {
-                let ignored = effect.claimed.iter().filter(|(name, _)| policy.ignore.contains(name));
+                let ignored = effect.claimed.iter().filter(|(name, _)| says_more(name));
                 self.columns.extend(ignored.map(|(name, value)| (name.clone(), value.clone())));
             }
             (_, Some(image)) => {
@@ -294,28 +299,34 @@ impl Row {
         self.hidden.extend(effect.masked.iter().cloned());
     }
 
-    /// The row as policy lets it be shown today.
-    fn shown(&self, policy: &Present) -> RowState {
-        let image = || {
-            let mut columns = self.columns.clone();
-            columns.retain(|name, _| !policy.exclude.contains(name));
-            for name in &policy.mask {
-                columns.entry(name.clone()).and_modify(|value| *value = policy.mask_placeholder.clone());
-            }
-            let masked = self
-                .hidden
-                .iter()
-                .chain(&policy.mask)
-                .filter(|name| columns.contains_key(*name))
-                .cloned()
-                .collect();
-            RowImage { columns, masked }
-        };
-        match self.known {
-            Known::Whole => RowState::Present(image()),
-            Known::Part => RowState::Partial(image()),
+    /// The row as policy lets it be shown today. What the next older change left is what this one found, so it is kept.
+    fn shown(&mut self, policy: &Present) -> RowState {
+        if let Some(shown) = &self.shown {
+            return shown.clone();
+        }
+        let shown = match self.known {
+            Known::Whole => RowState::Present(Arc::new(self.image(policy))),
+            Known::Part => RowState::Partial(Arc::new(self.image(policy))),
             Known::Absent => RowState::Absent,
             Known::Nothing => RowState::Unknown,
+        };
+        self.shown = Some(shown.clone());
+        shown
+    }
+
+    fn image(&self, policy: &Present) -> RowImage {
+        let mut columns = self.columns.clone();
+        columns.retain(|name, _| !policy.exclude.contains(name));
+        for name in &policy.mask {
+            columns.entry(name.clone()).and_modify(|value| *value = policy.mask_placeholder.clone());
         }
+        let masked = self
+            .hidden
+            .iter()
+            .chain(&policy.mask)
+            .filter(|name| columns.contains_key(*name))
+            .cloned()
+            .collect();
+        RowImage { columns, masked }
     }
 }

@@ -2,14 +2,28 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
+use diesel::deserialize::{self, FromSql, FromSqlRow};
+use diesel::pg::{Pg, PgValue};
+use diesel::sql_types::Text;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
 
 /// One value as PostgreSQL's jsonb writes it, kept as text: numbers keep every digit and their scale.
-#[derive(Clone, Deserialize, Serialize)]
+#[derive(Clone, Serialize, FromSqlRow)]
 #[serde(transparent)]
-pub struct Json(Box<RawValue>);
+pub struct Json(#[serde(serialize_with = "as_it_is")] Arc<RawValue>);
+
+fn as_it_is<S: Serializer>(value: &Arc<RawValue>, serializer: S) -> Result<S::Ok, S::Error> {
+    (**value).serialize(serializer)
+}
+
+impl<'de> Deserialize<'de> for Json {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Box::<RawValue>::deserialize(deserializer).map(|value| Self(value.into()))
+    }
+}
 
 impl Json {
     /// The JSON text, such as `12.3400`, `"a"` or `null`.
@@ -30,6 +44,14 @@ impl Json {
     /// Whether it is JSON `null`, which stands for SQL NULL.
     pub fn is_null(&self) -> bool {
         self.as_str() == "null"
+    }
+}
+
+/// From the text PostgreSQL writes.
+impl FromSql<Text, Pg> for Json {
+    fn from_sql(bytes: PgValue<'_>) -> deserialize::Result<Self> {
+        let text = <String as FromSql<Text, Pg>>::from_sql(bytes)?;
+        Ok(Self(RawValue::from_string(text)?.into()))
     }
 }
 
@@ -81,11 +103,11 @@ impl RowImage {
 #[serde(tag = "state", content = "row", rename_all = "snake_case")]
 pub enum RowState {
     /// It existed, and every captured column is known.
-    Present(RowImage),
+    Present(Arc<RowImage>),
     /// It did not exist.
     Absent,
     /// It existed; only the columns that changes name are known, because what came after was lost to a gap or a TRUNCATE.
-    Partial(RowImage),
+    Partial(Arc<RowImage>),
     /// Nothing is known: a TRUNCATE lies between, or the present row cannot be read.
     Unknown,
 }

@@ -1,4 +1,4 @@
-//! What the database says about one row: the row as it is now, and its changes, in one statement and so in one snapshot.
+//! What the database says about one row: the row as it is now, and its changes. Read it in one snapshot.
 
 use std::collections::BTreeMap;
 
@@ -6,13 +6,15 @@ use chrono::{DateTime, Utc};
 use diesel::pg::Pg;
 use diesel::prelude::*;
 use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
-use diesel::sql_types::{Text, Timestamptz};
+use diesel::sql_types::{Nullable, Text, Timestamptz};
 use serde::Deserialize;
 use uuid::Uuid;
 
 use super::change::Op;
 use super::image::{Columns, Json};
 use super::key::WalkKey;
+use super::scan::{ChangeRow, changes_of_row};
+use super::statement::Statement;
 use crate::error::Error;
 
 /// Which changes are read.
@@ -42,7 +44,8 @@ pub(crate) struct Anchor {
     pub(crate) ended_at: Option<DateTime<Utc>>,
     /// How older layouts relate to today's columns, for those that differ from them.
     pub(crate) layouts: Option<BTreeMap<i32, SinceLayout>>,
-    /// There when a change has no layout.
+    /// Read when a change has no layout.
+    #[serde(skip)]
     pub(crate) attributes: Option<TodaysColumns>,
 }
 
@@ -144,17 +147,90 @@ pub(crate) fn read(
     key: &impl WalkKey,
     reach: Reach,
 ) -> Result<RowLog, Error> {
-    let entries: Vec<Entry> =
-        ReadLog { table, key, reach }.load(conn).map_err(|error| Error::from_query(conn, table, error))?;
-    let mut entries = entries.iter();
-    let anchor = entries.next().ok_or(Error::Query(diesel::result::Error::NotFound))?;
-    Ok(RowLog {
-        anchor: serde_json::from_str(&anchor.entry).map_err(Error::Payload)?,
-        changes: entries
-            .map(|entry| serde_json::from_str(&entry.entry))
-            .collect::<Result<_, _>>()
-            .map_err(Error::Payload)?,
-    })
+    let anchor: Entry =
+        ReadAnchor { table, key }.get_result(conn).map_err(|error| Error::from_query(conn, table, error))?;
+    let mut anchor: Anchor = serde_json::from_str(&anchor.entry).map_err(Error::Payload)?;
+    let changes = match reach {
+        Reach::Newest(None) => load(conn, changes_of_row(anchor.table_id, &anchor.row_key, None, None))?,
+        Reach::Newest(Some(limit)) => {
+            // Few limits, so that the session has few statements to keep.
+            let at_least = limit.checked_next_power_of_two().unwrap_or(limit);
+            let mut changes =
+                load(conn, changes_of_row(anchor.table_id, &anchor.row_key, None, Some(at_least)))?;
+            changes.truncate(limit as usize);
+            changes
+        }
+        Reach::Since(at) => since(conn, &anchor, at)?,
+    };
+    if changes.iter().any(|change| change.attributes.is_some()) {
+        let mut statement = Statement::kept("SELECT threadline.since_attributes(");
+        statement.bind(anchor.table_id).sql(")::text AS entry");
+        let attributes: Entry =
+            statement.get_result(conn).map_err(|error| Error::from_query(conn, table, error))?;
+        anchor.attributes = Some(serde_json::from_str(&attributes.entry).map_err(Error::Payload)?);
+    }
+    Ok(RowLog { anchor, changes })
+}
+
+/// What has to be undone to see the row at this instant, and the transaction before that, as `settled`.
+///
+/// A transaction counts as a whole: one that went on capturing after the instant is undone entirely. It can only be the
+/// newest of those that had changed the row by then, since writers of a row wait for each other. Of the transaction before
+/// the instant all changes are read: one statement may have moved a row here and another one away, and either can have been
+/// captured first. The TRUNCATE of a partition may not concern the row.
+fn since(conn: &mut PgConnection, anchor: &Anchor, at: DateTime<Utc>) -> Result<Vec<StoredChange>, Error> {
+    let mut changes = load(conn, changes_of_row(anchor.table_id, &anchor.row_key, Some((">", at)), None))?;
+    let mut limit = 16;
+    loop {
+        let older =
+            load(conn, changes_of_row(anchor.table_id, &anchor.row_key, Some(("<=", at)), Some(limit)))?;
+        let is_all = older.len() < limit as usize;
+        let newest = older.first().map(|newest| newest.transaction_id);
+        let is_done = match newest {
+            Some(newest) => ended_at(conn, newest)? <= Some(at),
+            None => true,
+        };
+        let undone =
+            older.iter().take_while(|change| !is_done && Some(change.transaction_id) == newest).count();
+        let rest = &older[undone..];
+        let concerns = |change: &&StoredChange| change.op != Op::Truncate || change.partition.is_none();
+        let settled = rest.iter().find(concerns).or(rest.first()).map(|settled| settled.transaction_id);
+        let last = rest.iter().rposition(|change| Some(change.transaction_id) == settled);
+        // Beyond what was read there may be more of it.
+        if is_all
+            || last.is_some_and(|last| last + 1 < rest.len() && rest.iter().any(|change| concerns(&change)))
+        {
+            let keep = undone + last.map_or(0, |last| last + 1);
+            changes.extend(
+                older
+                    .into_iter()
+                    .take(keep)
+                    .enumerate()
+                    .map(|(place, change)| StoredChange { settled: place >= undone, ..change }),
+            );
+            return Ok(changes);
+        }
+        limit *= 8;
+    }
+}
+
+/// When a transaction captured its last change.
+fn ended_at(conn: &mut PgConnection, id: Uuid) -> Result<Option<DateTime<Utc>>, Error> {
+    #[derive(QueryableByName)]
+    struct Ended {
+        #[diesel(sql_type = Nullable<Timestamptz>)]
+        at: Option<DateTime<Utc>>,
+    }
+    let mut statement = Statement::kept(
+        "SELECT (SELECT c.captured_at FROM threadline.audit_changes c WHERE c.transaction_id = ",
+    );
+    statement.bind(id).sql(" ORDER BY c.ordinal DESC LIMIT 1) AS at");
+    let ended: Ended = statement.get_result(conn).map_err(|error| Error::from_query(conn, "", error))?;
+    Ok(ended.at)
+}
+
+fn load(conn: &mut PgConnection, statement: Statement) -> Result<Vec<StoredChange>, Error> {
+    statement.load_from::<ChangeRow>(conn)?.into_iter().map(ChangeRow::read).collect()
 }
 
 #[derive(QueryableByName)]
@@ -163,26 +239,21 @@ struct Entry {
     entry: String,
 }
 
-struct ReadLog<'a, K> {
+struct ReadAnchor<'a, K> {
     table: &'a str,
     key: &'a K,
-    reach: Reach,
 }
 
-const NEWEST_ORDER: &str = "ORDER BY captured_at DESC, transaction_id DESC, ordinal DESC";
-
-impl<K: WalkKey> QueryFragment<Pg> for ReadLog<'_, K> {
+impl<K: WalkKey> QueryFragment<Pg> for ReadAnchor<'_, K> {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
-        out.unsafe_to_cache_prepared();
-        for piece in include_str!("sql/row_log.sql").lines().filter(|line| !line.starts_with("--")) {
+        for piece in include_str!("sql/row_anchor.sql").lines().filter(|line| !line.starts_with("--")) {
             let mut rest = piece;
             while let Some((before, after)) = rest.split_once('{') {
-                let (hole, after) = after.split_once('}').expect("row_log.sql closes its holes");
+                let (hole, after) = after.split_once('}').expect("row_anchor.sql closes its holes");
                 out.push_sql(before);
                 match hole {
                     "table" => out.push_bind_param::<Text, str>(self.table)?,
-                    "key" => self.key.walk_key(out.reborrow())?,
-                    _ => self.walk_choice(out.reborrow())?,
+                    _ => self.key.walk_key(out.reborrow())?,
                 }
                 rest = after;
             }
@@ -193,59 +264,13 @@ impl<K: WalkKey> QueryFragment<Pg> for ReadLog<'_, K> {
     }
 }
 
-impl<K> ReadLog<'_, K> {
-    /// A limit is written out: as a parameter it would hide from the planner how little is wanted.
-    fn walk_choice<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
-        match &self.reach {
-            Reach::Newest(limit) => {
-                out.push_sql(&format!(", chosen AS (SELECT * FROM touched {NEWEST_ORDER}"));
-                if let Some(limit) = limit {
-                    out.push_sql(&format!(" LIMIT {limit}"));
-                }
-                out.push_sql(")");
-            }
-            Reach::Since(at) => {
-                // A transaction counts as a whole: one that went on capturing after the instant is undone entirely.
-                out.push_sql(
-                    ", newest AS MATERIALIZED (SELECT transaction_id FROM touched WHERE captured_at <= ",
-                );
-                out.push_bind_param::<Timestamptz, _>(at)?;
-                out.push_sql(&format!(
-                    " {NEWEST_ORDER} LIMIT 1), cutoff AS MATERIALIZED (SELECT CASE WHEN (SELECT last.captured_at \
-                     FROM threadline.audit_changes last WHERE last.transaction_id = (SELECT transaction_id FROM newest) \
-                     ORDER BY last.ordinal DESC LIMIT 1) > "
-                ));
-                out.push_bind_param::<Timestamptz, _>(at)?;
-                out.push_sql(
-                    " THEN (SELECT min(captured_at) FROM touched WHERE transaction_id = (SELECT transaction_id FROM newest)) \
-                     - interval '1 microsecond' ELSE ",
-                );
-                out.push_bind_param::<Timestamptz, _>(at)?;
-                // From the transaction before the instant on all changes are read: one statement may have moved a row
-                // here and another one away, and either can have been captured first. The TRUNCATE of a partition may not
-                // concern the row.
-                out.push_sql(&format!(
-                    " END AS instant), settled AS MATERIALIZED (SELECT coalesce(\
-                     (SELECT transaction_id FROM touched WHERE captured_at <= (SELECT instant FROM cutoff) \
-                     AND (op <> 'T' OR partition IS NULL) {NEWEST_ORDER} LIMIT 1), \
-                     (SELECT transaction_id FROM touched WHERE captured_at <= (SELECT instant FROM cutoff) {NEWEST_ORDER} LIMIT 1)) AS transaction_id), \
-                     chosen AS (SELECT *, false AS settled FROM touched WHERE captured_at > (SELECT instant FROM cutoff) \
-                     UNION ALL SELECT *, true FROM touched \
-                     WHERE captured_at BETWEEN (SELECT threadline.instant_of(transaction_id) FROM settled) AND (SELECT instant FROM cutoff))"
-                ));
-            }
-        }
-        Ok(())
-    }
-}
-
-impl<K> Query for ReadLog<'_, K> {
+impl<K> Query for ReadAnchor<'_, K> {
     type SqlType = diesel::sql_types::Untyped;
 }
 
-impl<K> RunQueryDsl<PgConnection> for ReadLog<'_, K> {}
+impl<K> RunQueryDsl<PgConnection> for ReadAnchor<'_, K> {}
 
-impl<K> QueryId for ReadLog<'_, K> {
+impl<K> QueryId for ReadAnchor<'_, K> {
     type QueryId = ();
     const HAS_STATIC_QUERY_ID: bool = false;
 }

@@ -3,10 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+use diesel::pg::Pg;
 use diesel::prelude::*;
-use diesel::sql_types::Text;
 use serde::Serialize;
-use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
 use super::change::{AuditAction, AuditChange, AuditTransaction};
@@ -187,11 +186,16 @@ pub(crate) struct Who {
 
 impl Who {
     pub(crate) fn of(conn: &mut PgConnection, ids: BTreeSet<Uuid>) -> Result<Self, Error> {
-        let transactions: BTreeMap<_, _> =
-            by_id::<AuditTransaction>(conn, "threadline.audit_transactions", ids)?
-                .into_iter()
-                .map(|transaction| (transaction.id, transaction))
-                .collect();
+        let transactions: BTreeMap<_, _> = by_id::<AuditTransaction>(
+            conn,
+            AuditTransaction::COLUMNS,
+            "threadline.audit_transactions t",
+            "t.id",
+            ids,
+        )?
+        .into_iter()
+        .map(|transaction| (transaction.id, transaction))
+        .collect();
         let actions = Self::actions(conn, transactions.values())?;
         Ok(Self { transactions, actions })
     }
@@ -202,7 +206,8 @@ impl Who {
         transactions: impl IntoIterator<Item = &'a AuditTransaction>,
     ) -> Result<BTreeMap<Uuid, AuditAction>, Error> {
         let ids = transactions.into_iter().filter_map(|transaction| transaction.action_id).collect();
-        let actions = by_id::<AuditAction>(conn, "threadline.audit_actions", ids)?;
+        let actions =
+            by_id::<AuditAction>(conn, AuditAction::COLUMNS, "threadline.audit_actions a", "a.id", ids)?;
         Ok(actions.into_iter().map(|action| (action.id, action)).collect())
     }
 
@@ -214,34 +219,18 @@ impl Who {
 }
 
 /// The rows of a partitioned table with these ids. The range beside them is what a kept plan leaves partitions out by.
-fn by_id<T: DeserializeOwned>(
+fn by_id<T: QueryableByName<Pg> + 'static>(
     conn: &mut PgConnection,
+    columns: &str,
     table: &str,
+    id: &str,
     ids: BTreeSet<Uuid>,
 ) -> Result<Vec<T>, Error> {
     let (Some(first), Some(last)) = (ids.first().copied(), ids.last().copied()) else {
         return Ok(Vec::new());
     };
-    let mut statement =
-        Statement::kept(&format!("SELECT to_jsonb(r)::text AS entry FROM {table} r WHERE r.id = ANY ("));
-    statement
-        .bind(ids.into_iter().collect::<Vec<_>>())
-        .sql(") AND r.id >= ")
-        .bind(first)
-        .sql(" AND r.id <= ")
-        .bind(last);
-    statement.load_from::<Entry>(conn)?.iter().map(Entry::read).collect()
-}
-
-/// A row as JSON.
-#[derive(QueryableByName)]
-pub(crate) struct Entry {
-    #[diesel(sql_type = Text)]
-    entry: String,
-}
-
-impl Entry {
-    pub(crate) fn read<T: DeserializeOwned>(&self) -> Result<T, Error> {
-        serde_json::from_str(&self.entry).map_err(Error::Payload)
-    }
+    let mut statement = Statement::kept(&format!("SELECT {columns} FROM {table} WHERE {id} = ANY ("));
+    statement.bind(ids.into_iter().collect::<Vec<_>>());
+    statement.sql(&format!(") AND {id} >= ")).bind(first).sql(&format!(" AND {id} <= ")).bind(last);
+    statement.load_from(conn)
 }

@@ -13,7 +13,7 @@ use super::scan::{Question, Scan};
 use super::scope::{ResolvedScope, Surface};
 use super::statement::Statement;
 use super::tables::TableChange;
-use super::timeline::{Entry, Who};
+use super::timeline::Who;
 use super::trail::{Trail, in_one_snapshot};
 use crate::error::Error;
 
@@ -168,12 +168,13 @@ fn is_visible(conn: &mut PgConnection, id: Uuid, scope: Option<&ResolvedScope>) 
     let Some(scope) = scope else {
         return Ok(true);
     };
-    let mut statement = Statement::new(
-        "SELECT to_jsonb(t.id)::text AS entry FROM threadline.audit_transactions t WHERE t.id = ",
-    );
+    let mut statement = Statement::new(&format!(
+        "SELECT {} FROM threadline.audit_transactions t WHERE t.id = ",
+        AuditTransaction::COLUMNS
+    ));
     statement.bind(id).sql(" AND ");
     scope.of_transaction(&mut statement);
-    Ok(!statement.load_from::<Entry>(conn)?.is_empty())
+    Ok(!statement.load_from::<AuditTransaction>(conn)?.is_empty())
 }
 
 /// The actions recorded in a transaction. They have the milliseconds of its id in theirs, so they lie between two ids.
@@ -181,10 +182,11 @@ fn actions_in(conn: &mut PgConnection, id: Uuid) -> Result<Vec<AuditAction>, Err
     const BELOW_THE_MILLISECONDS: u128 = (1 << 80) - 1;
     let first = Uuid::from_u128(id.as_u128() & !BELOW_THE_MILLISECONDS);
     let last = Uuid::from_u128(id.as_u128() | BELOW_THE_MILLISECONDS);
-    let mut statement = Statement::kept(
-        "SELECT to_jsonb(a)::text AS entry FROM threadline.audit_actions a WHERE a.transaction_id = ",
-    );
+    let mut statement = Statement::kept(&format!(
+        "SELECT {} FROM threadline.audit_actions a WHERE a.transaction_id = ",
+        AuditAction::COLUMNS
+    ));
     statement.bind(id).sql(" AND a.id >= ").bind(first).sql(" AND a.id <= ").bind(last);
     statement.sql(" ORDER BY a.occurred_at, a.id");
-    statement.load_from::<Entry>(conn)?.iter().map(Entry::read).collect()
+    statement.load_from(conn)
 }

@@ -1,19 +1,68 @@
 //! Changes found by an index on them: of a row, a table, a tenant, or by time.
 
+use chrono::{DateTime, Utc};
 use diesel::prelude::*;
 
 use super::{Batch, COLUMNS, Scan, order_by};
 use crate::error::Error;
 use crate::investigation::statement::Statement;
 
+const CHANGES: &str = "threadline.audit_changes c WHERE ";
+
+/// Where changes of a row lie: those by which it came to this key or stayed at it, those by which it left the key, and the
+/// TRUNCATEs of its table.
+fn origins_of_row(table: i32, key: &str) -> Vec<Statement> {
+    let mut here = Statement::new(CHANGES);
+    here.sql("c.table_id = ").bind(table).sql(" AND c.row_key = ").bind(key);
+    let mut left = Statement::new(
+        "threadline.audit_key_changes m JOIN threadline.audit_changes c USING (transaction_id, ordinal) WHERE m.table_id = ",
+    );
+    left.bind(table).sql(" AND m.previous_row_key = ").bind(key);
+    let mut truncated = Statement::new(CHANGES);
+    truncated
+        .sql("c.table_id = ")
+        .bind(table)
+        .sql(" AND c.row_key = '' AND c.op = 'T' AND ")
+        .bind(key)
+        .sql(" <> ''");
+    vec![here, left, truncated]
+}
+
+/// Changes of a row, the newest first: all, or at most so many; captured before or after an instant. The session keeps the
+/// statement prepared.
+pub(crate) fn changes_of_row(
+    table: i32,
+    key: &str,
+    captured: Option<(&str, DateTime<Utc>)>,
+    limit: Option<u32>,
+) -> Statement {
+    let limit = limit.map_or_else(String::new, |limit| format!(" LIMIT {limit}"));
+    let newest = format!("{}{limit}", order_by("DESC"));
+    let mut statement = Statement::kept(&format!("SELECT {COLUMNS} FROM ("));
+    for (place, origin) in origins_of_row(table, key).iter().enumerate() {
+        statement.sql(if place == 0 { "(SELECT c.* FROM " } else { " UNION ALL (SELECT c.* FROM " });
+        statement.append(origin);
+        if let Some((comparison, at)) = captured {
+            statement.sql(" AND c.captured_at ").sql(comparison).sql(" ").bind(at);
+        }
+        statement.sql(&newest).sql(")");
+    }
+    statement.sql(") AS c").sql(&newest);
+    statement
+}
+
 impl Scan<'_> {
     /// One statement. Where several places of an index are asked for, each is read in order on its own, and what they have
     /// is merged: asked for at once, they would all be read to the end and sorted.
     pub(super) fn batch_by_change(&self, conn: &mut PgConnection, wanted: usize) -> Result<Batch, Error> {
         let direction = self.order.sql();
-        // Limits are written out: as parameters they would hide from the planner how little is wanted.
-        let limited = format!("{} LIMIT {wanted}", order_by(direction));
-        let mut statement = Statement::new(&format!("SELECT {COLUMNS} FROM ("));
+        // Limits are written out: as parameters they would hide from the planner how little is wanted. What is asked most is
+        // kept prepared, with limits of which there are few.
+        let is_kept = self.question.is_plain();
+        let limit = if is_kept { wanted.next_power_of_two() } else { wanted };
+        let limited = format!("{} LIMIT {limit}", order_by(direction));
+        let select = format!("SELECT {COLUMNS} FROM (");
+        let mut statement = if is_kept { Statement::kept(&select) } else { Statement::new(&select) };
         for (place, mut origin) in self.origins().into_iter().enumerate() {
             statement.sql(if place == 0 { "(SELECT c.* FROM " } else { " UNION ALL (SELECT c.* FROM " });
             self.question.of_change(&mut origin, self.order, self.after);
@@ -21,12 +70,13 @@ impl Scan<'_> {
             statement.append(&origin).sql(&limited).sql(")");
         }
         statement.sql(") AS c").sql(&limited);
-        Ok(Batch::of(self.load(conn, statement)?, wanted))
+        let mut changes = self.load(conn, statement)?;
+        changes.truncate(wanted);
+        Ok(Batch::of(changes, wanted))
     }
 
     /// Where the changes may lie, as what stands after FROM up to the first condition.
     fn origins(&self) -> Vec<Statement> {
-        const CHANGES: &str = "threadline.audit_changes c WHERE ";
         let question = self.question;
         let table = |table: i32| {
             let mut origin = Statement::new(CHANGES);
@@ -34,17 +84,7 @@ impl Scan<'_> {
             origin
         };
         match (question.tables.as_deref(), &question.row_key, &question.scope) {
-            (Some([only]), Some(key), _) => {
-                let mut here = table(*only);
-                here.sql(" AND c.row_key = ").bind(key);
-                let mut left = Statement::new(
-                    "threadline.audit_key_changes m JOIN threadline.audit_changes c USING (transaction_id, ordinal) WHERE m.table_id = ",
-                );
-                left.bind(*only).sql(" AND m.previous_row_key = ").bind(key);
-                let mut truncated = table(*only);
-                truncated.sql(" AND c.row_key = '' AND c.op = 'T' AND ").bind(key).sql(" <> ''");
-                vec![here, left, truncated]
-            }
+            (Some([only]), Some(key), _) => origins_of_row(*only, key),
             (Some(tables), ..) if tables.is_empty() => vec![Statement::new(CHANGES).sql("false").clone()],
             (Some(tables), ..) => tables.iter().map(|id| table(*id)).collect(),
             (None, _, Some(scope)) => match scope.tenants() {

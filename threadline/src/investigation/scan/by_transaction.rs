@@ -244,12 +244,19 @@ impl Scan<'_> {
         let doublings: Vec<i32> = (1..=MOST_DOUBLINGS).collect();
         let earliest: Vec<Uuid> =
             doublings.iter().map(|doublings| first_id_at(since, -(SHORT * (1 << doublings)))).collect();
-        let mut statement = Statement::new("SELECT l.transaction_id FROM unnest(");
+        let mut statement = Statement::kept("SELECT l.transaction_id FROM unnest(");
         statement.bind(doublings).sql(", ").bind(earliest).sql(
             ") AS lasting (doublings, earliest) CROSS JOIN LATERAL (SELECT l.transaction_id FROM threadline.audit_long_transactions l \
              WHERE l.doublings = lasting.doublings AND l.transaction_id >= lasting.earliest AND l.transaction_id < ",
         );
-        statement.bind(before).sql(") l WHERE true");
+        statement.bind(before).sql(") l");
+        let lasting: Vec<Uuid> =
+            statement.load_from::<Found>(conn)?.into_iter().map(|found| found.transaction_id).collect();
+        if lasting.is_empty() {
+            return Ok(lasting);
+        }
+        let mut statement = Statement::new("SELECT l.transaction_id FROM unnest(");
+        statement.bind(lasting).sql(") AS l (transaction_id) WHERE true");
         self.question.of_transaction_of(&mut statement, "l.transaction_id");
         Ok(statement.load_from::<Found>(conn)?.into_iter().map(|found| found.transaction_id).collect())
     }

@@ -11,6 +11,7 @@ mod stored;
 
 use diesel::prelude::*;
 
+pub(crate) use self::by_change::changes_of_row;
 pub(crate) use self::question::{Question, began_at, first_id_at, of_actor, of_actors};
 pub(crate) use self::stored::{COLUMNS, ChangeRow, order_by};
 use super::log::StoredChange;

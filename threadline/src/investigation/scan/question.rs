@@ -123,6 +123,17 @@ impl Question {
         }
     }
 
+    /// Whether it asks for no more than a table and a span of time, so that there are few such statements.
+    pub(crate) fn is_plain(&self) -> bool {
+        let plain = Filter {
+            tables: self.filter.tables.clone(),
+            from: self.filter.from,
+            to: self.filter.to,
+            ..Filter::new()
+        };
+        self.filter == plain && self.filter.tables.len() <= 1 && self.scope.is_none()
+    }
+
     /// Whether it asks about actions.
     pub(crate) fn asks_why(&self) -> bool {
         let Filter { actions, status, categories, correlation_id, .. } = &self.filter;
