@@ -49,23 +49,35 @@ END
 $$;
 COMMENT ON FUNCTION threadline.is_stale(threadline.audited_tables, regclass) IS 'Whether a table has changed since its capture was compiled.';
 
+-- How a table is redacted now, whether or not its capture has been compiled since it changed.
+CREATE OR REPLACE FUNCTION threadline.present_policy(stored threadline.audited_tables, relation regclass,
+    OUT policy threadline.audited_tables, OUT stale boolean)
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    policy := stored;
+    stale := threadline.is_stale(stored, relation);
+    IF stale THEN
+        policy := threadline.carried_policy(relation, stored, threadline.recorded_layout(stored.id, stored.layout), true);
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION threadline.present_policy(threadline.audited_tables, regclass) IS 'How a table is redacted now.';
+
 -- The stored form of a key given as {column: text}, the columns named as capture knows them or as they are called now. The
 -- texts are read as values of the key columns' types, so any spelling PostgreSQL accepts finds the row.
-CREATE OR REPLACE FUNCTION threadline.row_key(of_table integer, key jsonb) RETURNS text
+CREATE OR REPLACE FUNCTION threadline.key_in(audited threadline.audited_tables, relation regclass, stale boolean, key jsonb) RETURNS text
 LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
 SET TimeZone = 'UTC'
 SET DateStyle = 'ISO, YMD' AS $$
 DECLARE
-    audited CONSTANT threadline.audited_tables := (SELECT a FROM threadline.audited_tables a WHERE a.id = of_table);
-    relation CONSTANT regclass := threadline.audited_relation(of_table);
     given CONSTANT text[] := ARRAY(SELECT k FROM jsonb_object_keys(key) k ORDER BY k);
     known CONSTANT boolean := given = ARRAY(SELECT c FROM unnest(audited.key_columns) c ORDER BY c);
     now text[];
     names text[];
     result text;
 BEGIN
-    IF known AND relation IS NOT NULL AND jsonb_strip_nulls(key) = key AND NOT threadline.is_stale(audited, relation) THEN
+    IF known AND relation IS NOT NULL AND NOT stale AND jsonb_strip_nulls(key) = key THEN
         EXECUTE audited.read_key INTO result USING key;
         RETURN result;
     END IF;
@@ -85,26 +97,25 @@ BEGIN
     RETURN result;
 END
 $$;
-COMMENT ON FUNCTION threadline.row_key(integer, jsonb) IS 'The stored form of a key given as {column: text}.';
+COMMENT ON FUNCTION threadline.key_in(threadline.audited_tables, regclass, boolean, jsonb) IS 'The stored form of a key given as {column: text}, for who knows the table already.';
 
--- How a table is redacted now, whether or not its capture has been compiled since it changed.
-CREATE OR REPLACE FUNCTION threadline.present_policy(stored threadline.audited_tables, relation regclass,
-    OUT policy threadline.audited_tables, OUT stale boolean)
+-- As key_in, by the table's id.
+CREATE OR REPLACE FUNCTION threadline.row_key(of_table integer, key jsonb) RETURNS text
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    audited CONSTANT threadline.audited_tables := (SELECT a FROM threadline.audited_tables a WHERE a.id = of_table);
+    relation CONSTANT regclass := threadline.audited_relation(of_table);
 BEGIN
-    policy := stored;
-    stale := threadline.is_stale(stored, relation);
-    IF stale THEN
-        policy := threadline.carried_policy(relation, stored, threadline.recorded_layout(stored.id, stored.layout), true);
-    END IF;
+    RETURN threadline.key_in(audited, relation, threadline.is_stale(audited, relation), key);
 END
 $$;
-COMMENT ON FUNCTION threadline.present_policy(threadline.audited_tables, regclass) IS 'How a table is redacted now.';
+COMMENT ON FUNCTION threadline.row_key(integer, jsonb) IS 'The stored form of a key given as {column: text}.';
 
 -- The row as it is now in the form capture gives it, redacted, with the policy that redacted it. `state` is present,
 -- absent, or unknown: when the table is gone, no longer audited, or not the caller's to read. `scope` is the tenant it belongs to.
 CREATE OR REPLACE FUNCTION threadline.present_row(of_table integer, key jsonb,
-    OUT state text, OUT image jsonb, OUT layout integer, OUT stale boolean, OUT exclude text[], OUT mask text[], OUT mask_placeholder text, OUT ignore text[], OUT scope text)
+    OUT state text, OUT row_key text, OUT image jsonb, OUT layout integer, OUT stale boolean, OUT exclude text[], OUT mask text[],
+    OUT mask_placeholder text, OUT ignore text[], OUT scope text)
 LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
 SET row_security = off
@@ -124,6 +135,7 @@ DECLARE
 BEGIN
     state := 'unknown';
     stale := redacted.stale;
+    row_key := threadline.key_in(stored, relation, stale, key);
     layout := stored.layout;
     exclude := policy.exclude;
     mask := policy.mask;
@@ -143,6 +155,39 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION threadline.present_row(integer, jsonb) IS 'The row as it is now in the form capture gives it, redacted.';
+
+-- Changes of a row, the newest first: those by which it came to the key or stayed at it, those by which it left the key, and
+-- the TRUNCATEs of its table; captured after `after` and until `until`, `newest` of them; NULL for no bound.
+--
+-- Planned once a session, whatever the values: planning for them takes longer than reading. Each of the three is read in
+-- order from its index, a partition beside the other, as far as is wanted.
+CREATE OR REPLACE FUNCTION threadline.changes_of_row(of_table integer, key text, after timestamptz, until timestamptz, newest integer)
+RETURNS SETOF threadline.audit_changes
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+SET plan_cache_mode = force_generic_plan
+SET enable_bitmapscan = off
+SET enable_seqscan = off
+SET enable_sort = off AS $$
+DECLARE
+    since CONSTANT timestamptz := coalesce(after, '-infinity');
+    upto CONSTANT timestamptz := coalesce(until, 'infinity');
+BEGIN
+    RETURN QUERY SELECT found.* FROM (
+        (SELECT c.* FROM threadline.audit_changes c
+            WHERE c.table_id = of_table AND c.row_key = key AND c.captured_at > since AND c.captured_at <= upto
+            ORDER BY c.captured_at DESC, c.transaction_id DESC, c.ordinal DESC LIMIT newest)
+        UNION ALL
+        (SELECT c.* FROM threadline.audit_key_changes m JOIN threadline.audit_changes c USING (transaction_id, ordinal)
+            WHERE m.table_id = of_table AND m.previous_row_key = key AND c.captured_at > since AND c.captured_at <= upto)
+        UNION ALL
+        (SELECT c.* FROM threadline.audit_changes c
+            WHERE c.table_id = of_table AND c.row_key = '' AND c.op = 'T' AND key <> '' AND c.captured_at > since AND c.captured_at <= upto
+            ORDER BY c.captured_at DESC, c.transaction_id DESC, c.ordinal DESC LIMIT newest)
+    ) found ORDER BY found.captured_at DESC, found.transaction_id DESC, found.ordinal DESC LIMIT newest;
+END
+$$;
+COMMENT ON FUNCTION threadline.changes_of_row(integer, text, timestamptz, timestamptz, integer) IS 'Changes of a row, the newest first.';
 
 -- The columns of a table today, with the id the latest layout knows them by; those of that layout when the table is gone.
 CREATE OR REPLACE FUNCTION threadline.todays_columns(of_table integer)
@@ -240,7 +285,8 @@ REVOKE ALL ON ALL FUNCTIONS IN SCHEMA threadline FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION threadline.set_context(jsonb) TO PUBLIC;
 -- Reading takes SELECT on the tables; these by themselves show nothing but catalogs.
 GRANT EXECUTE ON FUNCTION threadline.schema_version(), threadline.find_table(text, regclass), threadline.row_key(integer, jsonb),
-    threadline.present_row(integer, jsonb), threadline.present_policy(threadline.audited_tables, regclass), threadline.is_stale(threadline.audited_tables, regclass),
+    threadline.present_row(integer, jsonb), threadline.present_policy(threadline.audited_tables, regclass), threadline.key_in(threadline.audited_tables, regclass, boolean, jsonb),
+    threadline.changes_of_row(integer, text, timestamptz, timestamptz, integer), threadline.is_stale(threadline.audited_tables, regclass),
     threadline.key_query(oid, text[]), threadline.row_query(oid, threadline.audited_tables, text[], text[]),
     threadline.table_reading(integer, boolean), threadline.since_layout(integer, integer),
     threadline.decode_image(anyelement, jsonb, text[]), threadline.table_id(oid), threadline.audited_relation(integer),

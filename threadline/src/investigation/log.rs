@@ -13,7 +13,7 @@ use uuid::Uuid;
 use super::change::Op;
 use super::image::{Columns, Json};
 use super::key::WalkKey;
-use super::scan::{ChangeRow, changes_of_row};
+use super::scan::{COLUMNS, ChangeRow, order_by};
 use super::statement::Statement;
 use crate::error::Error;
 
@@ -151,15 +151,7 @@ pub(crate) fn read(
         ReadAnchor { table, key }.get_result(conn).map_err(|error| Error::from_query(conn, table, error))?;
     let mut anchor: Anchor = serde_json::from_str(&anchor.entry).map_err(Error::Payload)?;
     let changes = match reach {
-        Reach::Newest(None) => load(conn, changes_of_row(anchor.table_id, &anchor.row_key, None, None))?,
-        Reach::Newest(Some(limit)) => {
-            // Few limits, so that the session has few statements to keep.
-            let at_least = limit.checked_next_power_of_two().unwrap_or(limit);
-            let mut changes =
-                load(conn, changes_of_row(anchor.table_id, &anchor.row_key, None, Some(at_least)))?;
-            changes.truncate(limit as usize);
-            changes
-        }
+        Reach::Newest(limit) => changes(conn, &anchor, None, None, limit)?,
         Reach::Since(at) => since(conn, &anchor, at)?,
     };
     if changes.iter().any(|change| change.attributes.is_some()) {
@@ -179,11 +171,10 @@ pub(crate) fn read(
 /// the instant all changes are read: one statement may have moved a row here and another one away, and either can have been
 /// captured first. The TRUNCATE of a partition may not concern the row.
 fn since(conn: &mut PgConnection, anchor: &Anchor, at: DateTime<Utc>) -> Result<Vec<StoredChange>, Error> {
-    let mut changes = load(conn, changes_of_row(anchor.table_id, &anchor.row_key, Some((">", at)), None))?;
+    let mut found = changes(conn, anchor, Some(at), None, None)?;
     let mut limit = 16;
     loop {
-        let older =
-            load(conn, changes_of_row(anchor.table_id, &anchor.row_key, Some(("<=", at)), Some(limit)))?;
+        let older = changes(conn, anchor, None, Some(at), Some(limit))?;
         let is_all = older.len() < limit as usize;
         let newest = older.first().map(|newest| newest.transaction_id);
         let is_done = match newest {
@@ -201,14 +192,14 @@ fn since(conn: &mut PgConnection, anchor: &Anchor, at: DateTime<Utc>) -> Result<
             || last.is_some_and(|last| last + 1 < rest.len() && rest.iter().any(|change| concerns(&change)))
         {
             let keep = undone + last.map_or(0, |last| last + 1);
-            changes.extend(
+            found.extend(
                 older
                     .into_iter()
                     .take(keep)
                     .enumerate()
                     .map(|(place, change)| StoredChange { settled: place >= undone, ..change }),
             );
-            return Ok(changes);
+            return Ok(found);
         }
         limit *= 8;
     }
@@ -229,7 +220,27 @@ fn ended_at(conn: &mut PgConnection, id: Uuid) -> Result<Option<DateTime<Utc>>, 
     Ok(ended.at)
 }
 
-fn load(conn: &mut PgConnection, statement: Statement) -> Result<Vec<StoredChange>, Error> {
+/// Changes of the row, newest first: captured after one instant and until another, at most so many.
+fn changes(
+    conn: &mut PgConnection,
+    anchor: &Anchor,
+    after: Option<DateTime<Utc>>,
+    until: Option<DateTime<Utc>>,
+    limit: Option<u32>,
+) -> Result<Vec<StoredChange>, Error> {
+    let mut statement = Statement::kept(&format!("SELECT {COLUMNS} FROM threadline.changes_of_row("));
+    statement.bind(anchor.table_id).sql(", ").bind(&anchor.row_key);
+    for instant in [after, until] {
+        match instant {
+            Some(instant) => statement.sql(", ").bind(instant),
+            None => statement.sql(", NULL"),
+        };
+    }
+    match limit.and_then(|limit| i32::try_from(limit).ok()) {
+        Some(limit) => statement.sql(", ").bind(limit),
+        None => statement.sql(", NULL"),
+    };
+    statement.sql(") AS c").sql(&order_by("DESC"));
     statement.load_from::<ChangeRow>(conn)?.into_iter().map(ChangeRow::read).collect()
 }
 

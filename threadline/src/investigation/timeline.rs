@@ -218,7 +218,8 @@ impl Who {
     }
 }
 
-/// The rows of a partitioned table with these ids. The range beside them is what a kept plan leaves partitions out by.
+/// The rows of a partitioned table with these ids, each looked for in the one partition that can have it: asked for as
+/// `id = ANY`, each would be looked for in all.
 fn by_id<T: QueryableByName<Pg> + 'static>(
     conn: &mut PgConnection,
     columns: &str,
@@ -226,11 +227,13 @@ fn by_id<T: QueryableByName<Pg> + 'static>(
     id: &str,
     ids: BTreeSet<Uuid>,
 ) -> Result<Vec<T>, Error> {
-    let (Some(first), Some(last)) = (ids.first().copied(), ids.last().copied()) else {
+    if ids.is_empty() {
         return Ok(Vec::new());
-    };
-    let mut statement = Statement::kept(&format!("SELECT {columns} FROM {table} WHERE {id} = ANY ("));
+    }
+    let mut statement = Statement::kept("SELECT found.* FROM unnest(");
     statement.bind(ids.into_iter().collect::<Vec<_>>());
-    statement.sql(&format!(") AND {id} >= ")).bind(first).sql(&format!(" AND {id} <= ")).bind(last);
+    statement.sql(&format!(
+        ") AS wanted (id) CROSS JOIN LATERAL (SELECT {columns} FROM {table} WHERE {id} = wanted.id LIMIT 1) found"
+    ));
     statement.load_from(conn)
 }

@@ -1,6 +1,5 @@
 //! Changes found by an index on them: of a row, a table, a tenant, or by time.
 
-use chrono::{DateTime, Utc};
 use diesel::prelude::*;
 
 use super::{Batch, COLUMNS, Scan, order_by};
@@ -28,41 +27,14 @@ fn origins_of_row(table: i32, key: &str) -> Vec<Statement> {
     vec![here, left, truncated]
 }
 
-/// Changes of a row, the newest first: all, or at most so many; captured before or after an instant. The session keeps the
-/// statement prepared.
-pub(crate) fn changes_of_row(
-    table: i32,
-    key: &str,
-    captured: Option<(&str, DateTime<Utc>)>,
-    limit: Option<u32>,
-) -> Statement {
-    let limit = limit.map_or_else(String::new, |limit| format!(" LIMIT {limit}"));
-    let newest = format!("{}{limit}", order_by("DESC"));
-    let mut statement = Statement::kept(&format!("SELECT {COLUMNS} FROM ("));
-    for (place, origin) in origins_of_row(table, key).iter().enumerate() {
-        statement.sql(if place == 0 { "(SELECT c.* FROM " } else { " UNION ALL (SELECT c.* FROM " });
-        statement.append(origin);
-        if let Some((comparison, at)) = captured {
-            statement.sql(" AND c.captured_at ").sql(comparison).sql(" ").bind(at);
-        }
-        statement.sql(&newest).sql(")");
-    }
-    statement.sql(") AS c").sql(&newest);
-    statement
-}
-
 impl Scan<'_> {
     /// One statement. Where several places of an index are asked for, each is read in order on its own, and what they have
     /// is merged: asked for at once, they would all be read to the end and sorted.
     pub(super) fn batch_by_change(&self, conn: &mut PgConnection, wanted: usize) -> Result<Batch, Error> {
         let direction = self.order.sql();
-        // Limits are written out: as parameters they would hide from the planner how little is wanted. What is asked most is
-        // kept prepared, with limits of which there are few.
-        let is_kept = self.question.is_plain();
-        let limit = if is_kept { wanted.next_power_of_two() } else { wanted };
-        let limited = format!("{} LIMIT {limit}", order_by(direction));
-        let select = format!("SELECT {COLUMNS} FROM (");
-        let mut statement = if is_kept { Statement::kept(&select) } else { Statement::new(&select) };
+        // Limits are written out: as parameters they would hide from the planner how little is wanted.
+        let limited = format!("{} LIMIT {}", order_by(direction), self.question.limit(wanted));
+        let mut statement = self.question.statement(&format!("SELECT {COLUMNS} FROM ("));
         for (place, mut origin) in self.origins().into_iter().enumerate() {
             statement.sql(if place == 0 { "(SELECT c.* FROM " } else { " UNION ALL (SELECT c.* FROM " });
             self.question.of_change(&mut origin, self.order, self.after);
@@ -70,9 +42,7 @@ impl Scan<'_> {
             statement.append(&origin).sql(&limited).sql(")");
         }
         statement.sql(") AS c").sql(&limited);
-        let mut changes = self.load(conn, statement)?;
-        changes.truncate(wanted);
-        Ok(Batch::of(changes, wanted))
+        Ok(Batch::of(self.load(conn, statement)?, wanted))
     }
 
     /// Where the changes may lie, as what stands after FROM up to the first condition.

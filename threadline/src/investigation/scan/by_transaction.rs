@@ -90,7 +90,7 @@ impl Scan<'_> {
         wanted: usize,
     ) -> Result<Batch, Error> {
         loop {
-            let look_at = self.look_at.max(wanted);
+            let look_at = self.look_at.max(wanted).next_power_of_two();
             let (mut transactions, last) = self.transactions(conn, finder, look_at)?;
             let is_final_to = last.map(|last| match self.order {
                 Order::NewestFirst => began_at(last) + SHORT,
@@ -100,6 +100,7 @@ impl Scan<'_> {
             transactions.sort_unstable();
             transactions.dedup();
             let mut changes = self.load(conn, self.changes_of(&transactions, wanted))?;
+            changes.truncate(wanted);
             let Some(is_final_to) = is_final_to else {
                 // All transactions have been looked at.
                 return Ok(Batch::of(changes, wanted));
@@ -172,7 +173,7 @@ impl Scan<'_> {
         }
         let direction = self.order.sql();
         let id = if finder.by_action { "a.id" } else { "t.id" };
-        let mut statement = Statement::new("SELECT found.place, found.transaction_id FROM (");
+        let mut statement = self.question.statement("SELECT found.place, found.transaction_id FROM (");
         for (number, place) in finder.places.iter().enumerate() {
             statement.sql(if number == 0 { "(" } else { " UNION ALL (" });
             if finder.by_action {
@@ -264,7 +265,8 @@ impl Scan<'_> {
     /// The first changes of these transactions.
     fn changes_of(&self, transactions: &[Uuid], wanted: usize) -> Statement {
         let direction = self.order.sql();
-        let mut statement = Statement::new(&format!("SELECT {COLUMNS} FROM (SELECT c.* FROM unnest("));
+        let wanted = self.question.limit(wanted);
+        let mut statement = self.question.statement(&format!("SELECT {COLUMNS} FROM (SELECT c.* FROM unnest("));
         // Within a transaction changes are captured in the order of their ordinals.
         statement.bind(transactions).sql(
             ") AS member (id) CROSS JOIN LATERAL (SELECT c.* FROM threadline.audit_changes c WHERE c.transaction_id = member.id",

@@ -11,7 +11,6 @@ mod stored;
 
 use diesel::prelude::*;
 
-pub(crate) use self::by_change::changes_of_row;
 pub(crate) use self::question::{Question, began_at, first_id_at, of_actor, of_actors};
 pub(crate) use self::stored::{COLUMNS, ChangeRow, order_by};
 use super::log::StoredChange;
@@ -42,7 +41,8 @@ struct Batch {
 
 impl Batch {
     /// What a statement found that looks for so many and finds all there are.
-    fn of(changes: Vec<StoredChange>, wanted: usize) -> Self {
+    fn of(mut changes: Vec<StoredChange>, wanted: usize) -> Self {
+        changes.truncate(wanted);
         let goes_on_after = changes.last().filter(|_| changes.len() == wanted).map(StoredChange::position);
         Self { changes, goes_on_after }
     }

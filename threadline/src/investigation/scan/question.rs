@@ -123,15 +123,35 @@ impl Question {
         }
     }
 
-    /// Whether it asks for no more than a table and a span of time, so that there are few such statements.
-    pub(crate) fn is_plain(&self) -> bool {
-        let plain = Filter {
-            tables: self.filter.tables.clone(),
-            from: self.filter.from,
-            to: self.filter.to,
-            ..Filter::new()
-        };
-        self.filter == plain && self.filter.tables.len() <= 1 && self.scope.is_none()
+    /// Whether it asks for no more than a table, a span of time, and one actor, request, or the like: there are few such
+    /// statements, and they are what is asked most, so the session keeps them prepared.
+    pub(crate) fn is_common(&self) -> bool {
+        let Filter { tables, actors, actions, ops, categories, .. } = &self.filter;
+        let is_one = [&self.filter.correlation_id, &self.filter.transaction_correlation_id, &self.filter.request_id, &self.filter.job_id]
+            .into_iter()
+            .flatten()
+            .count()
+            + actors.len()
+            + actions.len()
+            <= 1;
+        let is_plain = ops.is_empty()
+            && categories.is_empty()
+            && self.filter.status.is_none()
+            && self.filter.column.is_none()
+            && self.filter.db_role.is_none()
+            && self.row_key.is_none()
+            && self.scope.is_none();
+        is_one && is_plain && tables.len() <= 1 && self.tables.as_ref().is_none_or(|tables| tables.len() <= 1)
+    }
+
+    /// A statement for it that goes on from this text.
+    pub(crate) fn statement(&self, sql: &str) -> Statement {
+        if self.is_common() { Statement::kept(sql) } else { Statement::new(sql) }
+    }
+
+    /// A limit for such a statement: not less than wanted, and of few numbers where it is kept.
+    pub(crate) fn limit(&self, wanted: usize) -> usize {
+        if self.is_common() { wanted.next_power_of_two() } else { wanted }
     }
 
     /// Whether it asks about actions.

@@ -2,7 +2,7 @@
 WITH asked AS MATERIALIZED (
     SELECT threadline.find_table({table}, to_regclass({table})) AS table_id, {key} AS key
 )
-SELECT jsonb_build_object('table_id', a.table_id, 'row_key', threadline.row_key(a.table_id, a.key), 'present', p,
+SELECT jsonb_build_object('table_id', a.table_id, 'row_key', p.row_key, 'present', p,
     'began_at', period.began_at, 'ended_at', period.ended_at,
     'layouts', (SELECT jsonb_object_agg(l.layout, s) FROM threadline.table_layouts l, threadline.since_layout(l.table_id, l.layout) s
         WHERE l.table_id = a.table_id AND (l.layout <> p.layout OR p.stale)))::text AS entry
