@@ -9,17 +9,19 @@ $$;
 
 -- Ids of posts with exactly 100 versions.
 CREATE FUNCTION pick_busy_posts(wanted integer) RETURNS TABLE (subject text, at timestamptz) LANGUAGE sql VOLATILE AS $$
+    WITH posts AS MATERIALIZED (SELECT threadline.table_id('posts'::regclass) AS id)
     SELECT candidate.id::text, now() FROM generate_series(3, 633, 10) candidate (id)
     WHERE (SELECT count(*) FROM threadline.audit_changes c
-        WHERE c.table_id = threadline.table_id('posts'::regclass) AND c.row_key = candidate.id::text) = 100
+        WHERE c.table_id = (SELECT posts.id FROM posts) AND c.row_key = candidate.id::text) = 100
     ORDER BY random() LIMIT wanted
 $$;
 
 -- Ids of posts, each with the instant of one of its changes.
 CREATE FUNCTION pick_post_changes(wanted integer) RETURNS TABLE (subject text, at timestamptz) LANGUAGE sql VOLATILE AS $$
+    WITH posts AS MATERIALIZED (SELECT threadline.table_id('posts'::regclass) AS id)
     SELECT change.row_key, change.captured_at FROM pick_instants(wanted) instant, LATERAL (
         SELECT c.row_key, c.captured_at FROM threadline.audit_changes c
-        WHERE c.table_id = threadline.table_id('posts'::regclass) AND c.captured_at >= instant.at AND c.op <> 'D' ORDER BY c.captured_at LIMIT 1) change
+        WHERE c.table_id = (SELECT posts.id FROM posts) AND c.captured_at >= instant.at AND c.op <> 'D' ORDER BY c.captured_at LIMIT 1) change
 $$;
 
 -- Transactions of exactly 20 changes; each has an action.

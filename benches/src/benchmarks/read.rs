@@ -180,9 +180,10 @@ impl Arena {
             .iter()
             .map(|question| pick(&mut conn, question, sizes.samples * sizes.rounds))
             .collect::<anyhow::Result<_>>()?;
+        // The size once, not for each change that is passed over.
         let Measure { streamed_since, mib } = diesel::sql_query(
-            "SELECT c.captured_at AS streamed_since, pg_database_size(current_database()) >> 20 AS mib
-            FROM threadline.audit_changes c ORDER BY c.captured_at DESC OFFSET $1 - 1 LIMIT 1",
+            "SELECT (SELECT c.captured_at FROM threadline.audit_changes c ORDER BY c.captured_at DESC OFFSET $1 - 1 LIMIT 1) AS streamed_since,
+                pg_database_size(current_database()) >> 20 AS mib",
         )
         .bind::<BigInt, _>(sizes.streamed)
         .get_result(&mut conn)?;
