@@ -279,6 +279,11 @@ BEGIN
             END || ', "updated_at": ' || json_build_array(v.was_updated_at, v.at) || '}')::json END
     FROM versions v JOIN begun b ON b.transaction = v.transaction ORDER BY v.i;
 
+    -- As threadline.note_long_transaction does.
+    INSERT INTO threadline.audit_long_transactions
+    SELECT DISTINCT floor(log(2, extract(epoch FROM v.at - b.began_at) / 2)) + 1, b.id
+    FROM versions v JOIN begun b ON b.transaction = v.transaction WHERE v.at >= b.began_at + interval '2 seconds';
+
     FOREACH definition IN ARRAY index_definitions LOOP
         EXECUTE definition;
     END LOOP;

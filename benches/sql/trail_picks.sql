@@ -7,6 +7,10 @@ CREATE FUNCTION pick_instants(wanted integer) RETURNS TABLE (at timestamptz) LAN
     SELECT trail.began + trail.length * (0.02 + 0.96 * random()) FROM trail, generate_series(1, wanted)
 $$;
 
+CREATE FUNCTION pick_instants_alone(wanted integer) RETURNS TABLE (subject text, at timestamptz) LANGUAGE sql VOLATILE AS $$
+    SELECT '', instant.at FROM pick_instants(wanted) instant
+$$;
+
 -- Ids of posts with exactly 100 versions.
 CREATE FUNCTION pick_busy_posts(wanted integer) RETURNS TABLE (subject text, at timestamptz) LANGUAGE sql VOLATILE AS $$
     WITH posts AS MATERIALIZED (SELECT threadline.table_id('posts'::regclass) AS id)

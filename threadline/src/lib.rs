@@ -54,9 +54,10 @@ pub use crate::intent::{
     OpenTransaction, TransactionBuilder, is_retryable,
 };
 pub use crate::investigation::{
-    AsOf, AuditAction, AuditChange, AuditKey, AuditTransaction, Audited, ChangeId, DecodeError, FieldChange,
-    History, HistoryLimit, Json, KeyColumns, Op, RowImage, RowKey, RowState, TableChange, TransactionBundle,
-    Version, row_as_of, row_history, transaction_bundle,
+    AsOf, AuditAction, AuditChange, AuditKey, AuditTransaction, Audited, ChangeDiff, ChangeId, Count, Cursor,
+    DecodeError, FieldChange, FieldDiff, FieldValue, Filter, History, HistoryLimit, IncidentBundle,
+    InvalidFilter, Json, KeyColumns, LinkedChange, LinkedTransaction, Op, Order, Page, PageRequest, RowImage,
+    RowKey, RowState, Scope, Surface, TableChange, Trail, TransactionBundle, Version, change_diff,
 };
 pub use crate::migrations::{CORE_MIGRATIONS, CoreMigration, CoreMigrations, MIGRATIONS};
 pub use crate::registry::{AuditedModel, audited_models};

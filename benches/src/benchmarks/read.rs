@@ -11,7 +11,7 @@ use diesel::pg::PgRowByRowLoadingMode;
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Integer, Text, Timestamptz};
 use diesel_migrations::MigrationHarness;
-use threadline::{HistoryLimit, RowKey, TableName, row_as_of, row_history, transaction_bundle};
+use threadline::{Filter, HistoryLimit, PageRequest, RowKey, TableName, Trail};
 use threadline_devdb::TestDatabase;
 use uuid::Uuid;
 
@@ -38,11 +38,43 @@ struct Question {
 
 const QUESTIONS: &[Question] = &[
     Question {
+        name: "timeline_page",
+        goal_ms: Some(2.0),
+        picks: "pick_instants_alone",
+        ask: |conn, _| page(conn, &Filter::new(), 50),
+    },
+    Question {
+        name: "timeline_deep_page",
+        goal_ms: Some(2.0),
+        picks: "pick_instants_alone",
+        ask: |conn, pick| page(conn, &Filter::new().to(pick.at), 50),
+    },
+    Question {
+        name: "timeline_by_table",
+        goal_ms: Some(2.0),
+        picks: "pick_tables",
+        ask: |conn, pick| {
+            page(conn, &Filter::new().table(TableName::new(None, &pick.subject)).to(pick.at), 50)
+        },
+    },
+    Question {
+        name: "timeline_by_actor",
+        goal_ms: None,
+        picks: "pick_actors",
+        ask: |conn, pick| page(conn, &Filter::from_pairs([("actor", &pick.subject)])?, 1),
+    },
+    Question {
+        name: "timeline_by_correlation",
+        goal_ms: None,
+        picks: "pick_correlations",
+        ask: |conn, pick| page(conn, &Filter::new().transaction_correlation_id(&pick.subject), 1),
+    },
+    Question {
         name: "row_history_100",
         goal_ms: Some(2.0),
         picks: "pick_busy_posts",
         ask: |conn, pick| {
-            let history = row_history(conn, &posts(), &pick.post()?, HistoryLimit::Newest(100))?;
+            let history = Trail::unscoped().row_history(conn, &posts(), &pick.post()?, HistoryLimit::Newest(100))?;
             ensure!(history.versions.len() == 100 && history.versions.iter().all(|version| !version.gap));
             Ok(())
         },
@@ -52,7 +84,7 @@ const QUESTIONS: &[Question] = &[
         goal_ms: None,
         picks: "pick_post_changes",
         ask: |conn, pick| {
-            let answer = row_as_of(conn, &posts(), &pick.post()?, pick.at)?;
+            let answer = Trail::unscoped().row_as_of(conn, &posts(), &pick.post()?, pick.at)?;
             ensure!(!matches!(answer, threadline::AsOf::Gap { .. } | threadline::AsOf::Unknown));
             Ok(())
         },
@@ -62,13 +94,20 @@ const QUESTIONS: &[Question] = &[
         goal_ms: Some(2.0),
         picks: "pick_incidents",
         ask: |conn, pick| {
-            let bundle =
-                transaction_bundle(conn, Uuid::parse_str(&pick.subject)?)?.context("no such transaction")?;
+            let id = Uuid::parse_str(&pick.subject)?;
+            let bundle = Trail::unscoped().incident_bundle(conn, id)?.context("no such transaction")?;
             ensure!(bundle.changes.len() == 20 && bundle.actions.len() == 1);
             Ok(())
         },
     },
 ];
+
+/// Reads a page of 50, the newest first; at least so many changes have to be on it.
+fn page(conn: &mut PgConnection, filter: &Filter, at_least: usize) -> anyhow::Result<()> {
+    let page = Trail::unscoped().timeline_page(conn, filter, &PageRequest::new().size(50)?)?;
+    ensure!(page.entries.len() >= at_least && page.entries.iter().all(|entry| entry.transaction.is_some()));
+    Ok(())
+}
 
 /// What reads many changes one after the other; timed as a whole.
 struct Stream {

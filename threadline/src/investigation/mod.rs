@@ -1,21 +1,39 @@
 //! Reading the trail back: what happened to a row, and what it was at an instant.
 
+mod actions;
+mod actor;
 mod as_of;
 mod audited;
-mod bundle;
 mod change;
 mod decode;
+mod diff;
+mod filter;
 mod fold;
 mod history;
 mod image;
 mod key;
 mod log;
+mod page;
+mod scan;
+mod scope;
+mod statement;
+mod tables;
+mod timeline;
+mod trail;
+mod transaction;
 
-pub use self::as_of::{AsOf, row_as_of};
+pub use self::as_of::AsOf;
 pub use self::audited::{Audited, ModelSql};
-pub use self::bundle::{TableChange, TransactionBundle, transaction_bundle};
 pub use self::change::{AuditAction, AuditChange, AuditTransaction, ChangeId, FieldChange, Op};
 pub use self::decode::DecodeError;
-pub use self::history::{History, HistoryLimit, Version, row_history};
+pub use self::diff::{ChangeDiff, FieldDiff, FieldValue, change_diff};
+pub use self::filter::{Filter, InvalidFilter};
+pub use self::history::{History, HistoryLimit, Version};
 pub use self::image::{Json, RowImage, RowState};
 pub use self::key::{AuditKey, KeyColumns, RowKey};
+pub use self::page::{Cursor, Order, Page, PageRequest};
+pub use self::scope::{Scope, Surface};
+pub use self::tables::TableChange;
+pub use self::timeline::{Count, LinkedChange};
+pub use self::trail::Trail;
+pub use self::transaction::{IncidentBundle, LinkedTransaction, TransactionBundle};
