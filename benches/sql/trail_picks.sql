@@ -1,12 +1,13 @@
 -- What a loaded trail (trail.sql) is asked about: up to `wanted` subjects at random, each with an instant that goes with it. After
 -- setseed() the same ones each time.
 
--- Where the trail begins and how long it is, for instants spread evenly over it.
+-- Instants spread evenly over the trail.
 CREATE FUNCTION pick_instants(wanted integer) RETURNS TABLE (at timestamptz) LANGUAGE sql VOLATILE AS $$
     WITH trail AS MATERIALIZED (SELECT min(captured_at) AS began, max(captured_at) - min(captured_at) AS length FROM threadline.audit_changes)
     SELECT trail.began + trail.length * (0.02 + 0.96 * random()) FROM trail, generate_series(1, wanted)
 $$;
 
+-- Instants without a subject.
 CREATE FUNCTION pick_instants_alone(wanted integer) RETURNS TABLE (subject text, at timestamptz) LANGUAGE sql VOLATILE AS $$
     SELECT '', instant.at FROM pick_instants(wanted) instant
 $$;
