@@ -199,17 +199,17 @@ BEGIN
     UPDATE threadline.table_layouts SET recorded_at = since - interval '2 hours';
 
     -- Built at the end an index takes a fraction of the time, and the definitions stay the migrations' own.
-    SELECT array_agg(CASE WHEN x.indisprimary THEN format('ALTER TABLE %s ADD CONSTRAINT %I %s', x.indrelid::regclass, k.conname, pg_get_constraintdef(k.oid))
+    SELECT array_agg(CASE WHEN k.oid IS NOT NULL THEN format('ALTER TABLE %s ADD CONSTRAINT %I %s', x.indrelid::regclass, k.conname, pg_get_constraintdef(k.oid))
             ELSE replace(pg_get_indexdef(x.indexrelid), ' ON ONLY ', ' ON ') END
             ORDER BY x.indexrelid) INTO index_definitions
         FROM pg_index x JOIN pg_partitioned_table p ON p.partrelid = x.indrelid JOIN pg_class c ON c.oid = x.indrelid
-            LEFT JOIN pg_constraint k ON k.conindid = x.indexrelid AND k.conrelid = x.indrelid AND k.contype = 'p'
+            LEFT JOIN pg_constraint k ON k.conindid = x.indexrelid AND k.conrelid = x.indrelid AND k.contype IN ('p', 'u')
         WHERE c.relnamespace = 'threadline'::regnamespace;
     FOR definition IN
-        SELECT CASE WHEN x.indisprimary THEN format('ALTER TABLE %s DROP CONSTRAINT %I', x.indrelid::regclass, k.conname)
+        SELECT CASE WHEN k.oid IS NOT NULL THEN format('ALTER TABLE %s DROP CONSTRAINT %I', x.indrelid::regclass, k.conname)
             ELSE format('DROP INDEX %s', x.indexrelid::regclass) END
         FROM pg_index x JOIN pg_partitioned_table p ON p.partrelid = x.indrelid JOIN pg_class c ON c.oid = x.indrelid
-            LEFT JOIN pg_constraint k ON k.conindid = x.indexrelid AND k.conrelid = x.indrelid AND k.contype = 'p'
+            LEFT JOIN pg_constraint k ON k.conindid = x.indexrelid AND k.conrelid = x.indrelid AND k.contype IN ('p', 'u')
         WHERE c.relnamespace = 'threadline'::regnamespace
     LOOP
         EXECUTE definition;

@@ -1,29 +1,32 @@
 -- What a loaded trail (trail.sql) is asked about: up to `wanted` subjects at random, each with an instant that goes with it. After
 -- setseed() the same ones each time.
 
--- Where the trail begins and how long it is, for instants spread evenly over it.
+-- Instants spread evenly over the trail.
 CREATE FUNCTION pick_instants(wanted integer) RETURNS TABLE (at timestamptz) LANGUAGE sql VOLATILE AS $$
     WITH trail AS MATERIALIZED (SELECT min(captured_at) AS began, max(captured_at) - min(captured_at) AS length FROM threadline.audit_changes)
     SELECT trail.began + trail.length * (0.02 + 0.96 * random()) FROM trail, generate_series(1, wanted)
 $$;
 
+-- Instants without a subject.
 CREATE FUNCTION pick_instants_alone(wanted integer) RETURNS TABLE (subject text, at timestamptz) LANGUAGE sql VOLATILE AS $$
     SELECT '', instant.at FROM pick_instants(wanted) instant
 $$;
 
 -- Ids of posts with exactly 100 versions.
 CREATE FUNCTION pick_busy_posts(wanted integer) RETURNS TABLE (subject text, at timestamptz) LANGUAGE sql VOLATILE AS $$
+    WITH posts AS MATERIALIZED (SELECT threadline.table_id('posts'::regclass) AS id)
     SELECT candidate.id::text, now() FROM generate_series(3, 633, 10) candidate (id)
     WHERE (SELECT count(*) FROM threadline.audit_changes c
-        WHERE c.table_id = threadline.table_id('posts'::regclass) AND c.row_key = candidate.id::text) = 100
+        WHERE c.table_id = (SELECT posts.id FROM posts) AND c.row_key = candidate.id::text) = 100
     ORDER BY random() LIMIT wanted
 $$;
 
 -- Ids of posts, each with the instant of one of its changes.
 CREATE FUNCTION pick_post_changes(wanted integer) RETURNS TABLE (subject text, at timestamptz) LANGUAGE sql VOLATILE AS $$
+    WITH posts AS MATERIALIZED (SELECT threadline.table_id('posts'::regclass) AS id)
     SELECT change.row_key, change.captured_at FROM pick_instants(wanted) instant, LATERAL (
         SELECT c.row_key, c.captured_at FROM threadline.audit_changes c
-        WHERE c.table_id = threadline.table_id('posts'::regclass) AND c.captured_at >= instant.at AND c.op <> 'D' ORDER BY c.captured_at LIMIT 1) change
+        WHERE c.table_id = (SELECT posts.id FROM posts) AND c.captured_at >= instant.at AND c.op <> 'D' ORDER BY c.captured_at LIMIT 1) change
 $$;
 
 -- Transactions of exactly 20 changes; each has an action.

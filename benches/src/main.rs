@@ -4,6 +4,7 @@
 
 mod benchmarks;
 mod figures;
+mod loaded_trail;
 mod machine;
 mod memory;
 mod rounds;

@@ -40,7 +40,13 @@ fn read_tells_latencies_and_rates_and_which_way_each_improves() {
     let report: Value = serde_json::from_slice(&output.stdout).expect("standard output is JSON");
     let figures = report["figures"].as_array().unwrap();
     let figure = |name: &str| figures.iter().find(|figure| figure["name"] == name).expect(name);
-    for (name, goal) in [("row_history_100", Some(2.0)), ("as_of", None), ("incident_20", Some(2.0))] {
+    let goals = [
+        ("timeline_page", Some(2.0)),
+        ("row_history_100", Some(2.0)),
+        ("as_of", None),
+        ("incident_20", Some(2.0)),
+    ];
+    for (name, goal) in goals {
         let [p50, p99] =
             ["p50_ms", "p99_ms"].map(|quantity| figure(&format!("read.{name}.{quantity}")).clone());
         assert_eq!(p50["goal"].as_f64(), goal, "{name}");

@@ -4,7 +4,7 @@ use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Bool, Text};
 use diesel_migrations::MigrationHarness;
-use threadline::{HistoryLimit, RowKey, TableName, row_history, transaction_bundle};
+use threadline::{HistoryLimit, RowKey, TableName, Trail};
 use threadline_devdb::TestDatabase;
 
 #[derive(QueryableByName)]
@@ -42,7 +42,9 @@ fn trail_folds_back_without_a_gap() {
     let (_database, mut conn, _) = loaded();
     let mut read = |table: &str, column: &str, key: &str| {
         let key = RowKey::new([(column, key)]).unwrap();
-        let history = row_history(&mut conn, &TableName::new(None, table), &key, HistoryLimit::All).unwrap();
+        let history = Trail::unscoped()
+            .row_history(&mut conn, &TableName::new(None, table), &key, HistoryLimit::All)
+            .unwrap();
         let gaps = history.versions.iter().filter(|version| version.gap).count();
         assert_eq!(gaps, 0, "{table} {key:?}");
         history.versions.len()
@@ -87,12 +89,15 @@ fn trail_is_laid_out_as_the_migrations_say() {
 #[test]
 fn there_is_something_to_ask_about() {
     let (_database, mut conn, _) = loaded();
-    for picks in ["busy_posts", "post_changes", "incidents", "actors", "correlations", "tables"] {
+    for picks in
+        ["instants_alone", "busy_posts", "post_changes", "incidents", "actors", "correlations", "tables"]
+    {
         let subjects =
             lines(&mut conn, &format!("SELECT subject AS line FROM pick_{picks}(5) WHERE at <= now()"));
         assert!(!subjects.is_empty() && subjects.len() <= 5, "{picks}: {subjects:?}");
         if picks == "incidents" {
-            let bundle = transaction_bundle(&mut conn, subjects[0].parse().unwrap()).unwrap().unwrap();
+            let bundle =
+                Trail::unscoped().incident_bundle(&mut conn, subjects[0].parse().unwrap()).unwrap().unwrap();
             assert_eq!((bundle.changes.len(), bundle.actions.len()), (20, 1));
             assert_eq!(bundle.transaction.unwrap().action_id, Some(bundle.actions[0].id));
         }

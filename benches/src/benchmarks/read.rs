@@ -6,16 +6,14 @@ use std::time::Instant;
 
 use anyhow::{Context, ensure};
 use chrono::{DateTime, Utc};
-use diesel::connection::SimpleConnection;
 use diesel::pg::PgRowByRowLoadingMode;
 use diesel::prelude::*;
-use diesel::sql_types::{BigInt, Integer, Text, Timestamptz};
-use diesel_migrations::MigrationHarness;
-use threadline::{Filter, HistoryLimit, PageRequest, RowKey, TableName, Trail};
-use threadline_devdb::TestDatabase;
+use diesel::sql_types::{Text, Timestamptz};
+use threadline::{Filter, HistoryLimit, PageRequest, TableName, Trail};
 use uuid::Uuid;
 
 use crate::figures::Figure;
+use crate::loaded_trail::{LoadedTrail, Pick};
 use crate::machine::Machine;
 use crate::memory::PeakMemory;
 use crate::rounds::{Samples, rotation};
@@ -119,6 +117,7 @@ struct Stream {
     read: fn(&mut PgConnection, DateTime<Utc>) -> anyhow::Result<u64>,
 }
 
+// In the order of what they take: one does not show the memory that one before it has left to the process.
 const STREAMS: &[Stream] = &[
     // What PostgreSQL hands out when nothing is done with it, for comparison.
     Stream {
@@ -144,22 +143,6 @@ const STREAMS: &[Stream] = &[
 struct Entry {
     #[diesel(sql_type = Text)]
     entry: String,
-}
-
-/// What a question is asked about.
-#[derive(QueryableByName)]
-struct Pick {
-    /// The key of a row, the id of a transaction, or what else the function picks.
-    #[diesel(sql_type = Text)]
-    subject: String,
-    #[diesel(sql_type = Timestamptz)]
-    at: DateTime<Utc>,
-}
-
-impl Pick {
-    fn post(&self) -> Result<RowKey, threadline::Error> {
-        RowKey::new([("id", self.subject.as_str())])
-    }
 }
 
 fn posts() -> TableName {
@@ -192,42 +175,22 @@ impl Sizes {
 /// Asked before the first timed answer of a round: PostgreSQL plans a prepared statement anew for the first five.
 const WARM_UP: usize = 6;
 
-/// A loaded trail, and what it is asked about.
+/// A trail, and what it is asked about.
 struct Arena {
-    // Before the database: it is closed first.
-    conn: PgConnection,
+    trail: LoadedTrail,
     /// By question.
     picks: Vec<Vec<Pick>>,
     streamed_since: DateTime<Utc>,
-    changes: i64,
-    mib: i64,
-    _database: TestDatabase,
 }
 
 impl Arena {
     fn new(changes: i64, sizes: &Sizes) -> anyhow::Result<Self> {
-        let started = Instant::now();
-        let database = TestDatabase::empty();
-        let mut conn = database.connect();
-        conn.run_pending_migrations(threadline::MIGRATIONS).map_err(anyhow::Error::from_boxed)?;
-        conn.batch_execute(include_str!("../../sql/trail.sql"))?;
-        conn.batch_execute(include_str!("../../sql/trail_picks.sql"))?;
-        diesel::sql_query("SELECT load_trail($1)").bind::<BigInt, _>(changes).execute(&mut conn)?;
-        // Nothing of it is to happen while an answer is timed.
-        conn.batch_execute("VACUUM ANALYZE")?;
-        conn.batch_execute("CHECKPOINT")?;
-        let picks = QUESTIONS
-            .iter()
-            .map(|question| pick(&mut conn, question, sizes.samples * sizes.rounds))
-            .collect::<anyhow::Result<_>>()?;
-        let Measure { streamed_since, mib } = diesel::sql_query(
-            "SELECT c.captured_at AS streamed_since, pg_database_size(current_database()) >> 20 AS mib
-            FROM threadline.audit_changes c ORDER BY c.captured_at DESC OFFSET $1 - 1 LIMIT 1",
-        )
-        .bind::<BigInt, _>(sizes.streamed)
-        .get_result(&mut conn)?;
-        eprintln!("read: {changes} changes loaded in {:.0} s, {mib} MiB", started.elapsed().as_secs_f64());
-        Ok(Self { conn, picks, streamed_since, changes, mib, _database: database })
+        let mut trail = LoadedTrail::new(changes)?;
+        let wanted = sizes.samples * sizes.rounds;
+        let picks =
+            QUESTIONS.iter().map(|question| trail.picks(question.picks, wanted)).collect::<Result<_, _>>()?;
+        let streamed_since = trail.since(sizes.streamed)?;
+        Ok(Self { trail, picks, streamed_since })
     }
 
     /// Milliseconds for each answer of a round.
@@ -240,7 +203,7 @@ impl Arena {
             let pick =
                 &picks[(round * samples + (turn + samples - WARM_UP % samples) % samples) % picks.len()];
             let started = Instant::now();
-            ask(&mut self.conn, pick).with_context(|| format!("{name} of {} failed", pick.subject))?;
+            ask(&mut self.trail.conn, pick).with_context(|| format!("{name} of {} failed", pick.subject))?;
             if turn >= WARM_UP {
                 times.push(started.elapsed().as_secs_f64() * 1e3);
             }
@@ -251,30 +214,12 @@ impl Arena {
     fn stream(&mut self, stream: &Stream, streamed: i64) -> anyhow::Result<(f64, f64)> {
         let memory = PeakMemory::watch()?;
         let started = Instant::now();
-        let rows = (stream.read)(&mut self.conn, self.streamed_since)?;
+        let rows = (stream.read)(&mut self.trail.conn, self.streamed_since)?;
         let seconds = started.elapsed().as_secs_f64();
         ensure!(i64::try_from(rows)? >= streamed, "{} read {rows} changes of {streamed}", stream.name);
         #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^53")]
         Ok((rows as f64 / seconds, memory.grown_mib()?))
     }
-}
-
-#[derive(QueryableByName)]
-struct Measure {
-    #[diesel(sql_type = Timestamptz)]
-    streamed_since: DateTime<Utc>,
-    #[diesel(sql_type = BigInt)]
-    mib: i64,
-}
-
-/// The same in each run on the same trail.
-fn pick(conn: &mut PgConnection, question: &Question, wanted: usize) -> anyhow::Result<Vec<Pick>> {
-    conn.batch_execute("SELECT setseed(0.42)")?;
-    let picks: Vec<Pick> = diesel::sql_query(format!("SELECT subject, at FROM {}($1)", question.picks))
-        .bind::<Integer, _>(i32::try_from(wanted)?)
-        .load(conn)?;
-    ensure!(!picks.is_empty(), "{} has nothing to ask about", question.name);
-    Ok(picks)
 }
 
 /// What one trail showed, by question and by stream.
@@ -291,7 +236,7 @@ struct Measured {
 ///
 /// # Errors
 ///
-/// When the server refuses a statement, or an answer is wrong; panics as [`TestDatabase`] does when it cannot be used.
+/// When the server refuses a statement, or an answer is wrong; panics as [`LoadedTrail::new`] does.
 pub(crate) fn run(effort: Effort) -> anyhow::Result<Outcome> {
     let sizes = Sizes::of(effort);
     let mut arenas = sizes
@@ -328,7 +273,7 @@ pub(crate) fn run(effort: Effort) -> anyhow::Result<Outcome> {
             }
         }
     }
-    let machine = Machine::of(&mut arenas[0].conn)?;
+    let machine = Machine::of(&mut arenas[0].trail.conn)?;
     Ok(Outcome { machine, figures: figures(&results), tables: tables(&arenas, &results, &sizes) })
 }
 
@@ -366,7 +311,7 @@ fn tables(arenas: &[Arena], results: &[Measured], sizes: &Sizes) -> String {
     let mut answers = Table::new(&["one answer", "changes", "p50 ms", "goal", "p99 ms", "growth"]);
     let mut streams = Table::new(&["all changes in a row", "changes", "rows/s", "goal", "peak MiB"]);
     for arena in arenas {
-        trails.push(vec![format!("{} changes", arena.changes), arena.mib.to_string()]);
+        trails.push(vec![format!("{} changes", arena.trail.changes), arena.trail.mib.to_string()]);
     }
     for (place, question) in QUESTIONS.iter().enumerate() {
         for (index, (arena, measured)) in arenas.iter().zip(results).enumerate() {
@@ -374,7 +319,7 @@ fn tables(arenas: &[Arena], results: &[Measured], sizes: &Sizes) -> String {
             let growth = growth(results, place).filter(|_| index + 1 == results.len());
             answers.push(vec![
                 question.name.to_owned(),
-                arena.changes.to_string(),
+                arena.trail.changes.to_string(),
                 format!("{p50:.2}"),
                 against(question.goal_ms, |goal| p50 <= goal),
                 format!("{:.2}", measured.p99[place].min()),
@@ -387,7 +332,7 @@ fn tables(arenas: &[Arena], results: &[Measured], sizes: &Sizes) -> String {
             let rows_per_s = measured.rows_per_s[place].max();
             streams.push(vec![
                 stream.name.to_owned(),
-                arena.changes.to_string(),
+                arena.trail.changes.to_string(),
                 format!("{rows_per_s:.0}"),
                 against(stream.goal_rows_per_s, |goal| rows_per_s >= goal),
                 format!("{:.1}", measured.peak_mib[place]),
