@@ -168,7 +168,8 @@ SET search_path = pg_catalog, pg_temp
 SET plan_cache_mode = force_generic_plan
 SET enable_bitmapscan = off
 SET enable_seqscan = off
-SET enable_sort = off AS $$
+-- What is switched off has a cost that would have the plan compiled.
+SET jit = off AS $$
 DECLARE
     since CONSTANT timestamptz := coalesce(after, '-infinity');
     upto CONSTANT timestamptz := coalesce(until, 'infinity');
@@ -178,7 +179,9 @@ BEGIN
             WHERE c.table_id = of_table AND c.row_key = key AND c.captured_at > since AND c.captured_at <= upto
             ORDER BY c.captured_at DESC, c.transaction_id DESC, c.ordinal DESC LIMIT newest)
         UNION ALL
-        (SELECT c.* FROM threadline.audit_key_changes m JOIN threadline.audit_changes c USING (transaction_id, ordinal)
+        -- Each by its own key: joined, the planner may read all changes first.
+        (SELECT c.* FROM threadline.audit_key_changes m CROSS JOIN LATERAL (SELECT c.* FROM threadline.audit_changes c
+                WHERE c.transaction_id = m.transaction_id AND c.ordinal = m.ordinal LIMIT 1) c
             WHERE m.table_id = of_table AND m.previous_row_key = key AND c.captured_at > since AND c.captured_at <= upto)
         UNION ALL
         (SELECT c.* FROM threadline.audit_changes c

@@ -13,8 +13,10 @@ const CHANGES: &str = "threadline.audit_changes c WHERE ";
 fn origins_of_row(table: i32, key: &str) -> Vec<Statement> {
     let mut here = Statement::new(CHANGES);
     here.sql("c.table_id = ").bind(table).sql(" AND c.row_key = ").bind(key);
+    // Each by its own key: joined, the planner may read all changes first.
     let mut left = Statement::new(
-        "threadline.audit_key_changes m JOIN threadline.audit_changes c USING (transaction_id, ordinal) WHERE m.table_id = ",
+        "threadline.audit_key_changes m CROSS JOIN LATERAL (SELECT c.* FROM threadline.audit_changes c \
+         WHERE c.transaction_id = m.transaction_id AND c.ordinal = m.ordinal LIMIT 1) c WHERE m.table_id = ",
     );
     left.bind(table).sql(" AND m.previous_row_key = ").bind(key);
     let mut truncated = Statement::new(CHANGES);

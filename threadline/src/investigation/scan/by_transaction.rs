@@ -266,7 +266,8 @@ impl Scan<'_> {
     fn changes_of(&self, transactions: &[Uuid], wanted: usize) -> Statement {
         let direction = self.order.sql();
         let wanted = self.question.limit(wanted);
-        let mut statement = self.question.statement(&format!("SELECT {COLUMNS} FROM (SELECT c.* FROM unnest("));
+        let mut statement =
+            self.question.statement(&format!("SELECT {COLUMNS} FROM (SELECT c.* FROM unnest("));
         // Within a transaction changes are captured in the order of their ordinals.
         statement.bind(transactions).sql(
             ") AS member (id) CROSS JOIN LATERAL (SELECT c.* FROM threadline.audit_changes c WHERE c.transaction_id = member.id",

@@ -127,10 +127,15 @@ impl Question {
     /// statements, and they are what is asked most, so the session keeps them prepared.
     pub(crate) fn is_common(&self) -> bool {
         let Filter { tables, actors, actions, ops, categories, .. } = &self.filter;
-        let is_one = [&self.filter.correlation_id, &self.filter.transaction_correlation_id, &self.filter.request_id, &self.filter.job_id]
-            .into_iter()
-            .flatten()
-            .count()
+        let is_one = [
+            &self.filter.correlation_id,
+            &self.filter.transaction_correlation_id,
+            &self.filter.request_id,
+            &self.filter.job_id,
+        ]
+        .into_iter()
+        .flatten()
+        .count()
             + actors.len()
             + actions.len()
             <= 1;
