@@ -23,3 +23,4 @@ mod schema;
 mod transactions;
 mod truncate;
 mod typed_reading;
+mod types;
