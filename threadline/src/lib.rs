@@ -56,7 +56,7 @@ pub use crate::intent::{
 pub use crate::investigation::{
     AsOf, AuditAction, AuditChange, AuditKey, AuditTransaction, Audited, ChangeId, DecodeError, FieldChange,
     History, HistoryLimit, Json, KeyColumns, Op, RowImage, RowKey, RowState, TableChange, TransactionBundle,
-    Version, row_as_of, row_history, transaction_bundle,
+    UndoPlan, UndoTarget, Version, row_as_of, row_history, transaction_bundle, undo,
 };
 pub use crate::migrations::{CORE_MIGRATIONS, CoreMigration, CoreMigrations, MIGRATIONS};
 pub use crate::registry::{AuditedModel, audited_models};

@@ -1,6 +1,7 @@
 //! The key of a row, typed by the model or given as text.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use diesel::expression::Expression;
 use diesel::pg::Pg;
@@ -8,6 +9,7 @@ use diesel::prelude::*;
 use diesel::query_builder::AstPass;
 use diesel::serialize::ToSql;
 use diesel::sql_types::{HasSqlType, Text};
+use serde::{Serialize, Serializer};
 
 use crate::error::Error;
 
@@ -139,6 +141,26 @@ impl RowKey {
             key.insert(name, value.into());
         }
         Ok(Self(serde_json::to_string(&key).expect("texts always serialize")))
+    }
+
+    /// The parts as a JSON object of texts.
+    pub(crate) fn as_json(&self) -> &str {
+        &self.0
+    }
+}
+
+/// As a JSON object of texts: `{"id":"7"}`.
+impl fmt::Display for RowKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Serialize for RowKey {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let parts: BTreeMap<String, String> =
+            serde_json::from_str(&self.0).expect("a key is an object of texts: `new` wrote it");
+        parts.serialize(serializer)
     }
 }
 

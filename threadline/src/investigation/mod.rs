@@ -10,6 +10,7 @@ mod history;
 mod image;
 mod key;
 mod log;
+pub mod undo;
 
 pub use self::as_of::{AsOf, row_as_of};
 pub use self::audited::{Audited, ModelSql};
@@ -19,3 +20,4 @@ pub use self::decode::DecodeError;
 pub use self::history::{History, HistoryLimit, Version, row_history};
 pub use self::image::{Json, RowImage, RowState};
 pub use self::key::{AuditKey, KeyColumns, RowKey};
+pub use self::undo::{UndoPlan, UndoTarget};
