@@ -24,3 +24,4 @@ mod transactions;
 mod truncate;
 mod typed_reading;
 mod types;
+mod undo;
