@@ -133,7 +133,8 @@ fn check(
     done: &[Write],
 ) -> Result<usize, TestCaseError> {
     case.create(conn, schema);
-    doing(conn, &case.transaction(first));
+    // One that succeeds in any case: a database nothing was written to has no newest transaction.
+    doing(conn, &format!("INSERT INTO authors (id) VALUES (0); {}", case.transaction(first)));
     let last = newest(conn);
     let before = bytes(conn, TABLES);
     let target = doing(conn, &case.transaction(done));
@@ -201,7 +202,7 @@ fn undoing_any_transaction_gives_back_every_byte_and_undoing_that_does_it_again(
         prop::collection::vec(write(), 16..48),
         prop::collection::vec(write(), 1..20),
     );
-    let config = Config { cases: 40, max_shrink_iters: 150, failure_persistence: None, ..Config::default() };
+    let config = Config { cases: 24, max_shrink_iters: 150, failure_persistence: None, ..Config::default() };
     let result = TestRunner::new(config).run(&strategy, |(types, first, done)| {
         let db = database();
         check(&mut db.connect(), "random", &Case { types }, &first, &done).map(|_| ())
