@@ -25,3 +25,5 @@ mod transaction;
 mod transactions;
 mod truncate;
 mod typed_reading;
+mod types;
+mod undo;

@@ -7,6 +7,7 @@ use diesel::sql_types::{Bool, Integer, Nullable};
 
 use crate::intent::{InvalidContext, gave_way};
 use crate::investigation::InvalidFilter;
+use crate::investigation::undo::{Conflict, Limit, UndoPlan};
 use crate::migrations::SCHEMA_VERSION;
 
 /// Why a call could not be answered. Nothing is half-written by a call that fails.
@@ -119,6 +120,51 @@ pub enum Error {
     /// PostgreSQL refused to commit, as for a deferred constraint; everything is rolled back.
     #[error("the audited transaction could not be committed")]
     Commit(#[source] DieselError),
+    /// The trail has nothing of what is to be undone.
+    #[error("the trail has no {target}; check it, and whether retention has removed it")]
+    NothingToUndo {
+        /// What was to be undone.
+        target: String,
+    },
+    /// Later work, or what the trail does not know, stands in the way of undoing, or there is nothing to do; nothing was
+    /// written.
+    #[error("{}", undo_refusal(conflicts, limits))]
+    UndoRefused {
+        /// The later work.
+        conflicts: Vec<Conflict>,
+        /// What cannot be undone.
+        limits: Vec<Limit>,
+    },
+    /// Since the plan was made, what it is about has changed; nothing was written.
+    #[error("the plan does not hold any more ({} conflicts now); review the new one", plan.conflicts().count())]
+    UndoStale {
+        /// The plan as it would be now.
+        plan: Box<UndoPlan>,
+    },
+    /// A row came out of undoing otherwise than planned, so everything was rolled back.
+    #[error(
+        "row `{row_key}` of table {table} did not come out as planned{}; check the table's triggers and rules",
+        column.as_deref().map(|column| format!(" in column `{column}`")).unwrap_or_default()
+    )]
+    UndoAltered {
+        /// The table, quoted.
+        table: String,
+        /// The row's key in its stored form.
+        row_key: String,
+        /// The column; `None` when it is about the whole row.
+        column: Option<String>,
+    },
+    /// The database refused to undo a row, so everything was rolled back.
+    #[error("row `{row_key}` of table {table} could not be undone")]
+    UndoFailed {
+        /// The table, quoted.
+        table: String,
+        /// The row's key in its stored form.
+        row_key: String,
+        /// What the database said.
+        #[source]
+        error: DieselError,
+    },
     /// What the trail holds is not what this library writes.
     #[error("the audit trail holds a payload this library cannot read")]
     Payload(#[source] serde_json::Error),
@@ -199,6 +245,21 @@ impl From<DieselError> for Error {
             _ => Self::Query(error),
         }
     }
+}
+
+/// How much stands in the way of undoing, with the first of it as an example.
+fn undo_refusal(conflicts: &[Conflict], limits: &[Limit]) -> String {
+    let first =
+        conflicts.first().map(ToString::to_string).or_else(|| limits.first().map(ToString::to_string));
+    let Some(first) = first else {
+        return "there is nothing to undo: no row is otherwise than before".to_owned();
+    };
+    format!(
+        "undoing is refused for {} conflicts with later work and {} things that cannot be undone; review them and choose a \
+         resolution; the first: {first}",
+        conflicts.len(),
+        limits.len()
+    )
 }
 
 /// A hint as it goes on after a semicolon. What begins with a capital and goes on with one is a statement of SQL.

@@ -57,7 +57,7 @@ pub use crate::investigation::{
     AsOf, AuditAction, AuditChange, AuditKey, AuditTransaction, Audited, ChangeDiff, ChangeId, Count, Cursor,
     DecodeError, FieldChange, FieldDiff, FieldValue, Filter, History, HistoryLimit, IncidentBundle,
     InvalidFilter, Json, KeyColumns, LinkedChange, LinkedTransaction, Op, Order, Page, PageRequest, RowImage,
-    RowKey, RowState, Scope, Surface, TableChange, Trail, TransactionBundle, Version, change_diff,
+    RowKey, RowState, Scope, Surface, TableChange, Trail, TransactionBundle, UndoPlan, UndoTarget, Version, change_diff, undo,
 };
 pub use crate::migrations::{CORE_MIGRATIONS, CoreMigration, CoreMigrations, MIGRATIONS};
 pub use crate::registry::{AuditedModel, audited_models};

@@ -110,6 +110,11 @@ impl TransactionBuilder {
         Self { action: Some(action), ..self }
     }
 
+    /// The action, unless there is one already.
+    pub(crate) fn action_or(self, action: Action) -> Self {
+        Self { action: self.action.or(Some(action)), ..self }
+    }
+
     /// Adds to the metadata that is kept with the transaction.
     pub fn meta(self, key: impl Into<String>, value: impl Into<Value>) -> Self {
         Self { context: self.context.with_meta(key, value), ..self }

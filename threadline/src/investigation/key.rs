@@ -1,6 +1,7 @@
 //! The key of a row, typed by the model or given as text.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use diesel::expression::Expression;
 use diesel::pg::Pg;
@@ -8,6 +9,7 @@ use diesel::prelude::*;
 use diesel::query_builder::AstPass;
 use diesel::serialize::ToSql;
 use diesel::sql_types::{HasSqlType, Text};
+use serde::{Serialize, Serializer};
 
 use crate::error::Error;
 
@@ -146,9 +148,22 @@ impl RowKey {
         serde_json::from_str(&self.0).expect("it was made of such a map")
     }
 
-    /// As one JSON object of texts.
+    /// The parts as a JSON object of texts.
     pub(crate) fn as_json(&self) -> &str {
         &self.0
+    }
+}
+
+/// As a JSON object of texts: `{"id":"7"}`.
+impl fmt::Display for RowKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Serialize for RowKey {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.parts().serialize(serializer)
     }
 }
 

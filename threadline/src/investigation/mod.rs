@@ -21,6 +21,7 @@ mod tables;
 mod timeline;
 mod trail;
 mod transaction;
+pub mod undo;
 
 pub use self::as_of::AsOf;
 pub use self::audited::{Audited, ModelSql};
@@ -37,3 +38,4 @@ pub use self::tables::TableChange;
 pub use self::timeline::{Count, LinkedChange};
 pub use self::trail::Trail;
 pub use self::transaction::{IncidentBundle, LinkedTransaction, TransactionBundle};
+pub use self::undo::{UndoPlan, UndoTarget};
