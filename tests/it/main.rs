@@ -3,6 +3,7 @@
 mod attacks;
 mod bundle;
 mod drift;
+mod feed;
 mod guides;
 mod handlers;
 mod intent;

@@ -54,9 +54,11 @@ pub use crate::intent::{
     OpenTransaction, TransactionBuilder, is_retryable,
 };
 pub use crate::investigation::{
-    AsOf, AuditAction, AuditChange, AuditKey, AuditTransaction, Audited, ChangeId, DecodeError, FieldChange,
-    History, HistoryLimit, Json, KeyColumns, Op, RowImage, RowKey, RowState, TableChange, TransactionBundle,
-    Version, row_as_of, row_history, transaction_bundle,
+    AsOf, AuditAction, AuditChange, AuditKey, AuditTransaction, Audited, ChangeId, DecodeError, FeedAction,
+    FeedBatch, FeedCursor, FeedEntry, FeedHold, FeedTransaction, FieldChange, History, HistoryLimit,
+    InvalidFeedCursor, Json, KeyColumns, Op, RowImage, RowKey, RowState, TableChange, TransactionBundle,
+    Version, feed_hold, listen_for_feed, read_feed, row_as_of, row_history, transaction_bundle,
+    wait_for_feed,
 };
 pub use crate::migrations::{CORE_MIGRATIONS, CoreMigration, CoreMigrations, MIGRATIONS};
 pub use crate::registry::{AuditedModel, audited_models};

@@ -49,6 +49,11 @@ pub const CORE_MIGRATIONS: &[CoreMigration] = &[
         up: include_str!("../migrations/2026-11-21-000005_threadline_intent/up.sql"),
         down: include_str!("../migrations/2026-11-21-000005_threadline_intent/down.sql"),
     },
+    CoreMigration {
+        name: "feed",
+        up: include_str!("../migrations/2026-11-21-000008_threadline_feed/up.sql"),
+        down: include_str!("../migrations/2026-11-21-000008_threadline_feed/down.sql"),
+    },
 ];
 
 /// The audit schema as a Diesel migration source, for hosts that migrate in code:

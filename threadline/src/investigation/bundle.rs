@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use diesel::prelude::*;
-use diesel::sql_types::{Text, Uuid as SqlUuid};
+use diesel::sql_types::{Array, Integer, Text, Uuid as SqlUuid};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -41,11 +41,19 @@ pub struct TableChange {
     pub row: Option<RowImage>,
 }
 
+/// Which changes of a transaction are read: those after one ordinal, up to and including another.
+pub(crate) struct Extract {
+    pub(crate) id: Uuid,
+    pub(crate) after_ordinal: i32,
+    pub(crate) upto_ordinal: i32,
+}
+
 #[derive(Deserialize)]
 struct Head {
+    /// How many changes follow.
+    changes: usize,
     transaction: Option<AuditTransaction>,
     actions: Vec<AuditAction>,
-    tables: BTreeMap<i32, Table>,
 }
 
 #[derive(Deserialize)]
@@ -66,21 +74,45 @@ struct Table {
 /// [`Error::SchemaMissing`] and [`Error::ConnectionLost`] and others of the database; [`Error::Payload`] when the trail
 /// holds what this library did not write.
 pub fn transaction_bundle(conn: &mut PgConnection, id: Uuid) -> Result<Option<TransactionBundle>, Error> {
+    let whole = Extract { id, after_ordinal: i32::MIN, upto_ordinal: i32::MAX };
+    Ok(read(conn, &[whole])?.pop().filter(|bundle| {
+        bundle.transaction.is_some() || !bundle.actions.is_empty() || !bundle.changes.is_empty()
+    }))
+}
+
+/// What these transactions did, in this order; empty of all for one the trail has nothing of.
+pub(crate) fn read(conn: &mut PgConnection, wanted: &[Extract]) -> Result<Vec<TransactionBundle>, Error> {
     #[derive(QueryableByName)]
     struct Entry {
         #[diesel(sql_type = Text)]
         entry: String,
     }
+    let ids: Vec<Uuid> = wanted.iter().map(|extract| extract.id).collect();
+    let (Some(lowest), Some(highest)) = (ids.iter().min(), ids.iter().max()) else {
+        return Ok(Vec::new());
+    };
+    let after: Vec<i32> = wanted.iter().map(|extract| extract.after_ordinal).collect();
+    let upto: Vec<i32> = wanted.iter().map(|extract| extract.upto_ordinal).collect();
     let entries: Vec<Entry> = diesel::sql_query(include_str!("sql/bundle.sql"))
-        .bind::<SqlUuid, _>(id)
+        .bind::<Array<SqlUuid>, _>(&ids)
+        .bind::<Array<Integer>, _>(after)
+        .bind::<Array<Integer>, _>(upto)
+        .bind::<SqlUuid, _>(lowest)
+        .bind::<SqlUuid, _>(highest)
         .load(conn)
         .map_err(|error| Error::from_query(conn, "", error))?;
-    let mut entries = entries.iter().map(|entry| entry.entry.as_str());
-    let head = entries.next().ok_or(Error::Query(diesel::result::Error::NotFound))?;
-    let Head { transaction, actions, tables } = serde_json::from_str(head).map_err(Error::Payload)?;
-    let changes = entries.map(|entry| change(entry, &tables)).collect::<Result<Vec<_>, _>>()?;
-    let found = transaction.is_some() || !actions.is_empty() || !changes.is_empty();
-    Ok(found.then_some(TransactionBundle { id, transaction, actions, changes }))
+    // Each text is gone once it is read: a batch of the feed is in memory once.
+    let mut entries = entries.into_iter().map(|entry| entry.entry);
+    let mut next = || entries.next().ok_or(Error::Query(diesel::result::Error::NotFound));
+    let tables: BTreeMap<i32, Table> = serde_json::from_str(&next()?).map_err(Error::Payload)?;
+    ids.iter()
+        .map(|&id| {
+            let Head { changes, transaction, actions } =
+                serde_json::from_str(&next()?).map_err(Error::Payload)?;
+            let changes = (0..changes).map(|_| change(&next()?, &tables)).collect::<Result<_, _>>()?;
+            Ok(TransactionBundle { id, transaction, actions, changes })
+        })
+        .collect()
 }
 
 fn change(entry: &str, tables: &BTreeMap<i32, Table>) -> Result<TableChange, Error> {
