@@ -69,6 +69,8 @@ DECLARE
     before_first CONSTANT integer := -2147483648;
     nil CONSTANT uuid := '00000000-0000-0000-0000-000000000000';
     here CONSTANT record := threadline.feed_horizon();
+    ahead boolean := false;
+    lowest uuid;
     position_id uuid;
     part record;
     entry record;
@@ -99,9 +101,9 @@ BEGIN
         -- began later has a higher one. The minute is for clocks that are set back.
         numbering := coalesce((SELECT c.numbering FROM threadline.trail_clusters c
             WHERE c.first_id <= threadline.first_id_at(since) ORDER BY c.place DESC LIMIT 1), 1);
+        lowest := (SELECT min(c.first_id::text)::uuid FROM threadline.trail_clusters c WHERE c.numbering = feed_page.numbering);
         xid := coalesce((SELECT t.xid FROM threadline.audit_changes c JOIN threadline.audit_transactions t ON t.id = c.transaction_id
-            WHERE c.captured_at < since - interval '1 minute'
-                AND t.id >= (SELECT l.first_id FROM threadline.trail_clusters l WHERE l.numbering = feed_page.numbering LIMIT 1)
+            WHERE c.captured_at < since - interval '1 minute' AND c.captured_at >= threadline.instant_of(lowest) AND t.id >= lowest
             ORDER BY c.captured_at DESC LIMIT 1), '0');
         id := NULL;
         ordinal := NULL;
@@ -109,8 +111,7 @@ BEGIN
         problem := 'elsewhere';
         RETURN;
     ELSIF xid > here.next_number AND numbering = here.numbering THEN
-        problem := 'rewound';
-        RETURN;
+        ahead := true;
     ELSIF id IS NOT NULL AND right(id::text, 12) = right('00000000000' || xid::text, 12)
             AND NOT EXISTS (SELECT FROM threadline.audit_transactions t WHERE t.id = feed_page.id) THEN
         purged := NOT EXISTS (SELECT FROM threadline.audit_transactions t WHERE t.id < feed_page.id);
@@ -122,11 +123,14 @@ BEGIN
     END IF;
     -- What was delivered last is gone though older rows are there: not purged, then, but never written in this history.
     -- Numbers of an older cluster are not given out again, so nothing can hide behind them.
-    IF purged = false AND from_cluster IS NOT NULL AND numbering = here.numbering THEN
-        problem := 'rewound';
+    ahead := ahead OR coalesce(NOT purged AND from_cluster IS NOT NULL AND numbering = here.numbering, false);
+    purged := coalesce(purged, false);
+    IF ahead THEN
+        -- A standby that has not got that far yet has nothing to deliver, and will.
+        problem := CASE WHEN NOT pg_is_in_recovery() THEN 'rewound' END;
+        cluster := from_cluster;
         RETURN;
     END IF;
-    purged := coalesce(purged, false);
 
     FOR part IN SELECT c.numbering, (array_agg(c.cluster ORDER BY c.place DESC))[1] AS cluster, min(c.first_id::text)::uuid AS lowest,
             coalesce((SELECT min(n.first_id::text)::uuid FROM threadline.trail_clusters n WHERE n.numbering > c.numbering),

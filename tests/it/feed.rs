@@ -251,16 +251,16 @@ fn writers_at_random_and_a_reader_that_crashes_lose_nothing_and_keep_what_depend
     let mut stored = FeedCursor::now(conn).unwrap();
     let done = AtomicBool::new(false);
     let mut delivered: Vec<FeedEntry> = Vec::new();
-    let (mut crashes, mut repeated) = (0, 0);
+    let (mut crashes, mut repeated, mut caught_up) = (0, 0, 0);
     thread::scope(|scope| {
         let writers: Vec<_> = (0..WRITERS)
             .map(|writer| {
                 let mut conn = app(&db);
                 scope.spawn(move || {
                     let state = &mut (writer + 1);
-                    for n in 0..60 {
+                    for n in 0..100 {
                         let pause =
-                            |state: &mut u64| thread::sleep(Duration::from_micros(random(state, 3000)));
+                            |state: &mut u64| thread::sleep(Duration::from_micros(random(state, 6000)));
                         let id = writer * 1000 + n;
                         run(&mut conn, "BEGIN");
                         let saw = text(
@@ -293,8 +293,9 @@ fn writers_at_random_and_a_reader_that_crashes_lose_nothing_and_keep_what_depend
         });
         loop {
             let was_done = done.load(Ordering::SeqCst);
-            let limit = u32::try_from(1 + random(state, 20)).unwrap();
+            let limit = u32::try_from(1 + random(state, 100)).unwrap();
             let batch = read(reader, &stored, limit);
+            caught_up += u32::from(batch.caught_up && !was_done);
             let crashed = !batch.entries.is_empty() && random(state, 4) == 0;
             for entry in batch.entries {
                 if delivered.contains(&entry) {
@@ -314,6 +315,8 @@ fn writers_at_random_and_a_reader_that_crashes_lose_nothing_and_keep_what_depend
         }
     });
     assert!(crashes > 5 && repeated > 5, "{crashes} crashes, {repeated} repeated");
+    // Else there was nobody to skip.
+    assert!(caught_up > 5, "the reader kept up with the writers {caught_up} times");
 
     // Parts of one transaction may have been cut elsewhere after a crash, so changes are compared.
     let mut changes = BTreeMap::new();
@@ -653,7 +656,8 @@ fn reading_walks_indexes_and_scans_nothing() {
         }
     }
     assert_eq!(entries, 2_000 + 24);
-    for cursor in [cursor, FeedCursor::since(chrono::Utc::now())] {
+    // In two minutes, so that all of it lies more than one minute before.
+    for cursor in [cursor, FeedCursor::since(chrono::Utc::now() + chrono::TimeDelta::minutes(2))] {
         run(conn, "BEGIN");
         let batch = read(conn, &cursor, 500);
         assert!(batch.caught_up);

@@ -121,7 +121,7 @@ pub enum Error {
         cluster: i64,
     },
     /// The database was set back to before the cursor, by a restore to an earlier point or a failover that lost commits: what
-    /// was delivered last is not there, and its number may be given out again.
+    /// was delivered last is not there though older transactions are, and its number may be given out again.
     #[error(
         "feed cursor `{cursor}` is ahead of the database, which was set back; begin anew with `FeedCursor::since` and the instant it was set back to"
     )]

@@ -125,13 +125,14 @@ struct Page {
 /// later: a receiver that keeps the newest state of a row compares `captured_at`, `transaction_id`, `ordinal` of its changes.
 ///
 /// A batch has at most `limit` changes (0 counts as 1, and more than 10,000 as 10,000; a transaction or action without changes
-/// counts as one) and at most 8 MB of payloads, or one change. A transaction that is more than that by itself comes in parts, each
-/// the first of its batch, with `continued` and `complete`; no other is split. So a batch takes some 100 MB at most, whatever
-/// is in the trail, unless one row alone is larger. An empty batch has a cursor too; an idle feed costs one statement, which
-/// reads a few index entries a partition.
+/// counts as one), and at most 8 MB of their payloads or one change. A transaction that is more than that by itself comes in
+/// parts, each with its actions and each the first of its batch, told by `continued` and `complete`; no other is split. So memory
+/// does not grow with a transaction. An empty batch has a cursor too; an idle feed costs one statement, which looks into one
+/// index a partition.
 ///
-/// Redacted as the tables are today, like [`transaction_bundle`](super::transaction_bundle). It only reads: `SELECT` on the tables of
-/// schema `threadline` is enough, and a hot standby will do. Read outside a long transaction: your own holds the feed back as any other does.
+/// Redacted as the tables are today, like [`transaction_bundle`](super::transaction_bundle). It only reads: `SELECT` on the tables
+/// of schema `threadline` is enough, and a hot standby will do, also with a cursor it has not caught up with. Read outside a
+/// transaction that writes: your own holds the feed back as any other does.
 ///
 /// Not in it: changes without a transaction row, which only a session that forged Threadline's settings leaves behind, and
 /// actions recorded on their own before the feed was installed.
