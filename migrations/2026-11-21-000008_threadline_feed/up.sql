@@ -102,7 +102,7 @@ BEGIN
         numbering := coalesce((SELECT c.numbering FROM threadline.trail_clusters c
             WHERE c.first_id <= threadline.first_id_at(since) ORDER BY c.place DESC LIMIT 1), 1);
         lowest := (SELECT min(c.first_id::text)::uuid FROM threadline.trail_clusters c WHERE c.numbering = feed_page.numbering);
-        xid := coalesce((SELECT t.xid FROM threadline.audit_changes c JOIN threadline.audit_transactions t ON t.id = c.transaction_id
+        xid := coalesce((SELECT (t.xid::text::numeric + 1)::text::xid8 FROM threadline.audit_changes c JOIN threadline.audit_transactions t ON t.id = c.transaction_id
             WHERE c.captured_at < since - interval '1 minute' AND c.captured_at >= threadline.instant_of(lowest) AND t.id >= lowest
             ORDER BY c.captured_at DESC LIMIT 1), '0');
         id := NULL;

@@ -225,11 +225,12 @@ fn feed_starts_with_the_trail_now_or_at_an_instant() {
     );
     run(conn, "INSERT INTO notes VALUES (4, 'a')");
     let at = |minutes: i64| FeedCursor::since(chrono::Utc::now() - chrono::TimeDelta::minutes(minutes));
-    // The last one that is surely before it, and all after that.
-    assert_eq!(drained(conn, &mut at(30), 10), ["3", "4"]);
-    assert_eq!(drained(conn, &mut at(90), 10), ["2", "3", "4"]);
+    // From the last one on that is surely before it, which 4 is not yet for the present.
+    assert_eq!(drained(conn, &mut at(30), 10), ["4"]);
+    assert_eq!(drained(conn, &mut at(90), 10), ["3", "4"]);
     assert_eq!(drained(conn, &mut at(150), 10), ["1", "2", "3", "4"]);
-    assert_eq!(drained(conn, &mut at(-60), 10), ["4"]);
+    assert_eq!(drained(conn, &mut at(0), 10), ["4"]);
+    assert_eq!(drained(conn, &mut at(-60), 10), [""; 0]);
 }
 
 /// A number from 0 to `below`, from a generator of each writer's own.
