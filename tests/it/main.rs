@@ -3,6 +3,7 @@
 mod attacks;
 
 mod drift;
+mod feed;
 mod guides;
 mod handlers;
 mod intent;

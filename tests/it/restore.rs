@@ -16,7 +16,7 @@ const APP: &str = "CREATE TYPE mood AS ENUM ('sad', 'ok'); CREATE EXTENSION hsto
     INSERT INTO notes SELECT n, 'body ' || n, 'sad', 'k=>1', 'C', 's3cret', 's3cret' FROM generate_series(1, 20) n;
     INSERT INTO parts VALUES (1, 'a')";
 
-fn pipe(dump: &mut Command, restore: &mut Command) {
+pub(crate) fn pipe(dump: &mut Command, restore: &mut Command) {
     let dumped = dump.output().unwrap();
     assert!(dumped.status.success(), "{}", String::from_utf8_lossy(&dumped.stderr));
     let mut restore =
@@ -26,7 +26,7 @@ fn pipe(dump: &mut Command, restore: &mut Command) {
     assert!(restored.status.success(), "{}", String::from_utf8_lossy(&restored.stderr));
 }
 
-fn restored(from: &Cluster) -> Cluster {
+pub(crate) fn restored(from: &Cluster) -> Cluster {
     let to = Cluster::start_with(&[("autovacuum", "off")]).unwrap();
     to.create_database("app").unwrap();
     pipe(
@@ -41,7 +41,7 @@ fn number(conn: &mut PgConnection) -> i64 {
 }
 
 /// Uses up transaction numbers.
-fn burn(conn: &mut PgConnection, count: i64) {
+pub(crate) fn burn(conn: &mut PgConnection, count: i64) {
     run(
         conn,
         &format!(

@@ -83,4 +83,6 @@ mod guides {
     struct Requests;
     #[doc = include_str!("../../guides/jobs.md")]
     struct Jobs;
+    #[doc = include_str!("../../guides/feed.md")]
+    struct Feed;
 }

@@ -6,8 +6,8 @@ use diesel::result::{DatabaseErrorKind, Error as DieselError};
 use diesel::sql_types::{Bool, Integer, Nullable};
 
 use crate::intent::{InvalidContext, gave_way};
-use crate::investigation::InvalidFilter;
 use crate::investigation::undo::{Conflict, Limit, UndoPlan};
+use crate::investigation::{FeedCursor, InvalidFeedCursor, InvalidFilter};
 use crate::migrations::SCHEMA_VERSION;
 
 /// Why a call could not be answered. Nothing is half-written by a call that fails.
@@ -164,6 +164,36 @@ pub enum Error {
         /// What the database said.
         #[source]
         error: DieselError,
+    },
+    /// A text is no cursor of the feed.
+    #[error(transparent)]
+    InvalidFeedCursor(#[from] InvalidFeedCursor),
+    /// The cursor was not written by this trail, nor by one it was restored from.
+    #[error(
+        "feed cursor `{cursor}` is of another trail, this database is in cluster {cluster}; read with the cursor kept for this one, or begin anew with `FeedCursor::since`"
+    )]
+    FeedElsewhere {
+        /// The cursor.
+        cursor: FeedCursor,
+        /// `system_identifier` of the cluster that was asked.
+        cluster: i64,
+    },
+    /// The database was set back to before the cursor, by a restore to an earlier point or a failover that lost commits: what
+    /// was delivered last is not there though older transactions are, and its number may be given out again.
+    #[error(
+        "feed cursor `{cursor}` is ahead of the database, which was set back; begin anew with `FeedCursor::since` and the instant it was set back to"
+    )]
+    FeedRewound {
+        /// The cursor.
+        cursor: FeedCursor,
+    },
+    /// The trail is in another cluster than the one that wrote it, and transaction numbers mean something else there.
+    #[error(
+        "the trail was moved into cluster {cluster}; as its owner run `SELECT threadline.adopt_restored_trail()` after a restore, or `SELECT threadline.adopt_upgraded_cluster()` after pg_upgrade"
+    )]
+    TrailMoved {
+        /// `system_identifier` of the cluster that was asked.
+        cluster: i64,
     },
     /// What the trail holds is not what this library writes.
     #[error("the audit trail holds a payload this library cannot read")]

@@ -54,6 +54,11 @@ pub const CORE_MIGRATIONS: &[CoreMigration] = &[
         up: include_str!("../migrations/2026-11-21-000007_threadline_undo/up.sql"),
         down: include_str!("../migrations/2026-11-21-000007_threadline_undo/down.sql"),
     },
+    CoreMigration {
+        name: "feed",
+        up: include_str!("../migrations/2026-11-21-000008_threadline_feed/up.sql"),
+        down: include_str!("../migrations/2026-11-21-000008_threadline_feed/down.sql"),
+    },
 ];
 
 /// The audit schema as a Diesel migration source, for hosts that migrate in code:

@@ -7,6 +7,7 @@ mod audited;
 mod change;
 mod decode;
 mod diff;
+mod feed;
 mod filter;
 mod fold;
 mod history;
@@ -30,6 +31,10 @@ pub use self::decode::DecodeError;
 pub use self::diff::{ChangeDiff, FieldDiff, FieldValue, change_diff};
 pub use self::filter::{Filter, InvalidFilter};
 pub use self::history::{History, HistoryLimit, Version};
+pub use self::feed::{
+    FeedAction, FeedBatch, FeedCursor, FeedEntry, FeedHold, FeedTransaction, InvalidFeedCursor, feed_hold,
+    listen_for_feed, wait_for_feed,
+};
 pub use self::image::{Json, RowImage, RowState};
 pub use self::key::{AuditKey, KeyColumns, RowKey};
 pub use self::page::{Cursor, Order, Page, PageRequest};

@@ -34,6 +34,10 @@ pub enum Surface {
     Incident,
     /// What the application recorded as done.
     Actions,
+    /// The feed of committed transactions.
+    Feed,
+    /// Plans that undo something.
+    Undo,
 }
 
 /// The part of the trail a reader may see. It can only narrow what a filter asks for.
@@ -179,12 +183,15 @@ impl ResolvedScope {
                 scope.is_some_and(|scope| values.contains(scope))
                     && previous_scope.is_none_or(|scope| values.contains(scope))
             }
-            Rule::Meta { key, values } => transaction
-                .and_then(|transaction| transaction.meta.as_ref()?.to_value().ok()?.get(key).map(meta_text))
-                .is_some_and(|value| value.is_some_and(|value| values.contains(&value))),
+            Rule::Meta { .. } => transaction.is_some_and(|transaction| rule.passes_meta(transaction)),
             Rule::Table(id) => *id == table_id,
             _ => false,
         })
+    }
+
+    /// Whether a transaction is visible by its metadata alone.
+    pub(crate) fn sees_transaction(&self, transaction: &AuditTransaction) -> bool {
+        self.0.passes(&|rule| matches!(rule, Rule::Meta { .. }) && rule.passes_meta(transaction))
     }
 
     /// Whether a row with this value in its scope column is visible, whoever wrote it.
@@ -210,6 +217,12 @@ impl Rule<i32> {
             Self::Nothing => false,
             rule => leaf(rule),
         }
+    }
+
+    fn passes_meta(&self, transaction: &AuditTransaction) -> bool {
+        let Self::Meta { key, values } = self else { return false };
+        let value = || meta_text(transaction.meta.as_ref()?.to_value().ok()?.get(key)?);
+        value().is_some_and(|value| values.contains(&value))
     }
 
     fn of_change(&self, statement: &mut Statement) {

@@ -205,9 +205,18 @@ impl Who {
         conn: &mut PgConnection,
         transactions: impl IntoIterator<Item = &'a AuditTransaction>,
     ) -> Result<BTreeMap<Uuid, AuditAction>, Error> {
-        let ids = transactions.into_iter().filter_map(|transaction| transaction.action_id).collect();
-        let actions =
-            by_id::<AuditAction>(conn, AuditAction::COLUMNS, "threadline.audit_actions a", "a.id", ids)?;
+        Self::actions_by_id(
+            conn,
+            transactions.into_iter().filter_map(|transaction| transaction.action_id).collect(),
+        )
+    }
+
+    /// The actions with these ids.
+    pub(crate) fn actions_by_id(
+        conn: &mut PgConnection,
+        ids: BTreeSet<Uuid>,
+    ) -> Result<BTreeMap<Uuid, AuditAction>, Error> {
+        let actions = by_id::<AuditAction>(conn, AuditAction::COLUMNS, "threadline.audit_actions a", "a.id", ids)?;
         Ok(actions.into_iter().map(|action| (action.id, action)).collect())
     }
 

@@ -1,6 +1,6 @@
 //! One transaction: who, why, and what it changed.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use diesel::prelude::*;
 use serde::Serialize;
@@ -151,7 +151,7 @@ impl Trail {
                 return Ok(None);
             }
             let (transaction, _) = Who::of(conn, BTreeSet::from([id]))?.why(id);
-            let actions = actions_in(conn, id)?;
+            let actions = actions_of(conn, &[id])?.remove(&id).unwrap_or_default();
             let question = Question::of_one_transaction(id, scope);
             let wanted = PageRequest::MAX_SIZE as usize;
             let mut changes = Scan::new(&question, Order::OldestFirst, None).next(conn, wanted + 1)?;
@@ -177,16 +177,25 @@ fn is_visible(conn: &mut PgConnection, id: Uuid, scope: Option<&ResolvedScope>) 
     Ok(!statement.load_from::<AuditTransaction>(conn)?.is_empty())
 }
 
-/// The actions recorded in a transaction. They have the milliseconds of its id in theirs, so they lie between two ids.
-fn actions_in(conn: &mut PgConnection, id: Uuid) -> Result<Vec<AuditAction>, Error> {
+/// The actions recorded in these transactions, in order. They have the milliseconds of the transaction's id in theirs, so
+/// they lie between two ids.
+pub(crate) fn actions_of(
+    conn: &mut PgConnection,
+    ids: &[Uuid],
+) -> Result<BTreeMap<Uuid, Vec<AuditAction>>, Error> {
     const BELOW_THE_MILLISECONDS: u128 = (1 << 80) - 1;
-    let first = Uuid::from_u128(id.as_u128() & !BELOW_THE_MILLISECONDS);
-    let last = Uuid::from_u128(id.as_u128() | BELOW_THE_MILLISECONDS);
-    let mut statement = Statement::kept(&format!(
-        "SELECT {} FROM threadline.audit_actions a WHERE a.transaction_id = ",
-        AuditAction::COLUMNS
-    ));
-    statement.bind(id).sql(" AND a.id >= ").bind(first).sql(" AND a.id <= ").bind(last);
-    statement.sql(" ORDER BY a.occurred_at, a.id");
-    statement.load_from(conn)
+    let first: Vec<Uuid> =
+        ids.iter().map(|id| Uuid::from_u128(id.as_u128() & !BELOW_THE_MILLISECONDS)).collect();
+    let last: Vec<Uuid> =
+        ids.iter().map(|id| Uuid::from_u128(id.as_u128() | BELOW_THE_MILLISECONDS)).collect();
+    let mut statement = Statement::kept(&format!("SELECT {} FROM unnest(", AuditAction::COLUMNS));
+    statement.bind(ids).sql(", ").bind(first).sql(", ").bind(last).sql(
+        ") AS asked (id, first_id, last_id) CROSS JOIN LATERAL (SELECT a.* FROM threadline.audit_actions a \
+         WHERE a.transaction_id = asked.id AND a.id >= asked.first_id AND a.id <= asked.last_id OFFSET 0) a ORDER BY a.occurred_at, a.id",
+    );
+    let mut actions = BTreeMap::<Uuid, Vec<AuditAction>>::new();
+    for action in statement.load_from::<AuditAction>(conn)? {
+        actions.entry(action.transaction_id.unwrap_or_default()).or_default().push(action);
+    }
+    Ok(actions)
 }
