@@ -17,6 +17,7 @@ mod page;
 mod scan;
 mod scope;
 mod statement;
+mod stored_who;
 mod tables;
 mod timeline;
 mod trail;

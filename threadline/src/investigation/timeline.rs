@@ -15,7 +15,7 @@ use super::image::RowImage;
 use super::page::{Page, PageRequest, Place, Position};
 use super::scan::{Question, Scan};
 use super::scope::Surface;
-use super::statement::Statement;
+use super::stored_who::by_id;
 use super::tables::TableChange;
 use super::trail::{Trail, in_one_snapshot};
 use crate::capture::TableName;
@@ -187,11 +187,10 @@ pub(crate) struct Who {
 
 impl Who {
     pub(crate) fn of(conn: &mut PgConnection, ids: BTreeSet<Uuid>) -> Result<Self, Error> {
-        let transactions: BTreeMap<_, _> =
-            by_id::<AuditTransaction>(conn, "threadline.audit_transactions", ids)?
-                .into_iter()
-                .map(|transaction| (transaction.id, transaction))
-                .collect();
+        let transactions: BTreeMap<_, _> = by_id::<AuditTransaction>(conn, ids)?
+            .into_iter()
+            .map(|transaction| (transaction.id, transaction))
+            .collect();
         let actions = Self::actions(conn, transactions.values())?;
         Ok(Self { transactions, actions })
     }
@@ -202,35 +201,24 @@ impl Who {
         transactions: impl IntoIterator<Item = &'a AuditTransaction>,
     ) -> Result<BTreeMap<Uuid, AuditAction>, Error> {
         let ids = transactions.into_iter().filter_map(|transaction| transaction.action_id).collect();
-        let actions = by_id::<AuditAction>(conn, "threadline.audit_actions", ids)?;
+        let actions = by_id::<AuditAction>(conn, ids)?;
         Ok(actions.into_iter().map(|action| (action.id, action)).collect())
     }
 
     pub(crate) fn why(&self, transaction_id: Uuid) -> (Option<AuditTransaction>, Option<AuditAction>) {
-        let transaction = self.transactions.get(&transaction_id);
-        let action = transaction.and_then(|transaction| self.actions.get(&transaction.action_id?));
+        let (transaction, action) = self.of_transaction(transaction_id);
         (transaction.cloned(), action.cloned())
     }
-}
 
-/// The rows of a partitioned table with these ids. The range beside them is what a kept plan leaves partitions out by.
-fn by_id<T: DeserializeOwned>(
-    conn: &mut PgConnection,
-    table: &str,
-    ids: BTreeSet<Uuid>,
-) -> Result<Vec<T>, Error> {
-    let (Some(first), Some(last)) = (ids.first().copied(), ids.last().copied()) else {
-        return Ok(Vec::new());
-    };
-    let mut statement =
-        Statement::kept(&format!("SELECT to_jsonb(r)::text AS entry FROM {table} r WHERE r.id = ANY ("));
-    statement
-        .bind(ids.into_iter().collect::<Vec<_>>())
-        .sql(") AND r.id >= ")
-        .bind(first)
-        .sql(" AND r.id <= ")
-        .bind(last);
-    statement.load_from::<Entry>(conn)?.iter().map(Entry::read).collect()
+    /// The transaction with this id and the action it was begun with.
+    pub(crate) fn of_transaction(
+        &self,
+        transaction_id: Uuid,
+    ) -> (Option<&AuditTransaction>, Option<&AuditAction>) {
+        let transaction = self.transactions.get(&transaction_id);
+        let action = transaction.and_then(|transaction| self.actions.get(&transaction.action_id?));
+        (transaction, action)
+    }
 }
 
 /// A row as JSON.
