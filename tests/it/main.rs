@@ -3,6 +3,7 @@
 mod attacks;
 
 mod drift;
+mod export;
 mod guides;
 mod handlers;
 mod intent;

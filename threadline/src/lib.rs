@@ -55,9 +55,10 @@ pub use crate::intent::{
 };
 pub use crate::investigation::{
     AsOf, AuditAction, AuditChange, AuditKey, AuditTransaction, Audited, ChangeDiff, ChangeId, Count, Cursor,
-    DecodeError, FieldChange, FieldDiff, FieldValue, Filter, History, HistoryLimit, IncidentBundle,
-    InvalidFilter, Json, KeyColumns, LinkedChange, LinkedTransaction, Op, Order, Page, PageRequest, RowImage,
-    RowKey, RowState, Scope, Surface, TableChange, Trail, TransactionBundle, Version, change_diff,
+    DecodeError, ExportFormat, ExportOptions, ExportSummary, FieldChange, FieldDiff, FieldValue, Filter,
+    History, HistoryLimit, IncidentBundle, InvalidFilter, Json, KeyColumns, LinkedChange, LinkedTransaction,
+    Op, Order, Page, PageRequest, RowImage, RowKey, RowState, Scope, Surface, TableChange, TableRows, Trail,
+    TransactionBundle, Version, change_diff,
 };
 pub use crate::migrations::{CORE_MIGRATIONS, CoreMigration, CoreMigrations, MIGRATIONS};
 pub use crate::registry::{AuditedModel, audited_models};
