@@ -3,6 +3,7 @@
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::io::{self, Write};
+use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -17,7 +18,7 @@ use threadline::{
     Action, ActionStatus, Actor, ActorId, AuditContext, Error, ExportFormat, ExportOptions, ExportSummary,
     Filter, LinkedChange, Op, Order, PageRequest, RowImage, Scope, Surface, TableName, Trail,
 };
-use threadline_tests::{audited_database, clock, row_key, run, table};
+use threadline_tests::{audited_database, clock, row_key, run, table, text};
 
 const FORMATS: [ExportFormat; 3] = [ExportFormat::Csv, ExportFormat::Json, ExportFormat::Ndjson];
 
@@ -110,7 +111,7 @@ fn records(csv: &[u8]) -> Vec<BTreeMap<&'static str, String>> {
     let header = records.next().unwrap();
     assert_eq!(header.iter().collect::<Vec<_>>(), ExportFormat::CSV_COLUMNS);
     let named = |record: csv::StringRecord| {
-        ExportFormat::CSV_COLUMNS.into_iter().zip(record.iter().map(String::from)).collect()
+        ExportFormat::CSV_COLUMNS.iter().copied().zip(record.iter().map(String::from)).collect()
     };
     records.map(named).collect()
 }
@@ -218,7 +219,7 @@ fn expected_cells(entry: &LinkedChange) -> BTreeMap<&'static str, String> {
         ("job_id", of(|it| it.job_id.clone())),
         ("remote_addr", of(|it| it.remote_addr.clone())),
         ("db_role", of(|it| Some(it.db_role.clone()))),
-        ("meta", of(|it| it.meta.as_ref().map(|meta| meta.to_string()))),
+        ("meta", of(|it| it.meta.as_ref().map(ToString::to_string))),
         ("action_name", json(action.as_ref().map(|it| it.name.clone()))),
         ("action_status", json(action.as_ref().map(|it| it.status.to_string()))),
         ("action_json", json(action.as_ref().map(|it| serde_json::to_string(it).unwrap()))),
@@ -557,6 +558,43 @@ fn what_is_committed_or_purged_during_an_export_makes_no_difference_to_it() {
             assert!(summary.latest.unwrap() < summary.generated_at && summary.generated_at < clock(conn));
         }
     }
+}
+
+#[test]
+fn whatever_ends_an_export_it_ends() {
+    let db = audited_database();
+    let (conn, other) = (&mut db.connect(), &mut db.connect());
+    run(
+        conn,
+        "CREATE TABLE notes (id bigint PRIMARY KEY); SELECT threadline.attach('notes');
+        INSERT INTO notes SELECT n FROM generate_series(1, 4000) n",
+    );
+    let options = ExportOptions::new(ExportFormat::Ndjson).unlimited();
+    let (filter, trail) = (Filter::new(), Trail::unscoped());
+
+    // The application gives up while the thread that reads is at work.
+    let mut calls = 0;
+    let panicking = Meanwhile(|| {
+        calls += 1;
+        assert!(calls < 3, "the writer gives up");
+    });
+    let panicked =
+        std::panic::catch_unwind(AssertUnwindSafe(|| trail.export(conn, &filter, &options, panicking)));
+    assert_eq!(*panicked.unwrap_err().downcast::<&str>().unwrap(), "the writer gives up");
+
+    // The database does.
+    let conn = &mut db.connect();
+    let pid = text(conn, "SELECT pg_backend_pid()");
+    let mut calls = 0;
+    let writer = Meanwhile(|| {
+        calls += 1;
+        if calls == 1 {
+            run(other, &format!("SELECT pg_terminate_backend({pid}, 5000)"));
+        }
+    });
+    let error = trail.export(conn, &filter, &options, writer).unwrap_err();
+    assert!(matches!(error, Error::ConnectionLost(_) | Error::Query(_)), "{error:?}");
+    assert!(calls >= 1);
 }
 
 #[test]

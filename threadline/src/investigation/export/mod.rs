@@ -39,7 +39,7 @@ pub enum ExportFormat {
 }
 
 impl ExportFormat {
-    /// The columns of a CSV export, in this order.
+    /// The columns of a CSV export, in this order; a later version may have more after them.
     ///
     /// Those called JSON hold the text of a JSON value in which numbers keep every digit, or are empty where there is
     /// nothing. In all others NULL and the empty text look alike; JSON and NDJSON tell them apart. Times are RFC 3339 in UTC,
@@ -71,7 +71,7 @@ impl ExportFormat {
     /// | `meta` | JSON object: metadata of the transaction |
     /// | `action_name`, `action_status` | What was done, and `ok` or `error` |
     /// | `action_json` | JSON: the action, an [`AuditAction`](crate::AuditAction) |
-    pub const CSV_COLUMNS: [&str; 30] = csv::COLUMNS;
+    pub const CSV_COLUMNS: &[&str] = &csv::COLUMNS;
 
     /// The media type, as a `Content-Type` header has it.
     pub const fn media_type(self) -> &'static str {
@@ -153,9 +153,27 @@ impl Trail {
     /// it. For as long as it runs, that snapshot keeps VACUUM from removing what was deleted since: a slow writer should
     /// write to a file first. Within a transaction of the caller's, that transaction's isolation decides instead.
     ///
-    /// Memory stays the same however many changes there are: a few thousand are held at once, fewer when they are large. While
-    /// they are written, a thread reads the next ones. Wherever a change shows up in a timeline it looks the same there, redaction
-    /// included.
+    /// Memory stays the same however many changes there are: a few thousand are held at once, fewer where they are large. While
+    /// they are written, a thread of its own reads the next ones. A change looks as it does in a timeline, redaction included.
+    /// The writer is given large pieces, so it need not buffer.
+    ///
+    /// ```no_run
+    /// use std::fs::{self, File};
+    /// # use diesel::prelude::*;
+    /// use threadline::{ExportFormat, ExportOptions, Filter, TableName, Trail};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let conn = &mut PgConnection::establish("postgres://localhost/blog")?;
+    /// let filter = Filter::new().table(TableName::new(None, "posts"));
+    /// let options = ExportOptions::new(ExportFormat::Csv).max_rows(50_000);
+    /// let summary = Trail::unscoped().export(conn, &filter, &options, File::create("posts.csv")?)?;
+    /// fs::write("posts.csv.manifest.json", serde_json::to_vec_pretty(&summary)?)?;
+    /// if summary.truncated {
+    ///     println!("there are more changes than {}", summary.rows);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     ///
