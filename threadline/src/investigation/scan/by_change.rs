@@ -45,7 +45,7 @@ impl Scan<'_> {
                 truncated.sql(" AND c.row_key = '' AND c.op = 'T' AND ").bind(key).sql(" <> ''");
                 vec![here, left, truncated]
             }
-            (Some(tables), ..) if tables.is_empty() => vec![Statement::new(CHANGES).sql("false").clone()],
+            (Some([]), ..) => vec![Statement::new(CHANGES).sql("false").clone()],
             (Some(tables), ..) => tables.iter().map(|id| table(*id)).collect(),
             (None, _, Some(scope)) => match scope.tenants() {
                 Some(tenants) if (1..=100).contains(&tenants.len()) => tenants

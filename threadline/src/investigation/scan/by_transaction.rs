@@ -16,6 +16,7 @@ use uuid::Uuid;
 use super::{Batch, COLUMNS, Question, Scan, began_at, first_id_at, of_actor, order_by};
 use crate::error::Error;
 use crate::investigation::change::ChangeId;
+use crate::investigation::log::StoredChange;
 use crate::investigation::page::{Order, Position};
 use crate::investigation::statement::Statement;
 
@@ -116,7 +117,7 @@ impl Scan<'_> {
                 // The next ones are likely to lie in as many transactions: looked at in vain, one costs as much as any other.
                 let members: BTreeSet<Uuid> = changes.iter().map(|change| change.transaction_id).collect();
                 self.look_at = Some((members.len() * 5 / 4).min(MANY_TRANSACTIONS));
-                let goes_on_after = changes.last().map(|last| last.position());
+                let goes_on_after = changes.last().map(StoredChange::position);
                 return Ok(Batch { changes, goes_on_after });
             }
             // Too few of them are asked for, or they lie too close together: the next look goes farther.
