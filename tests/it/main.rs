@@ -4,6 +4,7 @@ mod attacks;
 
 mod drift;
 mod feed;
+mod export;
 mod guides;
 mod handlers;
 mod intent;

@@ -10,7 +10,7 @@ use crate::investigation::undo::{Conflict, Limit, UndoPlan};
 use crate::investigation::{FeedCursor, InvalidFeedCursor, InvalidFilter};
 use crate::migrations::SCHEMA_VERSION;
 
-/// Why a call could not be answered. Nothing is half-written by a call that fails.
+/// Why a call could not be answered. A call that fails leaves nothing half-written in the database.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -99,6 +99,9 @@ pub enum Error {
     /// The host's scope hook failed, so nothing is shown.
     #[error("the scope of the reader could not be determined")]
     ScopeFailed(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// What takes an export failed to. What it had taken before is no whole export.
+    #[error("the export could not be written")]
+    Export(#[source] std::io::Error),
     /// The pool had no connection to give in time.
     #[error(
         "no database connection was free in time; the pool is exhausted, or the database cannot be reached"

@@ -55,10 +55,10 @@ pub use crate::intent::{
 };
 pub use crate::investigation::{
     AsOf, AuditAction, AuditChange, AuditKey, AuditTransaction, Audited, ChangeDiff, ChangeId, Count, Cursor,
-    DecodeError, FeedAction, FeedBatch, FeedCursor, FeedEntry, FeedHold, FeedTransaction, FieldChange, FieldDiff,
+    DecodeError, ExportFormat, ExportOptions, ExportSummary, FeedAction, FeedBatch, FeedCursor, FeedEntry, FeedHold, FeedTransaction, FieldChange, FieldDiff,
     FieldValue, Filter, History, HistoryLimit, IncidentBundle, InvalidFeedCursor, InvalidFilter, Json, KeyColumns,
     LinkedChange, LinkedTransaction, Op, Order, Page, PageRequest, RowImage, RowKey, RowState, Scope, Surface,
-    TableChange, Trail, TransactionBundle, UndoPlan, UndoTarget, Version, change_diff, feed_hold, listen_for_feed,
+    TableChange, TableRows, Trail, TransactionBundle, UndoPlan, UndoTarget, Version, change_diff, feed_hold, listen_for_feed,
     undo, wait_for_feed,
 };
 pub use crate::migrations::{CORE_MIGRATIONS, CoreMigration, CoreMigrations, MIGRATIONS};

@@ -353,7 +353,7 @@ impl Filter {
 const REPEATABLE: [&str; 6] = ["table", "key", "actor", "action", "category", "op"];
 
 fn table_named(text: &str) -> Option<TableName> {
-    let quotes_close = text.matches('"').count() % 2 == 0;
+    let quotes_close = text.matches('"').count().is_multiple_of(2);
     let table = TableName::from_sql(text);
     let parts_are_there = !table.name().is_empty() && table.schema() != Some("");
     (quotes_close && parts_are_there && !text.contains('\0')).then_some(table)

@@ -76,11 +76,10 @@ pub(crate) fn shown(
     layouts: &BTreeMap<i32, SinceLayout>,
     attributes: &TodaysColumns,
 ) -> (AuditChange, Option<RowImage>) {
-    let row_key = stored.row_key.clone();
-    let Effect { change, image, masked, .. } =
-        Reader { row_key: &row_key, policy, layouts, attributes }.read(stored);
-    let row = image.map(|columns| Row::new(Known::Whole, columns, masked).image(policy));
-    (change, row)
+    let reader = Reader { row_key: "", policy, layouts, attributes };
+    let Named { stored, image, diff, masked, .. } = reader.named(stored);
+    let row = image.map(|columns| policy.image(columns, &masked));
+    (reader.change(stored, diff, &masked), row)
 }
 
 /// Reads stored changes under today's column names.
@@ -89,6 +88,16 @@ struct Reader<'a> {
     policy: &'a Present,
     layouts: &'a BTreeMap<i32, SinceLayout>,
     attributes: &'a TodaysColumns,
+}
+
+/// A change with its payload under today's column names, not redacted yet.
+struct Named {
+    /// Without its payload.
+    stored: StoredChange,
+    image: Option<Columns>,
+    diff: BTreeMap<String, (Json, Json)>,
+    masked: BTreeSet<String>,
+    retyped: BTreeSet<String>,
 }
 
 /// What a change does to the row with our key.
@@ -116,33 +125,36 @@ impl Effect {
 }
 
 impl Reader<'_> {
-    fn read(&self, stored: StoredChange) -> Effect {
-        let own =
-            stored.attributes.as_ref().map(|columns| columns.since(self.attributes)).unwrap_or_default();
+    fn named(&self, mut stored: StoredChange) -> Named {
+        let own = stored.attributes.take().map(|columns| columns.since(self.attributes)).unwrap_or_default();
         let since = stored.layout.and_then(|layout| self.layouts.get(&layout)).unwrap_or(&own);
         let today = |name: String| since.renamed.get(&name).cloned().unwrap_or(Some(name));
-        let masked: BTreeSet<String> =
-            stored.masked.unwrap_or_default().into_iter().filter_map(today).collect();
-        let image: Option<Columns> = stored.row_data.map(|columns| {
+        fn renamed<V>(
+            columns: BTreeMap<String, V>,
+            since: &SinceLayout,
+            today: impl Fn(String) -> Option<String>,
+        ) -> BTreeMap<String, V> {
+            if since.renamed.is_empty() {
+                return columns;
+            }
             columns.into_iter().filter_map(|(name, value)| Some((today(name)?, value))).collect()
-        });
-        let diff: BTreeMap<String, (Json, Json)> = stored
-            .diff
-            .unwrap_or_default()
-            .into_iter()
-            .filter_map(|(name, pair)| Some((today(name)?, pair)))
-            .collect();
+        }
+        Named {
+            image: stored.row_data.take().map(|columns| renamed(columns, since, today)),
+            diff: renamed(stored.diff.take().unwrap_or_default(), since, today),
+            masked: stored.masked.take().unwrap_or_default().into_iter().filter_map(today).collect(),
+            retyped: since.retyped.iter().cloned().collect(),
+            stored,
+        }
+    }
 
-        let moved = stored.previous_row_key.is_some();
-        let departs = stored.previous_row_key.as_deref() == Some(self.row_key);
-        let (claimed, previous) = match stored.op {
-            Op::Update => diff
-                .iter()
-                .map(|(name, (old, new))| ((name.clone(), new.clone()), (name.clone(), old.clone())))
-                .unzip(),
-            Op::Insert => (image.clone().unwrap_or_default(), Columns::new()),
-            Op::Delete | Op::Truncate => (Columns::new(), Columns::new()),
-        };
+    /// The change as policy lets it be shown today.
+    fn change(
+        &self,
+        stored: StoredChange,
+        diff: BTreeMap<String, (Json, Json)>,
+        masked: &BTreeSet<String>,
+    ) -> AuditChange {
         let placeholder = &self.policy.mask_placeholder;
         let fields = diff.into_iter().filter(|(name, _)| !self.policy.exclude.contains(name)).map(
             |(name, (before, after))| {
@@ -154,28 +166,56 @@ impl Reader<'_> {
                 (name, change)
             },
         );
+        AuditChange {
+            id: ChangeId { transaction_id: stored.transaction_id, ordinal: stored.ordinal },
+            captured_at: stored.captured_at,
+            op: stored.op,
+            row_key: stored.row_key,
+            previous_row_key: stored.previous_row_key,
+            scope: stored.scope,
+            previous_scope: stored.previous_scope,
+            partition: stored.partition,
+            fields: fields.collect(),
+            ignored: self.policy.ignore.clone(),
+        }
+    }
+
+    fn read(&self, stored: StoredChange) -> Effect {
+        let Named { stored, image, diff, masked, retyped } = self.named(stored);
+        let moved = stored.previous_row_key.is_some();
+        let departs = stored.previous_row_key.as_deref() == Some(self.row_key);
+        let (claimed, previous) = match stored.op {
+            Op::Update => diff
+                .iter()
+                .map(|(name, (old, new))| ((name.clone(), new.clone()), (name.clone(), old.clone())))
+                .unzip(),
+            Op::Insert => (image.clone().unwrap_or_default(), Columns::new()),
+            Op::Delete | Op::Truncate => (Columns::new(), Columns::new()),
+        };
         Effect {
-            change: AuditChange {
-                id: ChangeId { transaction_id: stored.transaction_id, ordinal: stored.ordinal },
-                captured_at: stored.captured_at,
-                op: stored.op,
-                row_key: stored.row_key,
-                previous_row_key: stored.previous_row_key,
-                scope: stored.scope,
-                previous_scope: stored.previous_scope,
-                partition: stored.partition,
-                fields: fields.collect(),
-                ignored: self.policy.ignore.clone(),
-            },
             settled: stored.settled,
             leaves: departs || matches!(stored.op, Op::Delete | Op::Truncate),
             arrives: stored.op == Op::Insert || (moved && !departs),
+            change: self.change(stored, diff, &masked),
             claimed,
             previous,
             image,
             masked,
-            retyped: since.retyped.iter().cloned().collect(),
+            retyped,
         }
+    }
+}
+
+impl Present {
+    /// A row as policy lets it be shown today, with these columns hidden already.
+    fn image(&self, mut columns: Columns, hidden: &BTreeSet<String>) -> RowImage {
+        columns.retain(|name, _| !self.exclude.contains(name));
+        for name in &self.mask {
+            columns.entry(name.clone()).and_modify(|value| *value = self.mask_placeholder.clone());
+        }
+        let masked =
+            hidden.iter().chain(&self.mask).filter(|name| columns.contains_key(*name)).cloned().collect();
+        RowImage { columns, masked }
     }
 }
 
@@ -304,29 +344,14 @@ impl Row {
         if let Some(shown) = &self.shown {
             return shown.clone();
         }
+        let image = || Arc::new(policy.image(self.columns.clone(), &self.hidden));
         let shown = match self.known {
-            Known::Whole => RowState::Present(Arc::new(self.image(policy))),
-            Known::Part => RowState::Partial(Arc::new(self.image(policy))),
+            Known::Whole => RowState::Present(image()),
+            Known::Part => RowState::Partial(image()),
             Known::Absent => RowState::Absent,
             Known::Nothing => RowState::Unknown,
         };
         self.shown = Some(shown.clone());
         shown
-    }
-
-    fn image(&self, policy: &Present) -> RowImage {
-        let mut columns = self.columns.clone();
-        columns.retain(|name, _| !policy.exclude.contains(name));
-        for name in &policy.mask {
-            columns.entry(name.clone()).and_modify(|value| *value = policy.mask_placeholder.clone());
-        }
-        let masked = self
-            .hidden
-            .iter()
-            .chain(&policy.mask)
-            .filter(|name| columns.contains_key(*name))
-            .cloned()
-            .collect();
-        RowImage { columns, masked }
     }
 }

@@ -8,6 +8,7 @@ mod change;
 mod decode;
 mod diff;
 mod feed;
+mod export;
 mod filter;
 mod fold;
 mod history;
@@ -29,6 +30,7 @@ pub use self::audited::{Audited, ModelSql};
 pub use self::change::{AuditAction, AuditChange, AuditTransaction, ChangeId, FieldChange, Op};
 pub use self::decode::DecodeError;
 pub use self::diff::{ChangeDiff, FieldDiff, FieldValue, change_diff};
+pub use self::export::{ExportFormat, ExportOptions, ExportSummary, TableRows};
 pub use self::filter::{Filter, InvalidFilter};
 pub use self::history::{History, HistoryLimit, Version};
 pub use self::feed::{

@@ -98,12 +98,12 @@ impl QueryFragment<Pg> for Statement {
                 Piece::Value(Bind::Texts(value)) => out.push_bind_param::<Array<Text>, Vec<String>>(value)?,
                 Piece::Value(Bind::Integer(value)) => out.push_bind_param::<Integer, i32>(value)?,
                 Piece::Value(Bind::Integers(value)) => {
-                    out.push_bind_param::<Array<Integer>, Vec<i32>>(value)?
+                    out.push_bind_param::<Array<Integer>, Vec<i32>>(value)?;
                 }
                 Piece::Value(Bind::Id(value)) => out.push_bind_param::<SqlUuid, Uuid>(value)?,
                 Piece::Value(Bind::Ids(value)) => out.push_bind_param::<Array<SqlUuid>, Vec<Uuid>>(value)?,
                 Piece::Value(Bind::Instant(value)) => {
-                    out.push_bind_param::<Timestamptz, DateTime<Utc>>(value)?
+                    out.push_bind_param::<Timestamptz, DateTime<Utc>>(value)?;
                 }
             }
         }

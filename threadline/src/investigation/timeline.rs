@@ -221,9 +221,18 @@ impl Who {
     }
 
     pub(crate) fn why(&self, transaction_id: Uuid) -> (Option<AuditTransaction>, Option<AuditAction>) {
+        let (transaction, action) = self.of_transaction(transaction_id);
+        (transaction.cloned(), action.cloned())
+    }
+
+    /// The transaction with this id and the action it was begun with.
+    pub(crate) fn of_transaction(
+        &self,
+        transaction_id: Uuid,
+    ) -> (Option<&AuditTransaction>, Option<&AuditAction>) {
         let transaction = self.transactions.get(&transaction_id);
         let action = transaction.and_then(|transaction| self.actions.get(&transaction.action_id?));
-        (transaction.cloned(), action.cloned())
+        (transaction, action)
     }
 }
 

@@ -57,7 +57,7 @@ impl Scan<'_> {
         };
         match (question.tables.as_deref(), &question.row_key, &question.scope) {
             (Some([only]), Some(key), _) => origins_of_row(*only, key),
-            (Some(tables), ..) if tables.is_empty() => vec![Statement::new(CHANGES).sql("false").clone()],
+            (Some([]), ..) => vec![Statement::new(CHANGES).sql("false").clone()],
             (Some(tables), ..) => tables.iter().map(|id| table(*id)).collect(),
             (None, _, Some(scope)) => match scope.tenants() {
                 Some(tenants) if (1..=100).contains(&tenants.len()) => tenants

@@ -6,6 +6,8 @@
 //! after an instant, nothing captured later than that instant plus [`SHORT`] can be missing, and so much of the answer is
 //! final.
 
+use std::collections::BTreeSet;
+
 use chrono::{DateTime, TimeDelta, Utc};
 use diesel::prelude::*;
 use diesel::sql_types::Uuid as SqlUuid;
@@ -14,6 +16,7 @@ use uuid::Uuid;
 use super::{Batch, COLUMNS, Question, Scan, began_at, first_id_at, of_actor, order_by};
 use crate::error::Error;
 use crate::investigation::change::ChangeId;
+use crate::investigation::log::StoredChange;
 use crate::investigation::page::{Order, Position};
 use crate::investigation::statement::Statement;
 
@@ -28,7 +31,7 @@ const MILLISECOND: TimeDelta = TimeDelta::milliseconds(1);
 const MOST_DOUBLINGS: i32 = 25;
 
 /// Transactions looked at in one statement: so many at first, and at most.
-pub(super) const FEW_TRANSACTIONS: usize = 64;
+const FEW_TRANSACTIONS: usize = 64;
 const MANY_TRANSACTIONS: usize = 4096;
 
 /// How the transactions are found: conditions with an index that ends in the id, one for each place of it.
@@ -90,7 +93,7 @@ impl Scan<'_> {
         wanted: usize,
     ) -> Result<Batch, Error> {
         loop {
-            let look_at = self.look_at.max(wanted).next_power_of_two();
+            let look_at = self.look_at.unwrap_or(wanted).max(FEW_TRANSACTIONS).next_power_of_two();
             let (mut transactions, last) = self.transactions(conn, finder, look_at)?;
             let is_final_to = last.map(|last| match self.order {
                 Order::NewestFirst => began_at(last) + SHORT,
@@ -112,12 +115,15 @@ impl Scan<'_> {
             let filled = changes.len() == wanted;
             changes.retain(|change| is_final(change.captured_at));
             if filled && changes.len() == wanted {
-                let goes_on_after = changes.last().map(|last| last.position());
+                // The next ones are likely to lie in as many transactions: looked at in vain, one costs as much as any other.
+                let members: BTreeSet<Uuid> = changes.iter().map(|change| change.transaction_id).collect();
+                self.look_at = Some((members.len() * 5 / 4).min(MANY_TRANSACTIONS));
+                let goes_on_after = changes.last().map(StoredChange::position);
                 return Ok(Batch { changes, goes_on_after });
             }
             // Too few of them are asked for, or they lie too close together: the next look goes farther.
             let is_some_way = self.after.is_none_or(|after| is_final(after.captured_at));
-            self.look_at = if is_some_way { (look_at * 2).min(MANY_TRANSACTIONS) } else { look_at * 4 };
+            self.look_at = Some(if is_some_way { (look_at * 2).min(MANY_TRANSACTIONS) } else { look_at * 4 });
             if is_some_way {
                 return Ok(Batch { changes, goes_on_after: Some(self.just_before(is_final_to)) });
             }

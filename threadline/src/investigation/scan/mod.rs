@@ -27,8 +27,8 @@ pub(crate) struct Scan<'a> {
     after: Option<Position>,
     tables: Tables,
     found_all: bool,
-    /// Transactions to look at in the next statement.
-    look_at: usize,
+    /// Transactions to look at in the next statement; `None` at first, when nothing is known of them.
+    look_at: Option<usize>,
 }
 
 /// What one statement found.
@@ -50,32 +50,42 @@ impl Batch {
 
 impl<'a> Scan<'a> {
     pub(crate) fn new(question: &'a Question, order: Order, after: Option<Position>) -> Self {
-        Self {
-            question,
-            order,
-            after,
-            tables: Tables::default(),
-            found_all: false,
-            look_at: by_transaction::FEW_TRANSACTIONS,
-        }
+        Self { question, order, after, tables: Tables::default(), found_all: false, look_at: None }
     }
 
     /// The next changes as they are shown, `wanted` of them or, at the end, fewer.
     pub(crate) fn next(&mut self, conn: &mut PgConnection, wanted: usize) -> Result<Vec<TableChange>, Error> {
         let mut found: Vec<TableChange> = Vec::new();
         while found.len() < wanted && !self.found_all {
-            let batch = self.batch(conn, wanted - found.len())?;
-            self.tables.learn(conn, &batch.changes)?;
-            self.found_all = batch.goes_on_after.is_none();
-            self.after = batch.goes_on_after.or(self.after);
-            for stored in batch.changes {
-                let change = self.tables.shown(stored)?;
-                if self.question.column_changed(&change.change) {
-                    found.push(change);
-                }
+            found.extend(self.advance(conn, wanted - found.len())?);
+        }
+        Ok(found)
+    }
+
+    /// The next changes as they are shown, `wanted` of them at most: as many as are found at once, which may be none. There
+    /// are more until [`is_over`](Self::is_over).
+    pub(crate) fn advance(
+        &mut self,
+        conn: &mut PgConnection,
+        wanted: usize,
+    ) -> Result<Vec<TableChange>, Error> {
+        let batch = self.batch(conn, wanted)?;
+        self.tables.learn(conn, &batch.changes)?;
+        self.found_all = batch.goes_on_after.is_none();
+        self.after = batch.goes_on_after.or(self.after);
+        let mut found = Vec::with_capacity(batch.changes.len());
+        for stored in batch.changes {
+            let change = self.tables.shown(stored)?;
+            if self.question.column_changed(&change.change) {
+                found.push(change);
             }
         }
         Ok(found)
+    }
+
+    /// Whether there is nothing more to be found.
+    pub(crate) fn is_over(&self) -> bool {
+        self.found_all
     }
 
     /// How many there are, counting no further than to `cap`.
