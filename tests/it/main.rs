@@ -21,5 +21,6 @@ mod restore;
 mod round_trips;
 mod schema;
 mod transactions;
+mod travel;
 mod truncate;
 mod typed_reading;

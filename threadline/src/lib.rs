@@ -48,15 +48,16 @@ mod registry;
 pub use threadline_macros::Audited;
 
 pub use crate::capture::{ActorPolicy, AuditSpec, OnTruncate, TableName, quote_ident, quote_literal};
-pub use crate::error::Error;
+pub use crate::error::{Error, PastProblem};
 pub use crate::intent::{
     Action, ActionStatus, Actor, ActorId, ActorType, AuditContext, AuditedPool, InvalidContext, Isolation,
     OpenTransaction, TransactionBuilder, is_retryable,
 };
 pub use crate::investigation::{
     AsOf, AuditAction, AuditChange, AuditKey, AuditTransaction, Audited, ChangeId, DecodeError, FieldChange,
-    History, HistoryLimit, Json, KeyColumns, Op, RowImage, RowKey, RowState, TableChange, TransactionBundle,
-    Version, row_as_of, row_history, transaction_bundle,
+    History, HistoryLimit, Json, KeyColumns, Op, PastRow, RowChange, RowDiff, RowImage, RowKey, RowState,
+    TableChange, TableDiff, TransactionBundle, Travel, Version, row_as_of, row_diff, row_history, rows_as_of,
+    table_as_of, table_diff, transaction_bundle, travel,
 };
 pub use crate::migrations::{CORE_MIGRATIONS, CoreMigration, CoreMigrations, MIGRATIONS};
 pub use crate::registry::{AuditedModel, audited_models};

@@ -49,6 +49,11 @@ pub const CORE_MIGRATIONS: &[CoreMigration] = &[
         up: include_str!("../migrations/2026-11-21-000005_threadline_intent/up.sql"),
         down: include_str!("../migrations/2026-11-21-000005_threadline_intent/down.sql"),
     },
+    CoreMigration {
+        name: "travel",
+        up: include_str!("../migrations/2026-11-21-000006_threadline_travel/up.sql"),
+        down: include_str!("../migrations/2026-11-21-000006_threadline_travel/down.sql"),
+    },
 ];
 
 /// The audit schema as a Diesel migration source, for hosts that migrate in code:

@@ -30,4 +30,5 @@ pub use self::context::{AuditContext, InvalidContext};
 pub use self::pool::AuditedPool;
 pub(crate) use self::retry::gave_way;
 pub use self::retry::is_retryable;
+pub(crate) use self::transaction::{depth, roll_back};
 pub use self::transaction::{Isolation, OpenTransaction, TransactionBuilder};

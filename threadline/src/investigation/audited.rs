@@ -11,10 +11,11 @@ use diesel::query_source::QuerySource;
 use super::as_of::{self, AsOf};
 use super::decode;
 use super::history::{self, History, HistoryLimit};
-use super::image::RowState;
+use super::image::{RowImage, RowState};
 use super::key::{AuditKey, KeyColumns, TypedKey};
+use super::past_rows;
 use crate::capture::{AuditSpec, TableName};
-use crate::error::Error;
+use crate::error::{Error, PastProblem};
 
 /// The SQL type of the columns a model selects.
 pub type ModelSql<M> = <<M as Selectable<Pg>>::SelectExpression as Expression>::SqlType;
@@ -92,6 +93,28 @@ pub trait Audited:
                 Err(error) => AsOf::NotRepresentable { error, image },
             })
         })
+    }
+
+    /// Every row the table held at an instant, in no particular order; all of them in memory. Not inside an open transaction.
+    ///
+    /// # Errors
+    ///
+    /// As [`table_as_of`](super::table_as_of), and [`Error::UnknownPast`] when the model cannot hold a row: a masked or excluded
+    /// column is not an `Option`, or its type has changed.
+    fn all_as_of(conn: &mut PgConnection, at: DateTime<Utc>) -> Result<Vec<Self>, Error> {
+        let mut all = Vec::new();
+        past_rows::pages(conn, &Self::table_name().to_sql(), at, |conn, rows| {
+            let images: Vec<&RowImage> = rows.iter().map(|row| &row.image).collect();
+            for (row, decoded) in rows.iter().zip(decode::decode::<Self>(conn, &images)?) {
+                all.push(decoded.map_err(|error| Error::UnknownPast {
+                    reason: PastProblem::DoesNotFit,
+                    message: format!("the row of table {} with the key `{}`: {error}", Self::table_name(), row.row_key),
+                    hint: None,
+                })?);
+            }
+            Ok(())
+        })?;
+        Ok(all)
     }
 
     /// The model's table as Diesel names it.

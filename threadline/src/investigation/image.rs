@@ -27,6 +27,11 @@ impl Json {
         serde_json::from_str(self.as_str())
     }
 
+    /// JSON `null`.
+    pub(crate) fn null() -> Self {
+        Self(RawValue::NULL.to_owned())
+    }
+
     /// Whether it is JSON `null`, which stands for SQL NULL.
     pub fn is_null(&self) -> bool {
         self.as_str() == "null"
