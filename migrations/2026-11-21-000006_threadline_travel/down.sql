@@ -8,7 +8,7 @@ DROP FUNCTION threadline.past_images(integer, threadline.past_instant, text[]);
 DROP FUNCTION threadline.image_sql(oid, threadline.audited_tables, text);
 DROP FUNCTION threadline.fill_past(text, threadline.past_instant, text[]);
 DROP FUNCTION threadline.past_query(integer, text, text);
-DROP FUNCTION threadline.key_value(anyelement, text);
+DROP FUNCTION threadline.key_value(anyelement, text, integer);
 DROP FUNCTION threadline.decode_past(anyelement, jsonb, text, jsonb, text[]);
 DROP FUNCTION threadline.undo(anyarray, jsonb, text, threadline.undoing, boolean);
 DROP FUNCTION threadline.since_change(jsonb, threadline.audit_changes);

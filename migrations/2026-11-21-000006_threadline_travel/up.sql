@@ -256,17 +256,18 @@ END
 $$;
 COMMENT ON FUNCTION threadline.decode_past(anyelement, jsonb, text, jsonb, text[]) IS 'A past image as the table''s row type.';
 
--- A part of a key as a value of its column; NULL when it is none, as after the table was given another key.
-CREATE OR REPLACE FUNCTION threadline.key_value(base anyelement, part text) RETURNS anyelement
+-- Part of a stored key as a value of its column, by its place in a composite one (NULL: all of it); NULL when it is none, as for
+-- a key that is kept by its digest, or after the table was given another key.
+CREATE OR REPLACE FUNCTION threadline.key_value(base anyelement, row_key text, place integer) RETURNS anyelement
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    base := part;
+    base := CASE WHEN place IS NULL THEN row_key ELSE row_key::jsonb ->> (place - 1) END;
     RETURN base;
 EXCEPTION WHEN data_exception OR integrity_constraint_violation THEN
     RETURN NULL;
 END
 $$;
-COMMENT ON FUNCTION threadline.key_value(anyelement, text) IS 'A part of a key as a value of its column; NULL when it is none.';
+COMMENT ON FUNCTION threadline.key_value(anyelement, text, integer) IS 'Part of a stored key as a value of its column; NULL when it is none.';
 
 -- The query for a table at an instant that is yet to be filled in (fill_past). As 'view': the table's own columns. As 'images':
 -- row_key, image and masked of each row, for which the session's output settings have to be those of capture. `live_image` is the
@@ -279,8 +280,9 @@ DECLARE
     policy CONSTANT threadline.audited_tables := known.policy;
     key_columns CONSTANT text[] := threadline.key_now((SELECT a FROM threadline.audited_tables a WHERE a.id = of_table));
     departure_column CONSTANT text := threadline.departure_column(relation, key_columns);
-    -- Whether all departures are by a key of today's type.
-    steady CONSTANT boolean := (SELECT count(DISTINCT c.type) = 1 FROM threadline.table_layouts l, jsonb_to_recordset(l.columns) c (id integer, type text)
+    -- Whether all departures are by a key that begins with a column of today's type.
+    steady CONSTANT boolean := (SELECT bool_and(c.type = (SELECT format_type(a.atttypid, a.atttypmod) FROM pg_attribute a
+            WHERE a.attrelid = relation AND a.attname = key_columns[1])) FROM threadline.table_layouts l, jsonb_to_recordset(l.columns) c (id integer, type text)
         WHERE l.table_id = of_table AND c.id = (SELECT k.known_id FROM threadline.known_columns(relation, threadline.recorded_layout(of_table,
             (SELECT a.layout FROM threadline.audited_tables a WHERE a.id = of_table))) k WHERE k.name = key_columns[1]));
     live CONSTANT text := (SELECT CASE c.relkind WHEN 'p' THEN '' ELSE 'ONLY ' END FROM pg_class c WHERE c.oid = relation) || relation;
@@ -294,15 +296,15 @@ BEGIN
     SELECT string_agg(format('l.%I', c.name), ', ' ORDER BY c.attnum),
         string_agg(coalesce(
             CASE WHEN c.place = 1 AND steady AND departure_column IS NOT NULL THEN format('d.%I', departure_column) || CASE c.base WHEN 'varchar'::regtype THEN '::varchar' ELSE '' END
-                WHEN c.place IS NOT NULL THEN format('threadline.key_value(NULL::%s, %s)', c.type,
-                    CASE cardinality(key_columns) WHEN 1 THEN 'd.row_key' ELSE format('(d.row_key::jsonb ->> %s)', c.place - 1) END) END,
+                WHEN c.place IS NOT NULL THEN format('threadline.key_value(NULL::%s, d.row_key, %s)', c.type,
+                    CASE cardinality(key_columns) WHEN 1 THEN 'NULL' ELSE c.place::text END) END,
             format('NULL::%s', c.type)) || coalesce(' COLLATE ' || c.collation_name, ''), ', ' ORDER BY c.attnum),
         string_agg(CASE
             WHEN c.name = ANY (policy.exclude) THEN format('NULL::%s', c.type)
             WHEN c.name = ANY (policy.mask) AND c.category = 'S' THEN format('%L::%s', policy.mask_placeholder, c.type)
             WHEN c.name = ANY (policy.mask) THEN format('NULL::%s', c.type)
-            -- Where the text of a key says all of the value, a column of the key is left bare, so that filters reach the indexes.
-            WHEN c.place IS NOT NULL AND c.exact THEN format('s.%I', c.name)
+            -- Where what is stored of a key says all of its value, its column is left bare, so that filters reach the indexes.
+            WHEN c.exact AND (NOT c.may_be_long OR (c.place = 1 AND steady AND departure_column IS NOT NULL)) THEN format('s.%I', c.name)
             ELSE format('CASE WHEN u.touched THEN (u.decoded).%1$I ELSE s.%1$I END', c.name)
         END || format(' AS %I', c.name), ', ' ORDER BY c.attnum),
         string_agg(format('n.%1$I = s.%1$I', c.name), ' AND ') FILTER (WHERE c.place IS NOT NULL),
@@ -311,7 +313,8 @@ BEGIN
     FROM (
         SELECT a.attnum, a.attname::text AS name, a.atttypid AS type_oid, format_type(a.atttypid, -1) AS type, array_position(key_columns, a.attname::text) AS place,
             t.oid AS base, t.typcategory AS category,
-            a.atttypid = ANY (ARRAY['int2', 'int4', 'int8', 'uuid', 'text', 'varchar', 'bool', 'date', 'timestamp', 'timestamptz']::regtype[]) AS exact,
+            a.attname = ANY (key_columns) AND a.atttypid = ANY (ARRAY['int2', 'int4', 'int8', 'uuid', 'text', 'varchar', 'bool', 'date', 'timestamp', 'timestamptz']::regtype[]) AS exact,
+            (SELECT bool_or(k.attlen < 0) FROM pg_attribute k WHERE k.attrelid = relation AND k.attname = ANY (key_columns)) AS may_be_long,
             CASE WHEN a.attcollation NOT IN (0, 'pg_catalog."default"'::regcollation) THEN a.attcollation::regcollation END AS collation_name
         FROM pg_attribute a JOIN pg_type t ON t.oid = threadline.base_type(a.atttypid)
         WHERE a.attrelid = relation AND a.attnum > 0 AND NOT a.attisdropped
@@ -492,7 +495,7 @@ COMMENT ON FUNCTION threadline.live_relations(oid[], oid[]) IS 'The relations th
 REVOKE ALL ON FUNCTION threadline.resolve_instant(timestamptz), threadline.undone_condition(text, threadline.past_instant),
     threadline.check_past(integer, threadline.past_instant), threadline.reading_of(integer), threadline.since_change(jsonb, threadline.audit_changes),
     threadline.undo(anyarray, jsonb, text, threadline.undoing, boolean), threadline.decode_past(anyelement, jsonb, text, jsonb, text[]),
-    threadline.key_value(anyelement, text), threadline.past_query(integer, text, text),
+    threadline.key_value(anyelement, text, integer), threadline.past_query(integer, text, text),
     threadline.image_sql(oid, threadline.audited_tables, text), threadline.past_images(integer, threadline.past_instant, text[]),
     threadline.fill_past(text, threadline.past_instant, text[]), threadline.travelled_tables(name[]), threadline.travel_statements(integer),
     threadline.begin_travel(timestamptz, text[], text[]), threadline.drop_travel(), threadline.live_relations(oid[], oid[]) FROM PUBLIC;
@@ -500,7 +503,7 @@ REVOKE ALL ON FUNCTION threadline.resolve_instant(timestamptz), threadline.undon
 GRANT EXECUTE ON FUNCTION threadline.resolve_instant(timestamptz), threadline.undone_condition(text, threadline.past_instant),
     threadline.check_past(integer, threadline.past_instant), threadline.reading_of(integer), threadline.since_change(jsonb, threadline.audit_changes),
     threadline.undo(anyarray, jsonb, text, threadline.undoing, boolean), threadline.decode_past(anyelement, jsonb, text, jsonb, text[]),
-    threadline.key_value(anyelement, text), threadline.past_query(integer, text, text),
+    threadline.key_value(anyelement, text, integer), threadline.past_query(integer, text, text),
     threadline.image_sql(oid, threadline.audited_tables, text), threadline.past_images(integer, threadline.past_instant, text[]),
     threadline.fill_past(text, threadline.past_instant, text[]), threadline.travelled_tables(name[]), threadline.travel_statements(integer),
     threadline.begin_travel(timestamptz, text[], text[]), threadline.drop_travel(), threadline.live_relations(oid[], oid[]),
