@@ -56,7 +56,7 @@ impl fmt::Display for Machine {
 }
 
 /// What stands after `name:` in the first such line of a file.
-fn value_of(path: &str, name: &str) -> Option<String> {
+pub(crate) fn value_of(path: &str, name: &str) -> Option<String> {
     let text = fs::read_to_string(path).ok()?;
     text.lines().find_map(|line| {
         let (key, value) = line.split_once(':')?;

@@ -5,6 +5,7 @@
 mod benchmarks;
 mod figures;
 mod machine;
+mod memory;
 mod rounds;
 mod table;
 
@@ -39,6 +40,8 @@ struct Cli {
 enum Benchmark {
     /// What capture adds to writes, and what it stores
     Capture,
+    /// How fast the trail is read, and whether it stays so as it grows
+    Read,
     /// What an audited handler takes beside the same one without audit
     Request,
 }
@@ -73,6 +76,7 @@ fn run(cli: &Cli) -> anyhow::Result<String> {
     };
     let outcome = match cli.name {
         Benchmark::Capture => benchmarks::capture::run(effort)?,
+        Benchmark::Read => benchmarks::read::run(effort)?,
         Benchmark::Request => benchmarks::request::run(effort)?,
     };
     Ok(if cli.json {

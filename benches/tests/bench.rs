@@ -34,9 +34,33 @@ fn json_has_the_figures_with_goals() {
 }
 
 #[test]
+fn read_tells_latencies_and_rates_and_which_way_each_improves() {
+    let output = bench(&["read", "--json", "--smoke"]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let report: Value = serde_json::from_slice(&output.stdout).expect("standard output is JSON");
+    let figures = report["figures"].as_array().unwrap();
+    let figure = |name: &str| figures.iter().find(|figure| figure["name"] == name).expect(name);
+    for (name, goal) in [("row_history_100", Some(2.0)), ("as_of", None), ("incident_20", Some(2.0))] {
+        let [p50, p99] =
+            ["p50_ms", "p99_ms"].map(|quantity| figure(&format!("read.{name}.{quantity}")).clone());
+        assert_eq!(p50["goal"].as_f64(), goal, "{name}");
+        let [p50, p99] = [&p50, &p99].map(|figure| {
+            assert_eq!((&figure["unit"], &figure["better"]), (&"ms".into(), &"lower".into()), "{name}");
+            figure["value"].as_f64().unwrap()
+        });
+        assert!(0.0 < p50 && p50 <= p99, "{name}: {p50} {p99}");
+    }
+    assert_eq!(figure("read.plain_select.rows_per_s")["better"], "higher");
+    assert!(figure("read.plain_select.rows_per_s")["value"].as_f64().unwrap() > 1000.0);
+    assert_eq!(figure("read.plain_select.peak_mib")["better"], "lower");
+    // There is one trail, so nothing to compare it with.
+    assert!(!figures.iter().any(|figure| figure["name"].as_str().unwrap().ends_with("growth_ratio")));
+}
+
+#[test]
 fn unknown_name_or_flag_is_refused_with_the_known_ones() {
     for (args, known) in [
-        (&["captur"][..], "[possible values: capture, request]"),
+        (&["captur"][..], "[possible values: capture, read, request]"),
         (&["capture", "--fast"], "[--quick] [--json]"),
         (&[], "<NAME>"),
     ] {

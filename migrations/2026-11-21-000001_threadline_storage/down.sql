@@ -6,6 +6,7 @@ DROP TABLE threadline.capture_periods;
 DROP TABLE threadline.table_layouts;
 DROP TABLE threadline.audited_tables;
 DROP TABLE threadline.audit_departures;
+DROP TABLE threadline.audit_long_transactions;
 DROP TABLE threadline.audit_key_changes;
 DROP TABLE threadline.audit_changes;
 DROP TABLE threadline.audit_actions;

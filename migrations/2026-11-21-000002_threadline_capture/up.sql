@@ -184,34 +184,63 @@ $$;
 COMMENT ON FUNCTION threadline.open_transaction() IS 'Opens the current transaction in the trail, with what its settings say of who and why.';
 
 
+-- Notes that the transaction captures a change so long after it began; how far that has been noted is kept in a local
+-- setting, so that of many changes few come to the INSERT. now() is what the id was made of.
+CREATE OR REPLACE FUNCTION threadline.note_long_transaction(id uuid, captured_at timestamptz) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    needed CONSTANT integer := floor(log(2, extract(epoch FROM captured_at - now()) / 2)) + 1;
+    noted CONSTANT text := current_setting('threadline.long_transaction', true);
+    assigned text;
+BEGIN
+    IF (noted = needed || ' ' || id) IS NOT TRUE THEN
+        INSERT INTO threadline.audit_long_transactions VALUES (needed, id) ON CONFLICT DO NOTHING;
+        assigned := set_config('threadline.long_transaction', needed || ' ' || id, true);
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION threadline.note_long_transaction(uuid, timestamptz) IS 'Notes that a transaction captures a change two seconds or more after it began.';
+
+
 -- ## What a table looks like: layouts, types, keys
+--
+-- What is called at every reading is plpgsql where SQL would do: a function in SQL that has settings of its own is planned
+-- at each call, which takes twenty times as long.
 
 -- The table a capture function belongs to. Found through its trigger, so it holds after a rename and after a restore.
 -- Marked IMMUTABLE (it is not) so that a capture function's guard is folded once: see capture_body.
 CREATE OR REPLACE FUNCTION threadline.audited_relation(table_id integer) RETURNS regclass
-LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT t.tgrelid::regclass
-    FROM pg_proc f JOIN pg_depend d ON d.refclassid = 'pg_proc'::regclass AND d.refobjid = f.oid AND d.classid = 'pg_trigger'::regclass
-        JOIN pg_trigger t ON t.oid = d.objid JOIN pg_class c ON c.oid = t.tgrelid JOIN pg_namespace n ON n.oid = c.relnamespace
-        LEFT JOIN threadline.audited_tables a ON a.id = audited_relation.table_id
-        LEFT JOIN threadline.table_layouts l ON l.table_id = a.id AND l.layout = a.layout
-    WHERE f.pronamespace = 'threadline'::regnamespace AND f.proname = 'capture_' || audited_relation.table_id
-        AND t.tgname = '!threadline_capture' AND t.tgparentid = 0 AND c.relkind IN ('r', 'p') AND NOT c.relispartition
-    -- The owner of a partitioned table may execute its function, so could put it on another table as well.
-    ORDER BY l.relation_oid = c.oid DESC NULLS LAST, (n.nspname, c.relname) = (a.schema_name, a.table_name) DESC NULLS LAST, c.oid LIMIT 1
+LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    RETURN (
+        SELECT t.tgrelid::regclass
+        FROM pg_proc f JOIN pg_depend d ON d.refclassid = 'pg_proc'::regclass AND d.refobjid = f.oid AND d.classid = 'pg_trigger'::regclass
+            JOIN pg_trigger t ON t.oid = d.objid JOIN pg_class c ON c.oid = t.tgrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+            LEFT JOIN threadline.audited_tables a ON a.id = audited_relation.table_id
+            LEFT JOIN threadline.table_layouts l ON l.table_id = a.id AND l.layout = a.layout
+        WHERE f.pronamespace = 'threadline'::regnamespace AND f.proname = 'capture_' || audited_relation.table_id
+            AND t.tgname = '!threadline_capture' AND t.tgparentid = 0 AND c.relkind IN ('r', 'p') AND NOT c.relispartition
+        -- The owner of a partitioned table may execute its function, so could put it on another table as well.
+        ORDER BY l.relation_oid = c.oid DESC NULLS LAST, (n.nspname, c.relname) = (a.schema_name, a.table_name) DESC NULLS LAST, c.oid LIMIT 1
+    );
+END
 $$;
 COMMENT ON FUNCTION threadline.audited_relation(integer) IS 'The table whose capture trigger calls capture_<table_id>, or NULL.';
 
 -- The id of an audited table, or NULL: the one its trigger carries, else the one last known under its name.
 CREATE OR REPLACE FUNCTION threadline.table_id(relation oid) RETURNS integer
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT coalesce(
-        (SELECT min(carried.id) FROM (SELECT substr(f.proname, 9)::integer AS id FROM pg_trigger t JOIN pg_proc f ON f.oid = t.tgfoid
-                WHERE t.tgrelid = relation AND f.pronamespace = 'threadline'::regnamespace AND f.proname ~ '^capture_[0-9]+$') carried
-            WHERE threadline.audited_relation(carried.id) = relation),
-        (SELECT min(a.id) FROM threadline.audited_tables a JOIN pg_class c ON c.relname = a.table_name
-            JOIN pg_namespace n ON n.oid = c.relnamespace AND n.nspname = a.schema_name
-            WHERE c.oid = relation AND threadline.audited_relation(a.id) IS NULL))
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    RETURN (
+        SELECT coalesce(
+            (SELECT min(carried.id) FROM (SELECT substr(f.proname, 9)::integer AS id FROM pg_trigger t JOIN pg_proc f ON f.oid = t.tgfoid
+                    WHERE t.tgrelid = relation AND f.pronamespace = 'threadline'::regnamespace AND f.proname ~ '^capture_[0-9]+$') carried
+                WHERE threadline.audited_relation(carried.id) = relation),
+            (SELECT min(a.id) FROM threadline.audited_tables a JOIN pg_class c ON c.relname = a.table_name
+                JOIN pg_namespace n ON n.oid = c.relnamespace AND n.nspname = a.schema_name
+                WHERE c.oid = relation AND threadline.audited_relation(a.id) IS NULL))
+    );
+END
 $$;
 COMMENT ON FUNCTION threadline.table_id(oid) IS 'The audited_tables id of a relation, or NULL.';
 
@@ -219,16 +248,22 @@ COMMENT ON FUNCTION threadline.table_id(oid) IS 'The audited_tables id of a rela
 -- VOLATILE so that under READ COMMITTED it reads with a snapshot of its own: that of a COPY, say, is older than the lock
 -- the COPY waited for.
 CREATE OR REPLACE FUNCTION threadline.layout_digest(relation oid) RETURNS text
-LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off AS $$
-    SELECT md5(string_agg(format('%I %s %s', attname, format_type(atttypid, atttypmod), attcollation::regcollation), ',' ORDER BY attnum))
-    FROM pg_attribute WHERE attrelid = relation AND attnum > 0 AND NOT attisdropped
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off AS $$
+BEGIN
+    RETURN (
+        SELECT md5(string_agg(format('%I %s %s', attname, format_type(atttypid, atttypmod), attcollation::regcollation), ',' ORDER BY attnum))
+        FROM pg_attribute WHERE attrelid = relation AND attnum > 0 AND NOT attisdropped
+    );
+END
 $$;
 COMMENT ON FUNCTION threadline.layout_digest(oid) IS 'Digest over names, types and order of a table''s columns.';
 
 -- The columns of a table by the names they have at this moment, whatever snapshot the transaction reads with: both
 -- functions look into the catalog cache. Past the last column there is no name; a dropped one has a name and no privileges.
 CREATE OR REPLACE FUNCTION threadline.present_columns(relation oid) RETURNS TABLE (attnum integer, name text)
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    RETURN QUERY
     WITH RECURSIVE attribute (attnum, name) AS (
         SELECT 1, (pg_identify_object_as_address('pg_class'::regclass, relation, 1)).object_names[3]
         UNION ALL
@@ -236,7 +271,8 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
         FROM attribute a WHERE a.name IS NOT NULL
     )
     SELECT a.attnum, a.name FROM attribute a
-    WHERE a.name IS NOT NULL AND has_column_privilege(relation, a.attnum::smallint, 'SELECT') IS NOT NULL
+    WHERE a.name IS NOT NULL AND has_column_privilege(relation, a.attnum::smallint, 'SELECT') IS NOT NULL;
+END
 $$;
 COMMENT ON FUNCTION threadline.present_columns(oid) IS 'The columns of a table at this moment, whatever the snapshot.';
 
@@ -300,9 +336,13 @@ COMMENT ON FUNCTION threadline.layout_columns(oid, integer) IS 'The columns of a
 
 -- A recorded layout as {"relation": oid, "columns": […]}, or NULL.
 CREATE OR REPLACE FUNCTION threadline.recorded_layout(of_table integer, of_layout integer) RETURNS jsonb
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT jsonb_build_object('relation', l.relation_oid::bigint, 'columns', l.columns)
-    FROM threadline.table_layouts l WHERE l.table_id = of_table AND l.layout = of_layout
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    RETURN (
+        SELECT jsonb_build_object('relation', l.relation_oid::bigint, 'columns', l.columns)
+        FROM threadline.table_layouts l WHERE l.table_id = of_table AND l.layout = of_layout
+    );
+END
 $$;
 COMMENT ON FUNCTION threadline.recorded_layout(integer, integer) IS 'A recorded layout, or NULL.';
 
@@ -326,13 +366,17 @@ COMMENT ON FUNCTION threadline.component_types(oid) IS 'A type and every type it
 
 -- The type under any domains.
 CREATE OR REPLACE FUNCTION threadline.base_type(type_oid oid) RETURNS oid
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-    WITH RECURSIVE base (id, typtype, typbasetype) AS (
-        SELECT t.oid, t.typtype, t.typbasetype FROM pg_type t WHERE t.oid = type_oid
-        UNION ALL
-        SELECT t.oid, t.typtype, t.typbasetype FROM base JOIN pg_type t ON t.oid = base.typbasetype WHERE base.typtype = 'd'
-    )
-    SELECT base.id FROM base WHERE base.typtype <> 'd'
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    RETURN (
+        WITH RECURSIVE base (id, typtype, typbasetype) AS (
+            SELECT t.oid, t.typtype, t.typbasetype FROM pg_type t WHERE t.oid = type_oid
+            UNION ALL
+            SELECT t.oid, t.typtype, t.typbasetype FROM base JOIN pg_type t ON t.oid = base.typbasetype WHERE base.typtype = 'd'
+        )
+        SELECT base.id FROM base WHERE base.typtype <> 'd'
+    );
+END
 $$;
 COMMENT ON FUNCTION threadline.base_type(oid) IS 'The type under any domains.';
 
@@ -403,16 +447,20 @@ COMMENT ON FUNCTION threadline.output_settings(oid) IS 'The SET clauses a functi
 -- The expression that turns a key value into its canonical text, with %s for the value; NULL when the type has none.
 -- Relies on TimeZone = UTC.
 CREATE OR REPLACE FUNCTION threadline.key_form(type_oid oid) RETURNS text
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT CASE
-        WHEN base.oid = 'numeric'::regtype THEN 'trim_scale(%s)::text'
-        WHEN base.oid IN ('date'::regtype, 'timestamp'::regtype, 'timestamptz'::regtype) THEN '(to_jsonb(%s) #>> ''{}'')'
-        WHEN base.oid = 'bytea'::regtype THEN '(chr(92) || ''x'' || encode(%s, ''hex''))'
-        WHEN base.oid = ANY (ARRAY['bool', 'int2', 'int4', 'int8', 'oid', 'text', 'varchar', 'bpchar', 'name', '"char"', 'uuid', 'time',
-            'inet', 'cidr', 'macaddr', 'macaddr8', 'bit', 'varbit']::regtype[]) THEN '%s::text'
-        WHEN base.typtype = 'e' OR (base.typtype = 'b' AND base.typcategory = 'S') THEN threadline.output_form(type_oid)
-    END
-    FROM pg_type base WHERE base.oid = threadline.base_type(type_oid)
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    RETURN (
+        SELECT CASE
+            WHEN base.oid = 'numeric'::regtype THEN 'trim_scale(%s)::text'
+            WHEN base.oid IN ('date'::regtype, 'timestamp'::regtype, 'timestamptz'::regtype) THEN '(to_jsonb(%s) #>> ''{}'')'
+            WHEN base.oid = 'bytea'::regtype THEN '(chr(92) || ''x'' || encode(%s, ''hex''))'
+            WHEN base.oid = ANY (ARRAY['bool', 'int2', 'int4', 'int8', 'oid', 'text', 'varchar', 'bpchar', 'name', '"char"', 'uuid', 'time',
+                'inet', 'cidr', 'macaddr', 'macaddr8', 'bit', 'varbit']::regtype[]) THEN '%s::text'
+            WHEN base.typtype = 'e' OR (base.typtype = 'b' AND base.typcategory = 'S') THEN threadline.output_form(type_oid)
+        END
+        FROM pg_type base WHERE base.oid = threadline.base_type(type_oid)
+    );
+END
 $$;
 COMMENT ON FUNCTION threadline.key_form(oid) IS 'How a key value of a type becomes text; NULL when it cannot.';
 
@@ -590,6 +638,28 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
 $$;
 COMMENT ON FUNCTION threadline.image_expression(oid, threadline.audited_tables, text) IS 'The expression for the whole row as json, redacted.';
 
+-- The query for the stored form of a key given as $1, {column: text}.
+CREATE OR REPLACE FUNCTION threadline.key_query(relation oid, columns text[]) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    -- Type modifier -1: character and bit without one would be of length 1.
+    SELECT format('SELECT %s FROM (SELECT %s) AS r', threadline.key_expression(relation, columns, 'r'),
+        string_agg(format('($1 ->> %L)::%s AS %I', c.name, format_type(threadline.base_type(a.atttypid), -1), c.name), ', ' ORDER BY c.place))
+    FROM unnest(columns) WITH ORDINALITY c (name, place) JOIN pg_attribute a ON a.attrelid = relation AND a.attname = c.name
+$$;
+COMMENT ON FUNCTION threadline.key_query(oid, text[]) IS 'The query for the stored form of a key.';
+
+-- The query for image and scope of the row with a key given as $1, under the names `given`; %s stands for the table.
+CREATE OR REPLACE FUNCTION threadline.row_query(relation oid, audited threadline.audited_tables, columns text[], given text[]) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT format('SELECT (%s)::jsonb, %s FROM %s%%s AS OLD WHERE %s',
+        replace(threadline.image_expression(relation, audited, 'OLD'), '%', '%%'),
+        replace(coalesce(threadline.key_expression(relation, ARRAY[audited.scope_column], 'OLD'), 'NULL'), '%', '%%'),
+        (SELECT CASE r.relkind WHEN 'p' THEN '' ELSE 'ONLY ' END FROM pg_class r WHERE r.oid = relation),
+        replace((SELECT string_agg(format('OLD.%I = ($1 ->> %L)::%s', k.name, k.given, format_type(threadline.base_type(a.atttypid), -1)), ' AND ')
+            FROM unnest(columns, given) k (name, given) JOIN pg_attribute a ON a.attrelid = relation AND a.attname = k.name), '%', '%%'))
+$$;
+COMMENT ON FUNCTION threadline.row_query(oid, threadline.audited_tables, text[], text[]) IS 'The query for image and scope of the row with a key.';
+
 -- The statements that add the changed columns as pairs to the text `diff`, each after a comma, over the columns whose rule
 -- is given.
 --
@@ -690,6 +760,7 @@ DECLARE
     op "char";
     transaction_id uuid;
     place integer;
+    captured_at timestamptz;
     assigned text;
     compiled jsonb;
     key text;
@@ -747,11 +818,15 @@ BEGIN
     END IF;$code$ || always || $code$
     place := current_setting('threadline.ordinal')::integer + 1;
     assigned := set_config('threadline.ordinal', place::text, true);
+    captured_at := clock_timestamp();
+    IF captured_at >= now() + interval '2 seconds' THEN
+        PERFORM threadline.note_long_transaction(transaction_id, captured_at);
+    END IF;
     -- Variables and constants only: PostgreSQL sets an INSERT's expressions up anew for each row, but keeps those of
     -- assignments for the whole transaction.
     INSERT INTO threadline.audit_changes (captured_at, transaction_id, ordinal, table_id, layout, op, row_key, previous_row_key,
         row_data, diff$code$ || extra_columns || $code$)
-    VALUES (clock_timestamp(), transaction_id, place, $code$ || id || ', ' || audited.layout || $code$, op, key, previous_key,
+    VALUES (captured_at, transaction_id, place, $code$ || id || ', ' || audited.layout || $code$, op, key, previous_key,
         image, pairs$code$ || extra_values || $code$);
     IF previous_key IS NOT NULL THEN
         INSERT INTO threadline.audit_key_changes VALUES (transaction_id, place, $code$ || id || $code$, previous_key);
@@ -910,6 +985,7 @@ DECLARE
     relation oid := written;
     state text := current_setting('threadline.transaction', true);
     place integer;
+    captured_at timestamptz;
     assigned text;
     pairs text;
     image jsonb;
@@ -969,9 +1045,13 @@ BEGIN
     END IF;
     place := current_setting('threadline.ordinal')::integer + 1;
     assigned := set_config('threadline.ordinal', place::text, true);
+    captured_at := clock_timestamp();
+    IF captured_at >= now() + interval '2 seconds' THEN
+        PERFORM threadline.note_long_transaction(state::uuid, captured_at);
+    END IF;
     INSERT INTO threadline.audit_changes (captured_at, transaction_id, ordinal, table_id, op, row_key, previous_row_key,
         scope, previous_scope, partition, masked, row_data, diff, attributes)
-    VALUES (clock_timestamp(), state::uuid, place, of_table, op,
+    VALUES (captured_at, state::uuid, place, of_table, op,
         coalesce(CASE op WHEN 'D' THEN old_key ELSE new_key END, ''),
         previous_key,
         CASE op WHEN 'D' THEN old_scope ELSE new_scope END,
@@ -1091,6 +1171,9 @@ BEGIN
         place := place + captured;
     END IF;
     assigned := set_config('threadline.ordinal', place::text, true);
+    IF clock_timestamp() >= now() + interval '2 seconds' THEN
+        PERFORM threadline.note_long_transaction(state::uuid, clock_timestamp());
+    END IF;
     RETURN NULL;
 END
 $$;

@@ -39,6 +39,16 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
 $$;
 COMMENT ON FUNCTION threadline.key_now(threadline.audited_tables) IS 'The key columns of a table under the names they have now.';
 
+-- Whether a table, if it is there, has changed since its capture was compiled.
+CREATE OR REPLACE FUNCTION threadline.is_stale(stored threadline.audited_tables, relation regclass) RETURNS boolean
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    RETURN relation IS NOT NULL AND threadline.layout_digest(relation)
+        <> (SELECT l.digest FROM threadline.table_layouts l WHERE l.table_id = stored.id AND l.layout = stored.layout);
+END
+$$;
+COMMENT ON FUNCTION threadline.is_stale(threadline.audited_tables, regclass) IS 'Whether a table has changed since its capture was compiled.';
+
 -- The stored form of a key given as {column: text}, the columns named as capture knows them or as they are called now. The
 -- texts are read as values of the key columns' types, so any spelling PostgreSQL accepts finds the row.
 CREATE OR REPLACE FUNCTION threadline.row_key(of_table integer, key jsonb) RETURNS text
@@ -50,38 +60,51 @@ DECLARE
     audited CONSTANT threadline.audited_tables := (SELECT a FROM threadline.audited_tables a WHERE a.id = of_table);
     relation CONSTANT regclass := threadline.audited_relation(of_table);
     given CONSTANT text[] := ARRAY(SELECT k FROM jsonb_object_keys(key) k ORDER BY k);
-    now CONSTANT text[] := threadline.key_now(audited);
-    texts text[];
+    known CONSTANT boolean := given = ARRAY(SELECT c FROM unnest(audited.key_columns) c ORDER BY c);
+    now text[];
+    names text[];
     result text;
 BEGIN
-    IF given = ARRAY(SELECT c FROM unnest(audited.key_columns) c ORDER BY c) THEN
-        texts := ARRAY(SELECT key ->> c.name FROM unnest(audited.key_columns) WITH ORDINALITY c (name, place) ORDER BY c.place);
-    ELSIF given = ARRAY(SELECT c FROM unnest(now) c ORDER BY c) THEN
-        texts := ARRAY(SELECT key ->> c.name FROM unnest(now) WITH ORDINALITY c (name, place) ORDER BY c.place);
+    IF known AND relation IS NOT NULL AND jsonb_strip_nulls(key) = key AND NOT threadline.is_stale(audited, relation) THEN
+        EXECUTE audited.read_key INTO result USING key;
+        RETURN result;
     END IF;
-    IF texts IS NULL OR array_position(texts, NULL) IS NOT NULL THEN
+    now := threadline.key_now(audited);
+    names := CASE WHEN known THEN audited.key_columns WHEN given = ARRAY(SELECT c FROM unnest(now) c ORDER BY c) THEN now END;
+    IF names IS NULL OR jsonb_strip_nulls(key) <> key THEN
         RAISE EXCEPTION 'threadline: table %.% is audited by the key (%), not by (%)', audited.schema_name, audited.table_name,
                 array_to_string(audited.key_columns, ', '), array_to_string(given, ', ') USING
             ERRCODE = 'invalid_parameter_value', CONSTRAINT = 'threadline_wrong_key',
             HINT = 'Give a value, not NULL, for each key column; in a model, declare them with #[threadline(key(…))].';
+    ELSIF now IS NULL THEN
+        RETURN threadline.stored_key((SELECT CASE cardinality(names) WHEN 1 THEN min(key ->> n.name) ELSE jsonb_agg(key ->> n.name ORDER BY n.place)::text END
+            FROM unnest(names) WITH ORDINALITY n (name, place)));
     END IF;
-    IF now IS NULL THEN
-        RETURN threadline.stored_key(CASE cardinality(texts) WHEN 1 THEN texts[1] ELSE to_jsonb(texts)::text END);
-    END IF;
-    -- Type modifier -1: character and bit without one would be of length 1.
-    EXECUTE format('SELECT %s FROM (SELECT %s) AS r', threadline.key_expression(relation, now, 'r'),
-        (SELECT string_agg(format('$1[%s]::%s AS %I', c.place, format_type(threadline.base_type(a.atttypid), -1), c.name), ', ')
-            FROM unnest(now) WITH ORDINALITY c (name, place) JOIN pg_attribute a ON a.attrelid = relation AND a.attname = c.name))
-        INTO result USING texts;
+    EXECUTE threadline.key_query(relation, now) INTO result
+        USING (SELECT jsonb_object_agg(n.now, key ->> n.given) FROM unnest(now, names) n (now, given));
     RETURN result;
 END
 $$;
 COMMENT ON FUNCTION threadline.row_key(integer, jsonb) IS 'The stored form of a key given as {column: text}.';
 
+-- How a table is redacted now, whether or not its capture has been compiled since it changed.
+CREATE OR REPLACE FUNCTION threadline.present_policy(stored threadline.audited_tables, relation regclass,
+    OUT policy threadline.audited_tables, OUT stale boolean)
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    policy := stored;
+    stale := threadline.is_stale(stored, relation);
+    IF stale THEN
+        policy := threadline.carried_policy(relation, stored, threadline.recorded_layout(stored.id, stored.layout), true);
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION threadline.present_policy(threadline.audited_tables, regclass) IS 'How a table is redacted now.';
+
 -- The row as it is now in the form capture gives it, redacted, with the policy that redacted it. `state` is present,
--- absent, or unknown: when the table is gone, no longer audited, or not the caller's to read.
+-- absent, or unknown: when the table is gone, no longer audited, or not the caller's to read. `scope` is the tenant it belongs to.
 CREATE OR REPLACE FUNCTION threadline.present_row(of_table integer, key jsonb,
-    OUT state text, OUT image jsonb, OUT layout integer, OUT stale boolean, OUT exclude text[], OUT mask text[], OUT mask_placeholder text, OUT ignore text[])
+    OUT state text, OUT image jsonb, OUT layout integer, OUT stale boolean, OUT exclude text[], OUT mask text[], OUT mask_placeholder text, OUT ignore text[], OUT scope text)
 LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
 SET row_security = off
@@ -94,29 +117,29 @@ SET lc_monetary = 'C' AS $$
 DECLARE
     stored CONSTANT threadline.audited_tables := (SELECT a FROM threadline.audited_tables a WHERE a.id = of_table);
     relation CONSTANT regclass := threadline.audited_relation(of_table);
-    now CONSTANT text[] := threadline.key_now(stored);
-    policy threadline.audited_tables := stored;
+    redacted CONSTANT record := threadline.present_policy(stored, relation);
+    policy CONSTANT threadline.audited_tables := redacted.policy;
+    now text[];
+    query text := stored.read_row;
 BEGIN
     state := 'unknown';
-    stale := relation IS NOT NULL AND threadline.layout_digest(relation)
-        <> (SELECT l.digest FROM threadline.table_layouts l WHERE l.table_id = of_table AND l.layout = stored.layout);
-    IF stale THEN
-        policy := threadline.carried_policy(relation, stored, threadline.recorded_layout(of_table, stored.layout), true);
-    END IF;
+    stale := redacted.stale;
     layout := stored.layout;
     exclude := policy.exclude;
     mask := policy.mask;
     mask_placeholder := policy.mask_placeholder;
     ignore := policy.ignore;
-    IF now IS NOT NULL AND has_table_privilege(relation, 'SELECT') THEN
-        EXECUTE format('SELECT (%s)::jsonb FROM %s %s AS OLD WHERE %s', threadline.image_expression(relation, policy, 'OLD'),
-            (SELECT CASE c.relkind WHEN 'p' THEN '' ELSE 'ONLY' END FROM pg_class c WHERE c.oid = relation), relation,
-            (SELECT string_agg(format('OLD.%I = ($1 ->> %L)::%s', k.now, CASE WHEN key ? k.stored THEN k.stored ELSE k.now END,
-                    format_type(threadline.base_type(a.atttypid), -1)), ' AND ')
-                FROM unnest(now, stored.key_columns) k (now, stored) JOIN pg_attribute a ON a.attrelid = relation AND a.attname = k.now))
-            INTO image USING key;
-        state := CASE WHEN image IS NULL THEN 'absent' ELSE 'present' END;
+    IF relation IS NULL OR NOT has_table_privilege(relation, 'SELECT') THEN
+        RETURN;
+    ELSIF stale OR NOT key ?& stored.key_columns THEN
+        now := threadline.key_now(stored);
+        IF now IS NULL THEN
+            RETURN;
+        END IF;
+        query := threadline.row_query(relation, policy, now, CASE WHEN key ?& stored.key_columns THEN stored.key_columns ELSE now END);
     END IF;
+    EXECUTE format(query, relation) INTO image, scope USING key;
+    state := CASE WHEN image IS NULL THEN 'absent' ELSE 'present' END;
 END
 $$;
 COMMENT ON FUNCTION threadline.present_row(integer, jsonb) IS 'The row as it is now in the form capture gives it, redacted.';
@@ -171,6 +194,25 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
 $$;
 COMMENT ON FUNCTION threadline.since_attributes(integer) IS 'Today''s names and types by relation and attribute number.';
 
+-- What it takes to show changes of a table: its name, how it is redacted, and how the columns of older payloads relate to
+-- today's. `with_attributes`: also for payloads without a layout.
+CREATE OR REPLACE FUNCTION threadline.table_reading(of_table integer, with_attributes boolean) RETURNS jsonb
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    stored CONSTANT threadline.audited_tables := (SELECT a FROM threadline.audited_tables a WHERE a.id = of_table);
+    redacted CONSTANT record := threadline.present_policy(stored, threadline.audited_relation(of_table));
+    policy CONSTANT threadline.audited_tables := redacted.policy;
+BEGIN
+    RETURN jsonb_build_object('schema', stored.schema_name, 'name', stored.table_name,
+        'present', jsonb_build_object('state', 'unknown', 'exclude', policy.exclude, 'mask', policy.mask,
+            'mask_placeholder', policy.mask_placeholder, 'ignore', policy.ignore),
+        'layouts', (SELECT jsonb_object_agg(l.layout, s) FROM threadline.table_layouts l, threadline.since_layout(l.table_id, l.layout) s
+            WHERE l.table_id = of_table AND (l.layout <> stored.layout OR redacted.stale)),
+        'attributes', CASE WHEN with_attributes THEN threadline.since_attributes(of_table) END);
+END
+$$;
+COMMENT ON FUNCTION threadline.table_reading(integer, boolean) IS 'What it takes to show changes of a table.';
+
 -- A table's row type from an image, and why not when it does not fit: then the row is NULL. A masked value stays where the
 -- column holds text, and is NULL elsewhere.
 CREATE OR REPLACE FUNCTION threadline.decode_image(base anyelement, image jsonb, masked text[], OUT decoded anyelement, OUT problem text)
@@ -198,7 +240,9 @@ REVOKE ALL ON ALL FUNCTIONS IN SCHEMA threadline FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION threadline.set_context(jsonb) TO PUBLIC;
 -- Reading takes SELECT on the tables; these by themselves show nothing but catalogs.
 GRANT EXECUTE ON FUNCTION threadline.schema_version(), threadline.find_table(text, regclass), threadline.row_key(integer, jsonb),
-    threadline.present_row(integer, jsonb), threadline.since_layout(integer, integer),
+    threadline.present_row(integer, jsonb), threadline.present_policy(threadline.audited_tables, regclass), threadline.is_stale(threadline.audited_tables, regclass),
+    threadline.key_query(oid, text[]), threadline.row_query(oid, threadline.audited_tables, text[], text[]),
+    threadline.table_reading(integer, boolean), threadline.since_layout(integer, integer),
     threadline.decode_image(anyelement, jsonb, text[]), threadline.table_id(oid), threadline.audited_relation(integer),
     threadline.present_columns(oid), threadline.layout_digest(oid), threadline.base_type(oid),
     threadline.component_types(oid), threadline.goes_in_as_it_is(oid), threadline.output_form(oid), threadline.value_form(oid), threadline.key_form(oid), threadline.stored_key(text),

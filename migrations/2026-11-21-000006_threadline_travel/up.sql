@@ -15,17 +15,27 @@ CREATE TYPE threadline.undoing AS (live jsonb, changes threadline.audit_changes[
 COMMENT ON TYPE threadline.undoing IS 'A row as it is now and its changes since an instant, newest first.';
 
 -- Resolves an instant: a transaction counts at it when all it captured was captured by then. Those that had begun by then and
--- went on capturing afterwards are told one by one; among the changes since, in the partitions of the transactions before, so
--- this takes the longer the more was captured in the rest of the month.
+-- went on capturing afterwards are told one by one. They are looked for among the transactions that began within two seconds
+-- before, and among those that are known to have gone on for longer.
 CREATE OR REPLACE FUNCTION threadline.resolve_instant(at timestamptz) RETURNS threadline.past_instant
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_custom_plan AS $$
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     -- Ids are exact to the millisecond.
     next_millisecond CONSTANT uuid := threadline.first_id_at(at + interval '1 millisecond');
+    short CONSTANT uuid := threadline.first_id_at(at - interval '2.001 seconds');
     instant threadline.past_instant := ROW(at, at, threadline.first_id_at(at), '{}');
 BEGIN
-    instant.straddling := ARRAY(SELECT DISTINCT c.transaction_id FROM threadline.audit_changes c
-        WHERE c.captured_at > instant.at AND c.transaction_id < next_millisecond ORDER BY 1);
+    instant.straddling := ARRAY(
+        SELECT began.id FROM (
+            SELECT t.id FROM threadline.audit_transactions t WHERE t.id >= short AND t.id < next_millisecond
+            UNION
+            SELECT l.transaction_id FROM generate_series(1, 40) lasting (doublings) CROSS JOIN LATERAL (
+                SELECT l.transaction_id FROM threadline.audit_long_transactions l
+                WHERE l.doublings = lasting.doublings AND l.transaction_id < next_millisecond AND l.transaction_id >=
+                    threadline.first_id_at(to_timestamp(greatest(extract(epoch FROM instant.at)::double precision - 2 * 2 ^ lasting.doublings - 0.001, 0)))) l
+        ) began
+        WHERE (SELECT c.captured_at FROM threadline.audit_changes c WHERE c.transaction_id = began.id ORDER BY c.ordinal DESC LIMIT 1) > instant.at
+        ORDER BY 1);
     IF instant.straddling <> '{}' THEN
         instant.lowest := least(instant.lowest, instant.straddling[1]);
         instant.since := least(instant.at, (SELECT min(c.captured_at) FROM threadline.audit_changes c
@@ -447,10 +457,11 @@ CREATE OR REPLACE FUNCTION threadline.begin_travel(at timestamptz, statements te
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET check_function_bodies = off AS $$
 DECLARE
     instant CONSTANT threadline.past_instant := threadline.resolve_instant(at);
-    statement text;
+    allowed text[];
 BEGIN
-    FOREACH statement IN ARRAY statements LOOP
-        EXECUTE CASE WHEN statement LIKE '%{threadline:%' THEN threadline.fill_past(statement, instant, scopes) ELSE statement END;
+    FOR place IN 1 .. coalesce(cardinality(statements), 0) LOOP
+        allowed := CASE WHEN scopes[(place + 2) / 3] IS NOT NULL THEN ARRAY(SELECT jsonb_array_elements_text(scopes[(place + 2) / 3]::jsonb)) END;
+        EXECUTE CASE WHEN statements[place] LIKE '%{threadline:%' THEN threadline.fill_past(statements[place], instant, allowed) ELSE statements[place] END;
     END LOOP;
     RETURN ARRAY(SELECT c.oid FROM pg_depend d JOIN pg_rewrite w ON w.oid = d.objid JOIN pg_class c ON c.oid = w.ev_class JOIN pg_proc f ON f.oid = d.refobjid
         WHERE d.classid = 'pg_rewrite'::regclass AND d.refclassid = 'pg_proc'::regclass AND c.relnamespace = pg_my_temp_schema()

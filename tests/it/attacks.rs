@@ -5,7 +5,7 @@ use std::os::unix::ffi::OsStringExt;
 
 use diesel::PgConnection;
 use diesel::connection::SimpleConnection;
-use threadline::{Action, Actor, AuditContext, Error, TransactionBuilder, transaction_bundle};
+use threadline::{Action, Actor, AuditContext, Error, Trail, TransactionBuilder};
 use threadline_tests::{TestRole, audited_database, changes, history, refused, run, text, texts};
 
 /// A function body that would make its owner a superuser, if a superuser ran it.
@@ -292,7 +292,7 @@ fn metadata_and_numbers_that_only_postgresql_can_read_hide_no_history() {
         ),
     );
     let id = text(conn, "SELECT id FROM threadline.audit_transactions").parse().unwrap();
-    let bundle = transaction_bundle(conn, id).unwrap().unwrap();
+    let bundle = Trail::unscoped().transaction_context(conn, id).unwrap().unwrap();
     assert!(bundle.transaction.unwrap().meta.unwrap().as_str().contains(&deep));
     let version = &history(conn, "notes", "id=1").versions[0];
     assert!(version.transaction.as_ref().unwrap().meta.as_ref().unwrap().to_value().is_err());

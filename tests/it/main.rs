@@ -1,7 +1,7 @@
 //! Promises that hold across crates, on a real PostgreSQL.
 
 mod attacks;
-mod bundle;
+
 mod drift;
 mod guides;
 mod handlers;
@@ -20,6 +20,8 @@ mod requests;
 mod restore;
 mod round_trips;
 mod schema;
+mod timeline;
+mod transaction;
 mod transactions;
 mod travel;
 mod truncate;

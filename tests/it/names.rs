@@ -1,7 +1,7 @@
 //! Any name PostgreSQL allows is a name like any other.
 
 use diesel::PgConnection;
-use threadline::{HistoryLimit, RowKey, TableName, row_history};
+use threadline::{HistoryLimit, RowKey, TableName, Trail};
 use threadline_tests::{audited_database, run, text, texts};
 
 /// 63 bytes, most of them halves of a character.
@@ -59,8 +59,9 @@ fn hostile_names_go_through_every_feature() {
                 quote("late \"column\"")
             ),
         );
-        let history =
-            row_history(conn, &table, &RowKey::new([(*name, "2")]).unwrap(), HistoryLimit::All).unwrap();
+        let history = Trail::unscoped()
+            .row_history(conn, &table, &RowKey::new([(*name, "2")]).unwrap(), HistoryLimit::All)
+            .unwrap();
         assert_eq!(history.versions.len(), 5, "{name}");
         assert!(history.versions.iter().all(|version| !version.gap), "{name}: {history:#?}");
         assert_eq!(history.versions[0].after.present().unwrap().columns[third].as_str(), "\"p\"", "{name}");
@@ -128,15 +129,16 @@ fn tables_whose_names_run_together_share_nothing() {
         ["5 1", "4 2", "2 2"]
     );
     let count = |conn: &mut PgConnection, name: &str| {
-        row_history(
-            conn,
-            &TableName::new(Some("public"), name),
-            &RowKey::new([("id", "1")]).unwrap(),
-            HistoryLimit::All,
-        )
-        .unwrap()
-        .versions
-        .len()
+        Trail::unscoped()
+            .row_history(
+                conn,
+                &TableName::new(Some("public"), name),
+                &RowKey::new([("id", "1")]).unwrap(),
+                HistoryLimit::All,
+            )
+            .unwrap()
+            .versions
+            .len()
     };
     assert_eq!((count(conn, "b"), count(conn, "c")), (1, 1));
 }

@@ -1,7 +1,7 @@
 //! What cannot be audited is refused with the offender's name, and nothing is half done.
 
 use diesel::prelude::*;
-use threadline::{AuditSpec, Error, HistoryLimit, TableName, capture, row_history};
+use threadline::{AuditSpec, Error, HistoryLimit, TableName, Trail, capture};
 use threadline_devdb::TestDatabase;
 use threadline_tests::{TestRole, audited_database, refused, row_key, run, text};
 
@@ -141,8 +141,9 @@ fn detach_and_refresh_of_what_is_not_audited_say_so_or_do_nothing() {
 #[test]
 fn each_way_the_database_can_be_unfit_is_an_error_of_its_own() {
     let notes = TableName::new(None, "notes");
-    let read =
-        |conn: &mut PgConnection| row_history(conn, &notes, &row_key("id=1"), HistoryLimit::All).unwrap_err();
+    let read = |conn: &mut PgConnection| {
+        Trail::unscoped().row_history(conn, &notes, &row_key("id=1"), HistoryLimit::All).unwrap_err()
+    };
 
     let bare = TestDatabase::empty();
     let conn = &mut bare.connect();
@@ -159,9 +160,13 @@ fn each_way_the_database_can_be_unfit_is_an_error_of_its_own() {
     let error = read(conn);
     assert!(matches!(&error, Error::NotAudited { table } if table.contains("notes")), "{error:?}");
     run(conn, "SELECT threadline.attach('notes')");
-    let error = row_history(conn, &notes, &row_key("number=1"), HistoryLimit::All).unwrap_err();
+    let error =
+        Trail::unscoped().row_history(conn, &notes, &row_key("number=1"), HistoryLimit::All).unwrap_err();
     assert!(error.to_string().contains("is audited by the key (id), not by (number)"), "{error}");
-    assert!(matches!(row_history(conn, &notes, &row_key("id=x"), HistoryLimit::All), Err(Error::Query(_))));
+    assert!(matches!(
+        Trail::unscoped().row_history(conn, &notes, &row_key("id=x"), HistoryLimit::All),
+        Err(Error::Query(_))
+    ));
 
     // An older schema: it says another version, and lacks what this library calls.
     run(

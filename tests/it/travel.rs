@@ -6,8 +6,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use diesel::prelude::*;
 use diesel::sql_types::Text;
 use threadline::{
-    AsOf, Audited, Error, PastProblem, RowChange, TableName, Travel, row_diff, rows_as_of, table_as_of,
-    table_diff, travel,
+    AsOf, Audited, Error, PastProblem, RowChange, Scope, TableName, Trail, Travel, travel,
 };
 use threadline_tests::{audited_database, clock, row_key, run, table, text, texts};
 
@@ -267,7 +266,7 @@ fn what_is_not_known_is_an_error_and_only_of_the_tables_that_are_read() {
     let (reason, message) = problem(past_texts(conn, first, "SELECT title FROM posts"));
     assert_eq!(reason, PastProblem::BeforeHorizon);
     assert!(message.starts_with("table public.posts is known from 20"), "{message}");
-    assert_eq!(problem(table_as_of(conn, &table("posts"), first, |_| Ok(()))).0, PastProblem::BeforeHorizon);
+    assert_eq!(problem(Trail::unscoped().table_as_of(conn, &table("posts"), first, |_| Ok(()))).0, PastProblem::BeforeHorizon);
     assert_eq!(problem(past_texts(conn, first, "SELECT early.v FROM early LEFT JOIN posts ON posts.id = early.id")).0, PastProblem::BeforeHorizon);
 
     // A value that is no number any more; the other row's still is.
@@ -288,15 +287,15 @@ fn what_is_not_known_is_an_error_and_only_of_the_tables_that_are_read() {
     run(conn, &format!("UPDATE posts SET views = 9 WHERE id = 10; {past_capture}"));
     let (reason, message) = problem(past_texts(conn, between, "SELECT views FROM posts WHERE id = 10"));
     assert!(reason == PastProblem::Gap && message.ends_with("and now"), "{message}");
-    assert_eq!(problem(table_as_of(conn, &table("posts"), then, |_| Ok(()))).0, PastProblem::Gap);
+    assert_eq!(problem(Trail::unscoped().table_as_of(conn, &table("posts"), then, |_| Ok(()))).0, PastProblem::Gap);
 
     run(conn, "TRUNCATE posts");
     let (reason, message) = problem(past_texts(conn, then, "SELECT views FROM posts WHERE id = 12"));
     assert!(reason == PastProblem::CrossedTruncate && message.starts_with("table public.posts was truncated at 20"), "{message}");
     run(conn, "SELECT threadline.detach('early')");
-    assert_eq!(problem(table_as_of(conn, &table("early"), then, |_| Ok(()))).0, PastProblem::CaptureEnded);
+    assert_eq!(problem(Trail::unscoped().table_as_of(conn, &table("early"), then, |_| Ok(()))).0, PastProblem::CaptureEnded);
     assert!(matches!(past_texts(conn, then, "SELECT v FROM early"), Err(Error::LiveTables { .. })), "not audited any more");
-    assert!(matches!(table_as_of(conn, &table("pg_class"), then, |_| Ok(())), Err(Error::NotAudited { .. })));
+    assert!(matches!(Trail::unscoped().table_as_of(conn, &table("pg_class"), then, |_| Ok(())), Err(Error::NotAudited { .. })));
 }
 
 #[test]
@@ -350,13 +349,13 @@ fn what_todays_policy_hides_is_hidden_in_every_row_of_the_past() {
     // Not by a filter either.
     assert_eq!(past_texts(conn, then, "SELECT id FROM people WHERE phone LIKE 'planted%' OR pin > 0 OR note IS NOT NULL").unwrap(), [""; 0]);
     let mut images = Vec::new();
-    table_as_of(conn, &table("people"), then, |row| {
+    Trail::unscoped().table_as_of(conn, &table("people"), then, |row| {
         images.push(serde_json::to_string(&row).unwrap());
         Ok(())
     })
     .unwrap();
     let now = clock(conn);
-    table_diff(conn, &table("people"), then, now, |row| {
+    Trail::unscoped().table_diff(conn, &table("people"), then, now, |row| {
         images.push(serde_json::to_string(&row).unwrap());
         Ok(())
     })
@@ -461,24 +460,35 @@ fn with_scopes_only_rows_that_were_in_them_are_seen() {
     );
     let then = clock(conn);
     run(conn, "UPDATE docs SET org = 8 WHERE id = 1; UPDATE docs SET org = 7 WHERE id = 2; DELETE FROM docs WHERE id = 3");
-    let seen = |conn: &mut PgConnection, scopes: &[&str]| {
+    let seen = |conn: &mut PgConnection, scope: Scope| {
         #[derive(QueryableByName)]
         struct Row {
             #[diesel(sql_type = Text)]
             ids: String,
         }
-        Travel::to(then)
-            .scopes(scopes.iter().copied())
-            .run(conn, |conn| {
+        let trail = Trail::scoped(move |_| Ok(scope.clone()));
+        let mut images = 0;
+        trail
+            .table_as_of(conn, &table("docs"), then, |_| {
+                images += 1;
+                Ok(())
+            })
+            .unwrap();
+        let ids = trail
+            .travel(conn, then, |conn| {
                 let row: Row = diesel::sql_query("SELECT coalesce((SELECT string_agg(id::text, ',' ORDER BY id) FROM docs), '') || '/' || (SELECT count(*) FROM plain) AS ids").get_result(conn)?;
                 Ok::<_, Error>(row.ids)
             })
-            .unwrap()
+            .unwrap();
+        format!("{ids}/{images}")
     };
-    assert_eq!(seen(conn, &["7"]), "1,3/0");
-    assert_eq!(seen(conn, &["8"]), "2/0");
-    assert_eq!(seen(conn, &["7", "8"]), "1,2,3/0");
-    assert_eq!(seen(conn, &[]), "/0");
+    let plain = || Scope::table(TableName::new(None, "plain"));
+    assert_eq!(seen(conn, Scope::tenant("7")), "1,3/0/2");
+    assert_eq!(seen(conn, Scope::tenant("8").or(plain())), "2/1/1");
+    assert_eq!(seen(conn, Scope::tenants(["7", "8"])), "1,2,3/0/3");
+    assert_eq!(seen(conn, Scope::tenants(["7", "8"]).and(Scope::tenants(["8", "9"]))), "2/0/1");
+    assert_eq!(seen(conn, plain().and(Scope::tenant("7"))), "/0/0");
+    assert_eq!(seen(conn, Scope::nothing()), "/0/0");
 }
 
 #[test]
@@ -497,7 +507,7 @@ fn differences_between_two_instants_are_told_by_row_and_by_table() {
         RowChange::Removed(row) => vec![format!("removed {}", row.get("title").unwrap())],
     };
     let mut found = Vec::new();
-    table_diff(conn, &table("posts"), from, to, |row| {
+    Trail::unscoped().table_diff(conn, &table("posts"), from, to, |row| {
         found.push((row.row_key, fields(&row.change).join(" ")));
         Ok(())
     })
@@ -507,13 +517,13 @@ fn differences_between_two_instants_are_told_by_row_and_by_table() {
     let expected = [line("10", r#"title "old"->"new" views 0->5"#), line("11", r#"removed "older""#), line("13", r#"added "more""#)];
     assert_eq!(found, expected);
     for (key, change) in expected {
-        let diff = row_diff(conn, &table("posts"), &row_key(&format!("id={key}")), from, to).unwrap();
+        let diff = Trail::unscoped().row_diff(conn, &table("posts"), &row_key(&format!("id={key}")), from, to).unwrap();
         assert_eq!(fields(&diff.change.unwrap()).join(" "), change);
     }
-    assert_eq!(row_diff(conn, &table("posts"), &row_key("id=12"), from, to).unwrap().change, None);
-    table_diff(conn, &table("users"), from, to, |row| panic!("a masked value does not differ: {row:?}")).unwrap();
-    assert!(matches!(table_diff(conn, &table("posts"), to, from, |_| Ok(())), Err(Error::Refused { .. })));
-    let rows = rows_as_of(conn, &table("posts"), &[row_key("id=13"), row_key("id=10"), row_key("id=77")], to).unwrap();
+    assert_eq!(Trail::unscoped().row_diff(conn, &table("posts"), &row_key("id=12"), from, to).unwrap().change, None);
+    Trail::unscoped().table_diff(conn, &table("users"), from, to, |row| panic!("a masked value does not differ: {row:?}")).unwrap();
+    assert!(matches!(Trail::unscoped().table_diff(conn, &table("posts"), to, from, |_| Ok(())), Err(Error::Refused { .. })));
+    let rows = Trail::unscoped().rows_as_of(conn, &table("posts"), &[row_key("id=13"), row_key("id=10"), row_key("id=77")], to).unwrap();
     assert!(matches!(&rows[..], [AsOf::Present(_), AsOf::Present(_), AsOf::NotCreated]), "{rows:?}");
 }
 
@@ -667,6 +677,9 @@ const WORLD: &str = "CREATE TABLE users (id integer PRIMARY KEY, name text, emai
     SELECT threadline.attach('users', mask => '{email}', exclude => '{secret}'); SELECT threadline.attach('posts'); SELECT threadline.attach('tags');
     CREATE SCHEMA shadow";
 
+/// Ends the other session's transaction with one more change, so that the instants in between lie inside it.
+const FINISH: &str = "UPDATE posts SET views = views + 1 WHERE id >= 900; COMMIT";
+
 const WORLD_TABLES: [(&str, &str); 3] = [("users", "id"), ("posts", "id"), ("tags", "post_id, tag")];
 
 fn shadow_rows(conn: &mut PgConnection, number: usize, name: &str) -> Vec<String> {
@@ -677,6 +690,7 @@ fn check_world(steps: &[Step]) -> Result<(), TestCaseError> {
     let db = audited_database();
     let (conn, other) = (&mut db.connect(), &mut db.connect());
     run(conn, WORLD);
+    run(conn, "SET lock_timeout = '10s'");
     let mut instants = Vec::new();
     let mut open = false;
     let mut added = false;
@@ -700,10 +714,16 @@ fn check_world(steps: &[Step]) -> Result<(), TestCaseError> {
                     open = false;
                 }
             }
-            Step::Refresh => run(conn, "SELECT threadline.refresh_all()"),
+            Step::Refresh => {
+                if open {
+                    run(other, FINISH);
+                    open = false;
+                }
+                run(conn, "SELECT threadline.refresh_all()");
+            }
             Step::AddColumn | Step::DropColumn | Step::RenameColumn => {
                 if open {
-                    run(other, "UPDATE posts SET views = views + 1 WHERE id >= 900; COMMIT");
+                    run(other, FINISH);
                     open = false;
                 }
                 let changes: &[&str] = match step {
@@ -734,7 +754,7 @@ fn check_world(steps: &[Step]) -> Result<(), TestCaseError> {
         instants.push(clock(conn));
     }
     if open {
-        run(other, "UPDATE posts SET views = views + 1 WHERE id >= 900; COMMIT");
+        run(other, FINISH);
     }
     for (number, at) in instants.iter().enumerate() {
         for (name, key) in WORLD_TABLES {
@@ -754,13 +774,13 @@ fn check_world(steps: &[Step]) -> Result<(), TestCaseError> {
         }
         // The one-row answer and the whole table's are one.
         let mut rows = std::collections::BTreeMap::new();
-        table_as_of(conn, &table("posts"), *at, |row| {
+        Trail::unscoped().table_as_of(conn, &table("posts"), *at, |row| {
             rows.insert(row.row_key, row.image);
             Ok(())
         })
         .unwrap();
         for id in (1..10).chain([900, 901]) {
-            let one = rows_as_of(conn, &table("posts"), &[row_key(&format!("id={id}"))], *at).unwrap().remove(0);
+            let one = Trail::unscoped().rows_as_of(conn, &table("posts"), &[row_key(&format!("id={id}"))], *at).unwrap().remove(0);
             prop_assert!(matches!(one, AsOf::Present(_) | AsOf::Deleted { .. } | AsOf::NotCreated), "{:?}", one);
             prop_assert_eq!(one.present(), rows.get(&id.to_string()).cloned(), "posts {} at {}", id, number);
         }

@@ -10,9 +10,7 @@ use diesel::expression::AsExpression;
 use diesel::pg::{Pg, PgValue};
 use diesel::prelude::*;
 use diesel::serialize::{self, IsNull, Output, ToSql};
-use threadline::{
-    AsOf, Audited, Error, HistoryLimit, Op, RowKey, RowState, TableName, row_as_of, row_history,
-};
+use threadline::{AsOf, Audited, Error, HistoryLimit, Op, RowKey, RowState, TableName, Trail};
 use threadline_tests::{audited_database, clock, run};
 
 diesel::table! {
@@ -310,16 +308,26 @@ fn a_table_without_a_model_is_read_by_name_also_when_it_is_gone() {
     run(conn, "INSERT INTO memberships VALUES (7, 'ann', 'reader'); DELETE FROM memberships");
     let key = RowKey::new([("user_name", "ann"), ("organization_id", "7")]).unwrap();
     let memberships = TableName::new(None, "memberships");
-    let history = row_history(conn, &memberships, &key, HistoryLimit::default()).unwrap();
+    let history = Trail::unscoped().row_history(conn, &memberships, &key, HistoryLimit::default()).unwrap();
     assert_eq!(history.versions[0].before.image().unwrap().get("role").unwrap().as_str(), "\"reader\"");
     run(conn, "DROP TABLE memberships");
-    assert_eq!(row_history(conn, &memberships, &key, HistoryLimit::default()).unwrap().versions.len(), 2);
+    assert_eq!(
+        Trail::unscoped()
+            .row_history(conn, &memberships, &key, HistoryLimit::default())
+            .unwrap()
+            .versions
+            .len(),
+        2
+    );
 
-    let unknown =
-        row_history(conn, &TableName::new(None, "nowhere"), &key, HistoryLimit::default()).unwrap_err();
+    let unknown = Trail::unscoped()
+        .row_history(conn, &TableName::new(None, "nowhere"), &key, HistoryLimit::default())
+        .unwrap_err();
     assert!(matches!(&unknown, Error::NotAudited { table } if table == "\"nowhere\""), "{unknown}");
     let at = clock(conn);
-    let wrong = row_as_of(conn, &memberships, &RowKey::new([("id", "7")]).unwrap(), at).unwrap_err();
+    let wrong = Trail::unscoped()
+        .row_as_of(conn, &memberships, &RowKey::new([("id", "7")]).unwrap(), at)
+        .unwrap_err();
     assert!(
         wrong.to_string().contains("is audited by the key (organization_id, user_name), not by (id)"),
         "{wrong}"

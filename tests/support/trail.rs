@@ -3,9 +3,7 @@
 use chrono::{DateTime, Utc};
 use diesel::PgConnection;
 use diesel::prelude::*;
-use threadline::{
-    AsOf, History, HistoryLimit, RowImage, RowKey, RowState, TableName, row_as_of, row_history,
-};
+use threadline::{AsOf, History, HistoryLimit, RowImage, RowKey, RowState, TableName, Trail};
 
 use crate::texts;
 
@@ -19,13 +17,16 @@ pub fn table(name: &str) -> TableName {
 
 /// A row's whole history; a key is written `id=7` or `a=1;b=2`.
 pub fn history(conn: &mut PgConnection, name: &str, key: &str) -> History<()> {
-    row_history(conn, &table(name), &row_key(key), HistoryLimit::All)
+    Trail::unscoped()
+        .row_history(conn, &table(name), &row_key(key), HistoryLimit::All)
         .unwrap_or_else(|error| panic!("{error:?}: history of {name} {key}"))
 }
 
 /// What a row was.
 pub fn as_of(conn: &mut PgConnection, name: &str, key: &str, at: DateTime<Utc>) -> AsOf<RowImage> {
-    row_as_of(conn, &table(name), &row_key(key), at).unwrap_or_else(|error| panic!("{error:?}: {name} {key}"))
+    Trail::unscoped()
+        .row_as_of(conn, &table(name), &row_key(key), at)
+        .unwrap_or_else(|error| panic!("{error:?}: {name} {key}"))
 }
 
 /// A key written `id=7` or `a=1;b=2`.

@@ -7,6 +7,7 @@ use diesel::sql_types::{Bool, Integer, Nullable};
 
 use crate::capture::TableName;
 use crate::intent::{InvalidContext, gave_way};
+use crate::investigation::InvalidFilter;
 use crate::migrations::SCHEMA_VERSION;
 
 /// Why a call could not be answered. Nothing is half-written by a call that fails.
@@ -86,6 +87,18 @@ pub enum Error {
     /// A value of the context or the action is not allowed.
     #[error(transparent)]
     InvalidContext(#[from] InvalidContext),
+    /// A filter asks for something that cannot be asked.
+    #[error(transparent)]
+    InvalidFilter(InvalidFilter),
+    /// A page is asked for that there cannot be: its size, or where it starts.
+    #[error("{problem}")]
+    InvalidPage {
+        /// What is wrong, and what to do.
+        problem: String,
+    },
+    /// The host's scope hook failed, so nothing is shown.
+    #[error("the scope of the reader could not be determined")]
+    ScopeFailed(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The pool had no connection to give in time.
     #[error(
         "no database connection was free in time; the pool is exhausted, or the database cannot be reached"

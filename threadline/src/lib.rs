@@ -54,10 +54,11 @@ pub use crate::intent::{
     OpenTransaction, TransactionBuilder, is_retryable,
 };
 pub use crate::investigation::{
-    AsOf, AuditAction, AuditChange, AuditKey, AuditTransaction, Audited, ChangeId, DecodeError, FieldChange,
-    History, HistoryLimit, Json, KeyColumns, Op, PastRow, RowChange, RowDiff, RowImage, RowKey, RowState,
-    TableChange, TableDiff, TransactionBundle, Travel, Version, row_as_of, row_diff, row_history, rows_as_of,
-    table_as_of, table_diff, transaction_bundle, travel,
+    AsOf, AuditAction, AuditChange, AuditKey, AuditTransaction, Audited, ChangeDiff, ChangeId, Count, Cursor,
+    DecodeError, FieldChange, FieldDiff, FieldValue, Filter, History, HistoryLimit, IncidentBundle,
+    InvalidFilter, Json, KeyColumns, LinkedChange, LinkedTransaction, Op, Order, Page, PageRequest, PastRow, RowChange, RowDiff, RowImage,
+    RowKey, RowState, Scope, Surface, TableChange, TableDiff, Trail, TransactionBundle, Travel, Version, change_diff,
+    travel,
 };
 pub use crate::migrations::{CORE_MIGRATIONS, CoreMigration, CoreMigrations, MIGRATIONS};
 pub use crate::registry::{AuditedModel, audited_models};

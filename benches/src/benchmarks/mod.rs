@@ -1,4 +1,5 @@
 //! One file a benchmark; `scripts/bench` knows them by the names of these files.
 
 pub(crate) mod capture;
+pub(crate) mod read;
 pub(crate) mod request;

@@ -7,7 +7,7 @@ use std::process::{Command, Output};
 use diesel::connection::SimpleConnection;
 use diesel_migrations::{FileBasedMigrations, MigrationHarness};
 use tempfile::TempDir;
-use threadline::{HistoryLimit, RowKey, TableName, row_history};
+use threadline::{HistoryLimit, RowKey, TableName, Trail};
 use threadline_devdb::TestDatabase;
 
 const REPOSITORY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
@@ -53,7 +53,8 @@ fn an_application_is_audited_by_following_the_readme() {
     conn.batch_execute(&format!("SET ROLE {role}")).expect("the README has created it");
     let posts = TableName::new(None, "posts");
     let key = RowKey::new([("id", "1")]).expect("one column");
-    let history = row_history(conn, &posts, &key, HistoryLimit::All).expect("the role may read");
+    let history =
+        Trail::unscoped().row_history(conn, &posts, &key, HistoryLimit::All).expect("the role may read");
     conn.batch_execute(&format!("RESET ROLE; DROP OWNED BY {role}; DROP ROLE {role}"))
         .expect("can be dropped");
 

@@ -161,7 +161,16 @@ impl TableName {
         Self { schema: schema.map(String::from), name: String::from(name) }
     }
 
-    /// The table a quoted name such as `"blog"."users"` means, as Diesel writes it.
+    /// The name as a person writes it: `blog.users`, quoted only where it would be read as something else.
+    pub fn to_plain(&self) -> String {
+        let plain = |part: &str| {
+            if part.is_empty() || part.contains(['.', '"']) { quote_ident(part) } else { part.to_owned() }
+        };
+        let name = plain(&self.name);
+        self.schema.as_deref().map_or(name.clone(), |schema| format!("{}.{name}", plain(schema)))
+    }
+
+    /// The table a name means as Diesel writes it, `"blog"."users"`, or as [`to_plain`](Self::to_plain) does.
     pub(crate) fn from_sql(quoted: &str) -> Self {
         let mut parts = vec![String::new()];
         let mut inside = false;
@@ -279,6 +288,7 @@ mod tests {
             TableName::new(Some("a.b"), "\".\""),
         ] {
             assert_eq!(TableName::from_sql(&table.to_sql()), table);
+            assert_eq!(TableName::from_sql(&table.to_plain()), table);
         }
     }
 

@@ -202,7 +202,7 @@ impl TryFrom<RawContext> for AuditContext {
 
 /// What a text may be.
 #[derive(Clone, Copy)]
-pub(super) enum TextKind {
+pub(crate) enum TextKind {
     /// 1 to 256 bytes without control characters: an id or a name.
     Name,
     /// Up to 4,096 bytes, with line breaks and tabs.
@@ -210,7 +210,7 @@ pub(super) enum TextKind {
 }
 
 /// What is wrong with a text, said after its field's name.
-pub(super) fn text_problem(text: &str, kind: TextKind) -> Option<&'static str> {
+pub(crate) fn text_problem(text: &str, kind: TextKind) -> Option<&'static str> {
     let (limit, too_long) = match kind {
         TextKind::Name => (256, "is longer than 256 bytes"),
         TextKind::Prose => (4096, "is longer than 4096 bytes"),

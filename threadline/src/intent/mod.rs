@@ -27,6 +27,7 @@ mod transaction;
 pub use self::action::{Action, ActionStatus};
 pub use self::actor::{Actor, ActorId, ActorType};
 pub use self::context::{AuditContext, InvalidContext};
+pub(crate) use self::context::{TextKind, text_problem};
 pub use self::pool::AuditedPool;
 pub(crate) use self::retry::gave_way;
 pub use self::retry::is_retryable;

@@ -10,6 +10,8 @@ use super::fold::{self, Step};
 use super::image::{RowImage, RowState};
 use super::key::{RowKey, WalkKey};
 use super::log::{self, Reach};
+use super::scope::{ResolvedScope, Surface};
+use super::trail::Trail;
 use crate::capture::TableName;
 use crate::error::Error;
 
@@ -93,18 +95,22 @@ impl<T> AsOf<T> {
     }
 }
 
-/// What a row was at an instant, without a model.
-///
-/// # Errors
-///
-/// As [`row_history`](super::row_history).
-pub fn row_as_of(
-    conn: &mut PgConnection,
-    table: &TableName,
-    key: &RowKey,
-    at: DateTime<Utc>,
-) -> Result<AsOf<RowImage>, Error> {
-    read(conn, &table.to_sql(), key, at)
+impl Trail {
+    /// What a row was at an instant, without a model. A row that may not be seen has not been created.
+    ///
+    /// # Errors
+    ///
+    /// As [`row_history`](Self::row_history).
+    pub fn row_as_of(
+        &self,
+        conn: &mut PgConnection,
+        table: &TableName,
+        key: &RowKey,
+        at: DateTime<Utc>,
+    ) -> Result<AsOf<RowImage>, Error> {
+        let scope = self.scope(conn, Surface::AsOf)?;
+        read(conn, &table.to_sql(), key, at, scope.as_ref())
+    }
 }
 
 pub(crate) fn read(
@@ -112,6 +118,7 @@ pub(crate) fn read(
     table: &str,
     key: &impl WalkKey,
     at: DateTime<Utc>,
+    scope: Option<&ResolvedScope>,
 ) -> Result<AsOf<RowImage>, Error> {
     let log = log::read(conn, table, key, Reach::Since(at))?;
     if let Some(ended_at) = log.anchor.ended_at.filter(|ended_at| *ended_at <= at) {
@@ -120,10 +127,23 @@ pub(crate) fn read(
     if let Some(horizon) = log.anchor.began_at.filter(|began_at| at < *began_at) {
         return Ok(AsOf::BeforeHorizon { horizon });
     }
+    let (table_id, tenant) = (log.anchor.table_id, log.anchor.present.scope.clone());
     let folded = fold::fold(log);
     let undone = folded.steps.iter().take_while(|step| !step.settled).count();
     let (undone, settled) = folded.steps.split_at(undone);
     let state = undone.last().map_or(&folded.now, |step| &step.before);
+    if let Some(scope) = scope {
+        let tenant = match (state, undone.last(), settled.first()) {
+            // Gone by then: whose it was is for the change that removed it to say.
+            (RowState::Absent, _, Some(Step { change, .. })) | (_, Some(Step { change, .. }), _) => {
+                change.previous_scope.clone().or_else(|| change.scope.clone())
+            }
+            (_, None, _) => tenant,
+        };
+        if !scope.sees_row(table_id, tenant.as_deref()) {
+            return Ok(AsOf::NotCreated);
+        }
+    }
     // The change before the instant has to have left what the fold arrived at; how it came to that is not asked.
     let way = &folded.steps[..folded.steps.len().min(undone.len() + 1)];
     if let Some(answer) = gap(way, state) {

@@ -11,11 +11,12 @@ use diesel::query_source::QuerySource;
 use super::as_of::{self, AsOf};
 use super::decode;
 use super::history::{self, History, HistoryLimit};
-use super::image::{RowImage, RowState};
+use super::image::RowState;
 use super::key::{AuditKey, KeyColumns, TypedKey};
-use super::past_rows;
+use super::scope::Surface;
+use super::trail::{Trail, in_one_snapshot};
 use crate::capture::{AuditSpec, TableName};
-use crate::error::{Error, PastProblem};
+use crate::error::Error;
 
 /// The SQL type of the columns a model selects.
 pub type ModelSql<M> = <<M as Selectable<Pg>>::SelectExpression as Expression>::SqlType;
@@ -62,17 +63,7 @@ pub trait Audited:
         key: K,
         limit: HistoryLimit,
     ) -> Result<History<Self>, Error> {
-        let table = Self::table_name().to_sql();
-        let mut history =
-            history::read::<Self>(conn, &table, &TypedKey::<K, Self::KeyColumns>::new(key), limit)?;
-        let images: Vec<_> = history.versions.iter().filter_map(|version| version.after.present()).collect();
-        let mut decoded = decode::decode::<Self>(conn, &images)?.into_iter();
-        for version in &mut history.versions {
-            if matches!(version.after, RowState::Present(_)) {
-                version.row = decoded.next();
-            }
-        }
-        Ok(history)
+        Trail::unscoped().history::<Self, K>(conn, key, limit)
     }
 
     /// What the row with this key was at an instant.
@@ -85,36 +76,16 @@ pub trait Audited:
         key: K,
         at: DateTime<Utc>,
     ) -> Result<AsOf<Self>, Error> {
-        let table = Self::table_name().to_sql();
-        as_of::read(conn, &table, &TypedKey::<K, Self::KeyColumns>::new(key), at)?.and_then(|image| {
-            let mut decoded = decode::decode::<Self>(conn, &[&image])?;
-            Ok(match decoded.pop().expect("one image yields one row") {
-                Ok(row) => AsOf::Present(row),
-                Err(error) => AsOf::NotRepresentable { error, image },
-            })
-        })
+        Trail::unscoped().as_of::<Self, K>(conn, key, at)
     }
 
     /// Every row the table held at an instant, in no particular order; all of them in memory. Not inside an open transaction.
     ///
     /// # Errors
     ///
-    /// As [`table_as_of`](super::table_as_of), and [`Error::UnknownPast`] when the model cannot hold a row: a masked or excluded
-    /// column is not an `Option`, or its type has changed.
+    /// As [`Trail::all_as_of`].
     fn all_as_of(conn: &mut PgConnection, at: DateTime<Utc>) -> Result<Vec<Self>, Error> {
-        let mut all = Vec::new();
-        past_rows::pages(conn, &Self::table_name().to_sql(), at, |conn, rows| {
-            let images: Vec<&RowImage> = rows.iter().map(|row| &row.image).collect();
-            for (row, decoded) in rows.iter().zip(decode::decode::<Self>(conn, &images)?) {
-                all.push(decoded.map_err(|error| Error::UnknownPast {
-                    reason: PastProblem::DoesNotFit,
-                    message: format!("the row of table {} with the key `{}`: {error}", Self::table_name(), row.row_key),
-                    hint: None,
-                })?);
-            }
-            Ok(())
-        })?;
-        Ok(all)
+        Trail::unscoped().all_as_of(conn, at)
     }
 
     /// The model's table as Diesel names it.
@@ -124,5 +95,58 @@ pub trait Audited:
         QueryFragment::<Pg>::to_sql(&<Self as HasTable>::table().from_clause(), &mut query, &Pg)
             .expect("a table's name has no bind parameters and always renders");
         TableName::from_sql(&query.finish())
+    }
+}
+
+impl Trail {
+    /// As [`Audited::history_up_to`], as this reader may see it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Audited::history`], and [`Error::ScopeFailed`].
+    pub fn history<M: Audited, K: AuditKey<M::KeyColumns>>(
+        &self,
+        conn: &mut PgConnection,
+        key: K,
+        limit: HistoryLimit,
+    ) -> Result<History<M>, Error> {
+        let table = M::table_name().to_sql();
+        let key = TypedKey::<K, M::KeyColumns>::new(key);
+        in_one_snapshot(conn, |conn| {
+            let scope = self.scope(conn, Surface::RowHistory)?;
+            let mut history = history::read::<M>(conn, &table, &key, limit, scope.as_ref())?;
+            let images: Vec<_> =
+                history.versions.iter().filter_map(|version| version.after.present()).collect();
+            let mut decoded = decode::decode::<M>(conn, &images)?.into_iter();
+            for version in &mut history.versions {
+                if matches!(version.after, RowState::Present(_)) {
+                    version.row = decoded.next();
+                }
+            }
+            Ok(history)
+        })
+    }
+
+    /// As [`Audited::as_of`], as this reader may see it: a row that may not be seen has not been created.
+    ///
+    /// # Errors
+    ///
+    /// As [`Audited::history`], and [`Error::ScopeFailed`].
+    pub fn as_of<M: Audited, K: AuditKey<M::KeyColumns>>(
+        &self,
+        conn: &mut PgConnection,
+        key: K,
+        at: DateTime<Utc>,
+    ) -> Result<AsOf<M>, Error> {
+        let table = M::table_name().to_sql();
+        let key = TypedKey::<K, M::KeyColumns>::new(key);
+        let scope = self.scope(conn, Surface::AsOf)?;
+        as_of::read(conn, &table, &key, at, scope.as_ref())?.and_then(|image| {
+            let mut decoded = decode::decode::<M>(conn, &[&image])?;
+            Ok(match decoded.pop().expect("one image yields one row") {
+                Ok(row) => AsOf::Present(row),
+                Err(error) => AsOf::NotRepresentable { error, image },
+            })
+        })
     }
 }

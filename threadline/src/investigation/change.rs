@@ -28,6 +28,30 @@ pub enum Op {
     Truncate,
 }
 
+impl Op {
+    /// As it is stored.
+    pub(crate) fn code(self) -> &'static str {
+        match self {
+            Self::Insert => "I",
+            Self::Update => "U",
+            Self::Delete => "D",
+            Self::Truncate => "T",
+        }
+    }
+
+    /// By the name it is shown under.
+    pub(crate) fn named(name: &str) -> Option<Self> {
+        [Self::Insert, Self::Update, Self::Delete, Self::Truncate]
+            .into_iter()
+            .find(|op| op.to_string() == name)
+    }
+
+    /// As it is stored, read back.
+    pub(crate) fn coded(code: &str) -> Option<Self> {
+        [Self::Insert, Self::Update, Self::Delete, Self::Truncate].into_iter().find(|op| op.code() == code)
+    }
+}
+
 impl fmt::Display for Op {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {

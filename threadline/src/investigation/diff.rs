@@ -1,160 +1,127 @@
-//! What differs between two instants, for a row and for a table.
-
-use std::collections::{BTreeMap, BTreeSet};
+//! What a change did, column by column.
 
 use chrono::{DateTime, Utc};
-use diesel::prelude::*;
-use diesel::sql_types::{Array, Nullable, Text};
 use serde::Serialize;
 
-use super::as_of::{self, AsOf};
-use super::change::FieldChange;
+use super::change::{AuditChange, ChangeId, Op};
 use super::image::{Json, RowImage};
-use super::key::RowKey;
-use super::past_rows::{fetch, image, past_images};
-use super::travel::in_snapshot;
+use super::tables::TableChange;
+use super::timeline::LinkedChange;
 use crate::capture::TableName;
-use crate::error::Error;
 
-/// How a row at one instant differs from the row with its key at an earlier one.
+/// What is known of a column on one side of a change.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(tag = "change", content = "row", rename_all = "snake_case")]
-pub enum RowChange {
-    /// It was not there at the earlier instant.
-    Added(RowImage),
-    /// It was not there at the later one; this is what it was.
-    Removed(RowImage),
-    /// It was there at both. The columns that differ, by name; one that an image lacks is `null` in it. Masked values do not
-    /// differ.
-    Changed(BTreeMap<String, FieldChange>),
+#[serde(tag = "state", content = "value", rename_all = "snake_case")]
+pub enum FieldValue {
+    /// This value.
+    Known(Json),
+    /// A value that is not told; the mask's placeholder stands for it.
+    Masked(Json),
+    /// There was no row.
+    Absent,
+    /// A value the trail does not have.
+    Unknown,
 }
 
-/// A row at two instants.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-#[non_exhaustive]
-pub struct RowDiff {
-    /// What it was at the earlier instant.
-    pub from: AsOf<RowImage>,
-    /// What it was at the later one.
-    pub to: AsOf<RowImage>,
-    /// How they differ; `None` when they do not, or when one of them is not known.
-    pub change: Option<RowChange>,
-}
-
-/// A row of a table that differs between two instants.
+/// A column on both sides of a change.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
-pub struct TableDiff {
-    /// Its key in the text form of [`AuditChange::row_key`](super::AuditChange::row_key). A row whose key changed is removed
-    /// under the one and added under the other.
+pub struct FieldDiff {
+    /// The column, by today's name.
+    pub name: String,
+    /// Before the change.
+    pub before: FieldValue,
+    /// After it.
+    pub after: FieldValue,
+}
+
+/// What a change did, as it is shown to people and handed to programs: the same for the same change, wherever it was read.
+///
+/// As JSON: `{"schema_version": 1, "transaction_id", "ordinal", "table", "op", "captured_at", "row_key", "previous_row_key",
+/// "fields": [{"name", "before": {"state": "known", "value"}, "after": {"state": "absent"}}]}`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct ChangeDiff {
+    /// Of this shape; another number means that something has gone or means something else, not that there is more.
+    pub schema_version: u32,
+    /// The change's name in the trail.
+    #[serde(flatten)]
+    pub id: ChangeId,
+    /// The table, under the name it had when its capture was last compiled.
+    pub table: TableName,
+    /// What it did.
+    pub op: Op,
+    /// When (UTC, microseconds).
+    pub captured_at: DateTime<Utc>,
+    /// The row's key after it.
     pub row_key: String,
-    /// How it differs.
-    pub change: RowChange,
+    /// The key before an update that changed it.
+    pub previous_row_key: Option<String>,
+    /// The columns in the order of their names: those an update changed, or all of an inserted or deleted row; none of a
+    /// TRUNCATE.
+    pub fields: Vec<FieldDiff>,
 }
 
-/// How the row with this key differs between two instants, in one snapshot. Not inside an open transaction.
-///
-/// # Errors
-///
-/// As [`row_history`](super::row_history); [`Error::Refused`] when `from` is after `to`, or inside an open transaction.
-pub fn row_diff(
-    conn: &mut PgConnection,
-    table: &TableName,
-    key: &RowKey,
-    from: DateTime<Utc>,
-    to: DateTime<Utc>,
-) -> Result<RowDiff, Error> {
-    check_order(from, to)?;
-    let table = table.to_sql();
-    in_snapshot(conn, |conn| {
-        let from = as_of::read(conn, &table, key, from)?;
-        let to = as_of::read(conn, &table, key, to)?;
-        let image = |answer: &AsOf<RowImage>| match answer {
-            AsOf::Present(image) => Some(Some(image.clone())),
-            AsOf::Deleted { .. } | AsOf::NotCreated => Some(None),
-            _ => None,
-        };
-        let change = image(&from).zip(image(&to)).and_then(|(from, to)| change(from, to));
-        Ok(RowDiff { from, to, change })
-    })
-}
-
-/// Calls `each` with every row that differs between two instants, in no particular order, 500 in memory at a time. Reads the
-/// whole table as it was at both. Not inside an open transaction.
-///
-/// # Errors
-///
-/// As [`table_as_of`](super::table_as_of), for either instant; [`Error::Refused`] when `from` is after `to`.
-pub fn table_diff(
-    conn: &mut PgConnection,
-    table: &TableName,
-    from: DateTime<Utc>,
-    to: DateTime<Utc>,
-    mut each: impl FnMut(TableDiff) -> Result<(), Error>,
-) -> Result<(), Error> {
-    #[derive(QueryableByName)]
-    struct Row {
-        #[diesel(sql_type = Text)]
-        row_key: String,
-        #[diesel(sql_type = Nullable<Text>)]
-        from_image: Option<String>,
-        #[diesel(sql_type = Nullable<Array<Text>>)]
-        from_masked: Option<Vec<String>>,
-        #[diesel(sql_type = Nullable<Text>)]
-        to_image: Option<String>,
-        #[diesel(sql_type = Nullable<Array<Text>>)]
-        to_masked: Option<Vec<String>>,
+/// What this change of `table` did; `row` is the whole row that comes with an insert or a delete.
+pub fn change_diff(table: &TableName, change: &AuditChange, row: Option<&RowImage>) -> ChangeDiff {
+    let fields = match change.op {
+        Op::Update => change
+            .fields
+            .iter()
+            .map(|(name, field)| {
+                let side = |value: &Json| {
+                    if field.masked {
+                        FieldValue::Masked(value.clone())
+                    } else {
+                        FieldValue::Known(value.clone())
+                    }
+                };
+                FieldDiff { name: name.clone(), before: side(&field.before), after: side(&field.after) }
+            })
+            .collect(),
+        Op::Insert => whole(row, |name, value| FieldDiff { name, before: FieldValue::Absent, after: value }),
+        Op::Delete => whole(row, |name, value| FieldDiff { name, before: value, after: FieldValue::Absent }),
+        Op::Truncate => Vec::new(),
+    };
+    ChangeDiff {
+        schema_version: 1,
+        id: change.id,
+        table: table.clone(),
+        op: change.op,
+        captured_at: change.captured_at,
+        row_key: change.row_key.clone(),
+        previous_row_key: change.previous_row_key.clone(),
+        fields,
     }
-    check_order(from, to)?;
-    let table = table.to_sql();
-    in_snapshot(conn, |conn| {
-        let (earlier, later) = (past_images(conn, &table, from)?, past_images(conn, &table, to)?);
-        let query = format!(
-            "SELECT coalesce(a.row_key, b.row_key) AS row_key, a.image AS from_image, a.masked AS from_masked, b.image AS to_image, \
-             b.masked AS to_masked FROM ({earlier}) a FULL JOIN ({later}) b ON b.row_key = a.row_key \
-             WHERE a.image IS DISTINCT FROM b.image"
-        );
-        fetch(conn, &query, |_, rows: Vec<Row>| {
-            for row in rows {
-                let from = row.from_image.map(|from| image(&from, row.from_masked.unwrap_or_default()));
-                let to = row.to_image.map(|to| image(&to, row.to_masked.unwrap_or_default()));
-                if let Some(change) = change(from.transpose()?, to.transpose()?) {
-                    each(TableDiff { row_key: row.row_key, change })?;
-                }
-            }
-            Ok(())
+}
+
+fn whole(row: Option<&RowImage>, make: impl Fn(String, FieldValue) -> FieldDiff) -> Vec<FieldDiff> {
+    let Some(row) = row else {
+        return Vec::new();
+    };
+    row.columns
+        .iter()
+        .map(|(name, value)| {
+            let value = if row.masked.contains(name) {
+                FieldValue::Masked(value.clone())
+            } else {
+                FieldValue::Known(value.clone())
+            };
+            make(name.clone(), value)
         })
-    })
+        .collect()
 }
 
-fn check_order(from: DateTime<Utc>, to: DateTime<Utc>) -> Result<(), Error> {
-    if from > to {
-        return Err(Error::Refused {
-            message: format!("`from` ({from}) is after `to` ({to})"),
-            hint: Some("give the earlier instant first".to_owned()),
-        });
+impl TableChange {
+    /// What it did, column by column.
+    pub fn diff(&self) -> ChangeDiff {
+        change_diff(&self.table, &self.change, self.row.as_ref())
     }
-    Ok(())
 }
 
-fn change(from: Option<RowImage>, to: Option<RowImage>) -> Option<RowChange> {
-    match (from, to) {
-        (None, None) => None,
-        (None, Some(to)) => Some(RowChange::Added(to)),
-        (Some(from), None) => Some(RowChange::Removed(from)),
-        (Some(from), Some(to)) => {
-            let names: BTreeSet<&String> = from.columns.keys().chain(to.columns.keys()).collect();
-            let value = |image: &RowImage, name: &str| image.get(name).cloned().unwrap_or_else(Json::null);
-            let fields: BTreeMap<String, FieldChange> = names
-                .into_iter()
-                .map(|name| (name, value(&from, name), value(&to, name)))
-                .filter(|(_, before, after)| before != after)
-                .map(|(name, before, after)| {
-                    let masked = from.masked.contains(name) || to.masked.contains(name);
-                    (name.clone(), FieldChange { before, after, masked })
-                })
-                .collect();
-            (!fields.is_empty()).then_some(RowChange::Changed(fields))
-        }
+impl LinkedChange {
+    /// What it did, column by column.
+    pub fn diff(&self) -> ChangeDiff {
+        change_diff(&self.table, &self.change, self.row.as_ref())
     }
 }

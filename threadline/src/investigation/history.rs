@@ -1,18 +1,17 @@
 //! What happened to a row: its versions, newest first.
 
-use std::collections::BTreeMap;
-
 use diesel::prelude::*;
-use diesel::sql_types::{Array, Text, Uuid as SqlUuid};
 use serde::Serialize;
-use uuid::Uuid;
 
-use super::change::{AuditChange, AuditTransaction};
+use super::change::{AuditAction, AuditChange, AuditTransaction};
 use super::decode::DecodeError;
-use super::fold::{self, Step};
+use super::fold;
 use super::image::RowState;
 use super::key::{RowKey, WalkKey};
 use super::log::{self, Reach};
+use super::scope::{ResolvedScope, Surface};
+use super::timeline::Who;
+use super::trail::{Trail, in_one_snapshot};
 use crate::capture::TableName;
 use crate::error::Error;
 
@@ -49,6 +48,8 @@ pub struct Version<M> {
     pub change: AuditChange,
     /// The transaction it was part of; `None` when that row has gone.
     pub transaction: Option<AuditTransaction>,
+    /// The action the transaction was begun with.
+    pub action: Option<AuditAction>,
     /// The row right before the change.
     pub before: RowState,
     /// The row right after it.
@@ -60,21 +61,28 @@ pub struct Version<M> {
     pub row: Option<Result<M, DecodeError>>,
 }
 
-/// The versions of a row without a model, newest first.
-///
-/// The table may be gone: then its history is found under its last name, and keys are compared as text.
-///
-/// # Errors
-///
-/// [`Error::NotAudited`] for a table the trail does not know, [`Error::Refused`] when `key` does not name the table's key
-/// columns; a value that is not of a column's type is PostgreSQL's error, in [`Error::Query`].
-pub fn row_history(
-    conn: &mut PgConnection,
-    table: &TableName,
-    key: &RowKey,
-    limit: HistoryLimit,
-) -> Result<History<()>, Error> {
-    read(conn, &table.to_sql(), key, limit)
+impl Trail {
+    /// The versions of a row without a model, newest first.
+    ///
+    /// The table may be gone: then its history is found under its last name, and keys are compared as text. A version that
+    /// may not be seen is left out, and `has_more` is about those that may.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotAudited`] for a table the trail does not know, [`Error::Refused`] when `key` does not name the table's key
+    /// columns; a value that is not of a column's type is PostgreSQL's error, in [`Error::Query`]; [`Error::ScopeFailed`].
+    pub fn row_history(
+        &self,
+        conn: &mut PgConnection,
+        table: &TableName,
+        key: &RowKey,
+        limit: HistoryLimit,
+    ) -> Result<History<()>, Error> {
+        in_one_snapshot(conn, |conn| {
+            let scope = self.scope(conn, Surface::RowHistory)?;
+            read(conn, &table.to_sql(), key, limit, scope.as_ref())
+        })
+    }
 }
 
 pub(crate) fn read<M>(
@@ -82,52 +90,61 @@ pub(crate) fn read<M>(
     table: &str,
     key: &impl WalkKey,
     limit: HistoryLimit,
+    scope: Option<&ResolvedScope>,
 ) -> Result<History<M>, Error> {
-    // One more than wanted says whether there are more.
-    let (wanted, reach) = match limit {
-        HistoryLimit::Newest(limit) => (limit as usize, Reach::Newest(Some(limit.saturating_add(1)))),
-        HistoryLimit::All => (usize::MAX, Reach::Newest(None)),
+    let wanted = match limit {
+        HistoryLimit::Newest(limit) => limit as usize,
+        HistoryLimit::All => usize::MAX,
     };
-    let log = log::read(conn, table, key, reach)?;
-    let has_more = log.changes.len() > wanted;
-    let mut steps = fold::fold(log).steps;
-    steps.truncate(wanted);
-    let transactions = transactions_of(conn, table, &steps)?;
-    let versions = steps.into_iter().map(|step| Version {
-        transaction: transactions.get(&step.change.id.transaction_id).cloned(),
-        change: step.change,
-        before: step.before,
-        after: step.after,
-        gap: step.gap,
-        row: None,
-    });
-    Ok(History { versions: versions.collect(), has_more })
+    // One more than wanted says whether there are more.
+    let mut newest = match limit {
+        HistoryLimit::Newest(limit) => Some(limit.saturating_add(1)),
+        HistoryLimit::All => None,
+    };
+    loop {
+        let log = log::read(conn, table, key, Reach::Newest(newest))?;
+        let is_whole = newest.is_none_or(|newest| log.changes.len() < newest as usize);
+        let mut versions = versions(conn, log, scope)?;
+        if scope.is_none() || is_whole || versions.len() > wanted {
+            let has_more = versions.len() > wanted || (!is_whole && scope.is_none());
+            versions.truncate(wanted);
+            return Ok(History { versions, has_more });
+        }
+        // Among those read there were some that may not be seen.
+        newest = newest.map(|newest| newest.saturating_mul(4));
+    }
 }
 
-/// Their transactions, read by id on their own: joined to the changes, planning alone would take longer than both reads.
-fn transactions_of(
+fn versions<M>(
     conn: &mut PgConnection,
-    table: &str,
-    steps: &[Step],
-) -> Result<BTreeMap<Uuid, AuditTransaction>, Error> {
-    #[derive(QueryableByName)]
-    struct Row {
-        #[diesel(sql_type = Text)]
-        transaction: String,
-    }
-    let mut ids: Vec<Uuid> = steps.iter().map(|step| step.change.id.transaction_id).collect();
-    ids.dedup();
-    let rows: Vec<Row> = diesel::sql_query(
-        "SELECT to_jsonb(t)::text AS transaction FROM threadline.audit_transactions t WHERE t.id = ANY ($1)",
-    )
-    .bind::<Array<SqlUuid>, _>(ids)
-    .load(conn)
-    .map_err(|error| Error::from_query(conn, table, error))?;
-    rows.iter()
-        .map(|row| {
-            serde_json::from_str::<AuditTransaction>(&row.transaction)
-                .map(|transaction| (transaction.id, transaction))
+    log: log::RowLog,
+    scope: Option<&ResolvedScope>,
+) -> Result<Vec<Version<M>>, Error> {
+    let table_id = log.anchor.table_id;
+    let steps = fold::fold(log).steps;
+    let who = Who::of(conn, steps.iter().map(|step| step.change.id.transaction_id).collect())?;
+    let versions = steps.into_iter().map(|step| {
+        let (transaction, action) = who.why(step.change.id.transaction_id);
+        Version {
+            change: step.change,
+            transaction,
+            action,
+            before: step.before,
+            after: step.after,
+            gap: step.gap,
+            row: None,
+        }
+    });
+    let is_visible = |version: &Version<M>| {
+        let AuditChange { scope: tenant, previous_scope, .. } = &version.change;
+        scope.is_none_or(|scope| {
+            scope.sees_change(
+                table_id,
+                tenant.as_deref(),
+                previous_scope.as_deref(),
+                version.transaction.as_ref(),
+            )
         })
-        .collect::<Result<_, _>>()
-        .map_err(Error::Payload)
+    };
+    Ok(versions.filter(is_visible).collect())
 }

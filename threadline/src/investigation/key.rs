@@ -140,6 +140,16 @@ impl RowKey {
         }
         Ok(Self(serde_json::to_string(&key).expect("texts always serialize")))
     }
+
+    /// The parts: column and value, in the order of the columns' names.
+    pub(crate) fn parts(&self) -> BTreeMap<String, String> {
+        serde_json::from_str(&self.0).expect("it was made of such a map")
+    }
+
+    /// As one JSON object of texts.
+    pub(crate) fn as_json(&self) -> &str {
+        &self.0
+    }
 }
 
 /// Writes a key into a query; what typed and untyped keys have in common.

@@ -34,6 +34,7 @@ pub(crate) struct RowLog {
 /// The row as it is now, and what is needed to read its changes.
 #[derive(Deserialize)]
 pub(crate) struct Anchor {
+    pub(crate) table_id: i32,
     pub(crate) row_key: String,
     pub(crate) present: Present,
     /// The period of capture that goes on, or the last one.
@@ -53,6 +54,9 @@ pub(crate) struct Present {
     pub(crate) mask: Vec<String>,
     pub(crate) mask_placeholder: Json,
     pub(crate) ignore: Vec<String>,
+    /// The tenant the row belongs to.
+    #[serde(default)]
+    pub(crate) scope: Option<String>,
 }
 
 #[derive(Clone, Copy, Deserialize)]

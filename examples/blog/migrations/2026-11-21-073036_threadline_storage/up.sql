@@ -53,6 +53,8 @@ CREATE INDEX IF NOT EXISTS audit_transactions_correlation_idx ON threadline.audi
     WHERE correlation_id IS NOT NULL;
 CREATE INDEX IF NOT EXISTS audit_transactions_request_idx ON threadline.audit_transactions (request_id, id)
     WHERE request_id IS NOT NULL;
+CREATE INDEX IF NOT EXISTS audit_transactions_job_idx ON threadline.audit_transactions (job_id, id)
+    WHERE job_id IS NOT NULL;
 
 CREATE TABLE IF NOT EXISTS threadline.audit_actions (
     id uuid NOT NULL,
@@ -93,6 +95,13 @@ COMMENT ON COLUMN threadline.audit_actions.transaction_id IS 'The transaction th
 COMMENT ON COLUMN threadline.audit_actions.db_role IS 'As in audit_transactions.';
 COMMENT ON COLUMN threadline.audit_actions.application_name IS 'As in audit_transactions.';
 COMMENT ON COLUMN threadline.audit_actions.client_addr IS 'As in audit_transactions.';
+
+CREATE INDEX IF NOT EXISTS audit_actions_name_idx ON threadline.audit_actions (name, id);
+CREATE INDEX IF NOT EXISTS audit_actions_actor_idx ON threadline.audit_actions (actor_type, actor_id, id)
+    WHERE actor_type IS NOT NULL;
+CREATE INDEX IF NOT EXISTS audit_actions_correlation_idx ON threadline.audit_actions (correlation_id, id)
+    WHERE correlation_id IS NOT NULL;
+CREATE INDEX IF NOT EXISTS audit_actions_error_idx ON threadline.audit_actions (id) WHERE status = 'error';
 
 -- Fixed-width columns come first, widest first, so that no byte of a row is padding between them. The payload is json and
 -- not jsonb: an update of two columns takes 51 bytes less, and neither writing nor keeping it needs what jsonb is for.
@@ -154,6 +163,18 @@ COMMENT ON COLUMN threadline.audit_key_changes.ordinal IS 'With transaction_id, 
 COMMENT ON COLUMN threadline.audit_key_changes.table_id IS 'The audited_tables row of the changed table.';
 COMMENT ON COLUMN threadline.audit_key_changes.previous_row_key IS 'As in audit_changes.';
 
+-- What lets the changes of one actor (or action, request, …) be read in the order of captured_at a page at a time: an index
+-- finds transactions in the order they began, and one that is not named here captured all its changes within two seconds.
+CREATE TABLE IF NOT EXISTS threadline.audit_long_transactions (
+    doublings smallint NOT NULL,
+    transaction_id uuid NOT NULL,
+    PRIMARY KEY (doublings, transaction_id)
+) PARTITION BY RANGE (transaction_id);
+
+COMMENT ON TABLE threadline.audit_long_transactions IS 'Transactions that captured a change two seconds or more after they began.';
+COMMENT ON COLUMN threadline.audit_long_transactions.doublings IS 'Its changes lie within 2 seconds * 2 ^ doublings of its beginning, or there is a row with more; one row for each that it came to need.';
+COMMENT ON COLUMN threadline.audit_long_transactions.transaction_id IS 'The audit_transactions row.';
+
 CREATE TABLE IF NOT EXISTS threadline.audited_tables (
     id integer PRIMARY KEY,
     schema_name text COLLATE "C" NOT NULL,
@@ -169,6 +190,8 @@ CREATE TABLE IF NOT EXISTS threadline.audited_tables (
     actor_policy text NOT NULL CHECK (actor_policy IN ('allow', 'require')),
     layout integer NOT NULL,
     function_digest text NOT NULL,
+    read_key text NOT NULL,
+    read_row text NOT NULL,
     attached boolean NOT NULL,
     changed_at timestamptz NOT NULL
 );
@@ -188,6 +211,8 @@ COMMENT ON COLUMN threadline.audited_tables.on_truncate IS 'record: one marker; 
 COMMENT ON COLUMN threadline.audited_tables.actor_policy IS 'allow, or require: a write without an actor fails.';
 COMMENT ON COLUMN threadline.audited_tables.layout IS 'The table_layouts row the capture function was compiled for.';
 COMMENT ON COLUMN threadline.audited_tables.function_digest IS 'md5 of the compiled function''s body and settings, to notice one altered by hand.';
+COMMENT ON COLUMN threadline.audited_tables.read_key IS 'The query for the stored form of a key, $1 as {column: text}, while the table is as it was when compiled.';
+COMMENT ON COLUMN threadline.audited_tables.read_row IS 'The query for image and scope of the row with a key, $1, with %s for the table, while the table is as it was when compiled.';
 COMMENT ON COLUMN threadline.audited_tables.attached IS 'Whether attach has been called and detach has not.';
 COMMENT ON COLUMN threadline.audited_tables.changed_at IS 'When this row last changed.';
 
@@ -239,13 +264,13 @@ SET search_path = pg_catalog, pg_temp AS $$
 $$;
 COMMENT ON FUNCTION threadline.instant_of(uuid) IS 'When the transaction with this id began, to the millisecond.';
 
--- Keeps monthly partitions ahead of time and returns how many were made (for each of the four tables).
+-- Keeps monthly partitions ahead of time and returns how many were made (for each of the five tables).
 --
 -- The last partition of each table ends at MAXVALUE, so a write never lacks one. While that tail is empty, splitting a
 -- month off it moves nothing. A tail that rows have reached (maintenance was neglected) is closed as it is, up to the
 -- month after its newest row, and a new tail begins there; PostgreSQL then scans it once to check its bound.
 --
--- Takes ACCESS EXCLUSIVE on the four tables for the moment of the split. It gives up after half a second of waiting for
+-- Takes ACCESS EXCLUSIVE on the five tables for the moment of the split. It gives up after half a second of waiting for
 -- one of them, which is before PostgreSQL would look for a deadlock and might end a writer instead; call it again then.
 --
 -- Ids more than a month ahead are nobody's present: such rows move to the new tail, and never set its bound.
@@ -256,7 +281,7 @@ SET lock_timeout = '500ms'
 SET standard_conforming_strings = on
 SET TimeZone = 'UTC' AS $$
 DECLARE
-    parents CONSTANT text[] := ARRAY['audit_transactions', 'audit_actions', 'audit_changes', 'audit_key_changes'];
+    parents CONSTANT text[] := ARRAY['audit_transactions', 'audit_actions', 'audit_long_transactions', 'audit_changes', 'audit_key_changes'];
     runway CONSTANT timestamptz := date_trunc('month', now()) + interval '3 months';
     parent text;
     begins timestamptz;
@@ -283,12 +308,12 @@ BEGIN
             INTO STRICT begins FROM pg_class WHERE oid = 'threadline.audit_changes_tail'::regclass;
         EXIT WHEN begins >= runway;
         -- Writers lock the tables in this order.
-        LOCK TABLE threadline.audit_transactions, threadline.audit_actions, threadline.audit_changes, threadline.audit_key_changes
-            IN ACCESS EXCLUSIVE MODE;
+        LOCK TABLE threadline.audit_transactions, threadline.audit_actions, threadline.audit_long_transactions, threadline.audit_changes,
+            threadline.audit_key_changes IN ACCESS EXCLUSIVE MODE;
         newest := NULL;
         FOREACH parent IN ARRAY parents LOOP
             EXECUTE format('SELECT threadline.instant_of(%1$I) FROM threadline.%2$I WHERE %1$I < %3$L ORDER BY %1$I DESC LIMIT 1',
-                CASE WHEN parent IN ('audit_changes', 'audit_key_changes') THEN 'transaction_id' ELSE 'id' END, parent || '_tail',
+                CASE WHEN parent IN ('audit_transactions', 'audit_actions') THEN 'id' ELSE 'transaction_id' END, parent || '_tail',
                 threadline.first_id_at(greatest(now(), begins) + interval '1 month')) INTO here;
             newest := greatest(newest, here);
         END LOOP;
@@ -307,7 +332,7 @@ BEGIN
                 EXECUTE format('CREATE TABLE threadline.%I PARTITION OF threadline.%I FOR VALUES FROM (%L) TO (MAXVALUE)',
                     parent || '_tail', parent, threadline.first_id_at(ends));
                 EXECUTE format('WITH moved AS (DELETE FROM threadline.%1$I WHERE %2$I >= %3$L RETURNING *) INSERT INTO threadline.%4$I SELECT * FROM moved',
-                    parent || label, CASE WHEN parent IN ('audit_changes', 'audit_key_changes') THEN 'transaction_id' ELSE 'id' END, threadline.first_id_at(ends), parent || '_tail');
+                    parent || label, CASE WHEN parent IN ('audit_transactions', 'audit_actions') THEN 'id' ELSE 'transaction_id' END, threadline.first_id_at(ends), parent || '_tail');
                 EXECUTE format('ALTER TABLE threadline.%I ATTACH PARTITION threadline.%I FOR VALUES FROM (%L) TO (%L)',
                     parent, parent || label, threadline.first_id_at(begins), threadline.first_id_at(ends));
             END IF;

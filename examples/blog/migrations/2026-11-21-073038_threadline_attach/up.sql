@@ -139,6 +139,8 @@ BEGIN
     END IF;
 
     policy.function_digest := threadline.function_digest(policy.id);
+    policy.read_key := threadline.key_query(target, policy.key_columns);
+    policy.read_row := threadline.row_query(target, policy, policy.key_columns, policy.key_columns);
     policy.attached := true;
     policy.changed_at := clock_timestamp();
     DELETE FROM threadline.audited_tables a WHERE a.id = policy.id;
@@ -167,6 +169,8 @@ BEGIN
     policy.id := stored.id;
     policy.layout := stored.layout;
     policy.function_digest := threadline.function_digest(stored.id);
+    policy.read_key := threadline.key_query(target, policy.key_columns);
+    policy.read_row := threadline.row_query(target, policy, policy.key_columns, policy.key_columns);
     policy.attached := true;
     policy.changed_at := stored.changed_at;
     RETURN stored.id IS NOT NULL AND policy IS NOT DISTINCT FROM stored

@@ -6,8 +6,8 @@ use actix_web::{Responder, get, web};
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use threadline::{
-    ActionStatus, Actor, AuditAction, AuditTransaction, FieldChange, RowImage, TableChange,
-    TransactionBundle, transaction_bundle,
+    ActionStatus, Actor, AuditAction, AuditTransaction, FieldChange, RowImage, TableChange, Trail,
+    TransactionBundle,
 };
 use threadline_actix::Audit;
 use uuid::Uuid;
@@ -30,7 +30,8 @@ async fn changes(
     let bundle = audit
         .read(move |conn| {
             let member = caller.member(conn)?;
-            let bundle = transaction_bundle(conn, *id)?.filter(|bundle| is_of(member, bundle));
+            let bundle =
+                Trail::unscoped().transaction_context(conn, *id)?.filter(|bundle| is_of(member, bundle));
             bundle.ok_or(ApiError::NotFound)
         })
         .await?;

@@ -16,7 +16,7 @@ WITH asked AS MATERIALIZED (
     WHERE c.table_id = (SELECT k.table_id FROM keyed k) AND c.row_key = '' AND c.op = 'T' AND (SELECT k.row_key FROM keyed k) <> ''
 ){changes}
 SELECT log.entry FROM (
-    SELECT 0 AS place, jsonb_build_object('row_key', k.row_key, 'present', p, 'began_at', period.began_at, 'ended_at', period.ended_at,
+    SELECT 0 AS place, jsonb_build_object('table_id', k.table_id, 'row_key', k.row_key, 'present', p, 'began_at', period.began_at, 'ended_at', period.ended_at,
         'layouts', (SELECT jsonb_object_agg(l.layout, s) FROM threadline.table_layouts l, threadline.since_layout(l.table_id, l.layout) s
             WHERE l.table_id = k.table_id AND (l.layout <> p.layout OR p.stale)),
         'attributes', CASE WHEN EXISTS (SELECT FROM chosen c WHERE c.attributes IS NOT NULL) THEN threadline.since_attributes(k.table_id) END)::text AS entry

@@ -10,6 +10,7 @@ use diesel::prelude::*;
 use diesel::result::Error as DieselError;
 
 use self::views::Views;
+use super::trail::Trail;
 use crate::capture::TableName;
 use crate::error::Error;
 use crate::intent::{depth, roll_back};
@@ -94,19 +95,34 @@ where
 #[must_use = "nothing is read until it is run"]
 pub struct Travel {
     at: DateTime<Utc>,
-    scopes: Option<Vec<String>>,
+    trail: Trail,
+}
+
+impl Trail {
+    /// Runs `body` with every audited table as it was at `at`, and only the rows of it that may be seen.
+    ///
+    /// # Errors
+    ///
+    /// As [`Travel::run`].
+    pub fn travel<T, E, F>(&self, conn: &mut PgConnection, at: DateTime<Utc>, body: F) -> Result<T, E>
+    where
+        E: From<Error>,
+        F: FnOnce(&mut PgConnection) -> Result<T, E>,
+    {
+        Travel::to(at).seen_through(self).run(conn, body)
+    }
 }
 
 impl Travel {
     /// To this instant; inclusive: a transaction whose last change was captured at exactly `at` counts.
     pub fn to(at: DateTime<Utc>) -> Self {
-        Self { at, scopes: None }
+        Self { at, trail: Trail::unscoped() }
     }
 
-    /// Shows only rows whose scope at the instant was one of these, in the text form that the trail keeps. A table
-    /// without a scope column then has no rows.
-    pub fn scopes<S: Into<String>>(self, scopes: impl IntoIterator<Item = S>) -> Self {
-        Self { scopes: Some(scopes.into_iter().map(Into::into).collect()), ..self }
+    /// Shows only rows that `trail` lets through, by their table and what their scope column held at the instant. Relations that
+    /// are read as they are now are not held to it.
+    pub fn seen_through(self, trail: &Trail) -> Self {
+        Self { trail: trail.clone(), ..self }
     }
 
     /// Runs `body` with every audited table as it was, in a read-only transaction that sees one snapshot, and ends that
@@ -151,11 +167,15 @@ impl Travel {
         F: FnOnce(&mut PgConnection) -> Result<T, E>,
     {
         snapshot::begin(conn)?;
-        let views = match Views::create(conn, self.at, self.scopes.as_deref()) {
+        let views = match Views::create(conn, self.at, &self.trail) {
             Ok(views) => views,
             Err(error) => {
                 roll_back(conn, 0);
-                return Err(Error::from_query(conn, "", error).into());
+                return Err(match error {
+                    Error::Query(error) => Error::from_query(conn, "", error),
+                    error => error,
+                }
+                .into());
             }
         };
         // Safe to go on after a panic: nothing is kept of what it may have left half-done, and the panic goes on.

@@ -8,6 +8,8 @@ use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
 use diesel::sql_types::{Array, Integer, Nullable, Oid, Text, Timestamptz};
 
+use super::super::scope::Surface;
+use super::super::trail::Trail;
 use crate::capture::TableName;
 use crate::error::Error;
 
@@ -39,8 +41,8 @@ impl Views {
     pub(super) fn create(
         conn: &mut PgConnection,
         at: DateTime<Utc>,
-        scopes: Option<&[String]>,
-    ) -> QueryResult<Self> {
+        trail: &Trail,
+    ) -> Result<Self, Error> {
         #[derive(QueryableByName)]
         struct Made {
             #[diesel(sql_type = Array<Oid>)]
@@ -51,10 +53,18 @@ impl Views {
         )
         .load(conn)?;
         let statements = statements_for(conn, &tables)?;
+        let scope = trail.scope(conn, Surface::Travel)?;
+        let scopes: Vec<Option<String>> = tables
+            .iter()
+            .map(|table| {
+                let tenants = scope.as_ref()?.tenants_of(table.id)?;
+                Some(serde_json::to_string(&tenants).expect("texts always serialize"))
+            })
+            .collect();
         let made: Made = diesel::sql_query("SELECT threadline.begin_travel($1, $2, $3) AS views")
             .bind::<Timestamptz, _>(at)
             .bind::<Array<Text>, _>(&statements)
-            .bind::<Nullable<Array<Text>>, _>(scopes)
+            .bind::<Array<Nullable<Text>>, _>(&scopes)
             .get_result(conn)?;
         // With pg_temp named, a statement prepared before is parsed anew: a new temporary view alone would go unnoticed by it.
         conn.batch_execute(

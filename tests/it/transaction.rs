@@ -1,7 +1,7 @@
 //! Everything one transaction did, read back by its id.
 
 use diesel::connection::SimpleConnection;
-use threadline::{Action, Actor, AuditContext, Error, TransactionBundle, transaction_bundle};
+use threadline::{Action, Actor, AuditContext, Error, Trail, TransactionBundle};
 use threadline_tests::{audited_database, run};
 use uuid::Uuid;
 
@@ -48,7 +48,7 @@ fn bundle_has_who_why_and_every_change_in_order_redacted_as_the_tables_are_today
         })
         .unwrap();
 
-    let bundle = transaction_bundle(conn, id).unwrap().unwrap();
+    let bundle = Trail::unscoped().transaction_context(conn, id).unwrap().unwrap();
     assert_eq!(bundle.id, id);
     let transaction = bundle.transaction.as_ref().unwrap();
     assert_eq!((transaction.id, transaction.actor()), (id, Some(Actor::user(7))));
@@ -77,7 +77,7 @@ fn bundle_has_who_why_and_every_change_in_order_redacted_as_the_tables_are_today
         "ALTER TABLE posts RENAME secret TO token; SELECT threadline.attach('posts', mask => '{token}', exclude => '{title}')",
     );
     assert_eq!(
-        changes(&transaction_bundle(conn, id).unwrap().unwrap()),
+        changes(&Trail::unscoped().transaction_context(conn, id).unwrap().unwrap()),
         [
             r#""public"."posts" insert 1 {"id": 1, "token": "[REDACTED]"}"#,
             r#""public"."tags" insert ["1", "x"] {"post": 1, "tag": "x"}"#,
@@ -87,7 +87,7 @@ fn bundle_has_who_why_and_every_change_in_order_redacted_as_the_tables_are_today
     );
     // A table that is gone takes nothing with it.
     run(conn, "DROP TABLE tags");
-    assert_eq!(transaction_bundle(conn, id).unwrap().unwrap().changes.len(), 4);
+    assert_eq!(Trail::unscoped().transaction_context(conn, id).unwrap().unwrap().changes.len(), 4);
 }
 
 #[test]
@@ -96,9 +96,9 @@ fn bundle_of_an_action_without_changes_has_the_action_and_of_an_unknown_id_there
     let conn = &mut db.connect();
     let touched = AuditContext::new(Actor::user(7)).transaction().action(Action::new("nothing.touched"));
     let id = touched.run(conn, |_, open| Ok::<_, Error>(open.id())).unwrap();
-    let bundle = transaction_bundle(conn, id).unwrap().unwrap();
+    let bundle = Trail::unscoped().transaction_context(conn, id).unwrap().unwrap();
     let action = &bundle.actions[0];
     assert_eq!(action.name, "nothing.touched");
     assert_eq!((bundle.transaction.unwrap().action_id, bundle.changes.len()), (Some(action.id), 0));
-    assert_eq!(transaction_bundle(conn, Uuid::nil()).unwrap(), None);
+    assert_eq!(Trail::unscoped().transaction_context(conn, Uuid::nil()).unwrap(), None);
 }

@@ -1,0 +1,89 @@
+//! What the application said it did: actions, also those that failed and those that changed nothing.
+
+use diesel::prelude::*;
+
+use super::change::AuditAction;
+use super::filter::{Filter, InvalidFilter};
+use super::page::{Page, PageRequest, Place};
+use super::scan::{first_id_at, of_actors};
+use super::scope::Surface;
+use super::statement::Statement;
+use super::timeline::Entry;
+use super::trail::{Trail, in_one_snapshot};
+use crate::error::Error;
+
+/// What a filter can ask of changes and not of actions.
+const OF_CHANGES: [&str; 6] = ["table", "schema", "key", "op", "column", "transaction_correlation_id"];
+
+impl Trail {
+    /// A page of the recorded actions, in the order of their transactions' beginnings by the millisecond; an action recorded
+    /// on its own stands where it was recorded. Those that failed and those without changes are among them.
+    ///
+    /// Of the filter, `action`, `status`, `category`, `actor`, `correlation_id`, `request_id`, `job_id`, `db_role`, `from` and
+    /// `to` are used, all about the action itself; `from` and `to` are about when it was recorded, both inclusive. Under a
+    /// scope, an action is visible when its transaction is, so those recorded on their own are not.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidFilter`] when the filter asks for anything else, [`Error::InvalidPage`] for a cursor of another list or
+    /// order, [`Error::ScopeFailed`], and those of the database.
+    pub fn actions(
+        &self,
+        conn: &mut PgConnection,
+        filter: &Filter,
+        request: &PageRequest,
+    ) -> Result<Page<AuditAction>, Error> {
+        filter.check()?;
+        let foreign = filter.set_among(&OF_CHANGES);
+        if !foreign.is_empty() {
+            return Err(InvalidFilter::one(format!(
+                "{}: asks about changes, not actions",
+                foreign.join(", ")
+            ))
+            .into());
+        }
+        let after = request.after_id()?;
+        in_one_snapshot(conn, |conn| {
+            let scope = self.scope(conn, Surface::Actions)?;
+            let mut statement = Statement::new(
+                "SELECT to_jsonb(a)::text AS entry FROM threadline.audit_actions a WHERE true",
+            );
+            of_actors(&mut statement, "a", &filter.actors);
+            filter.of_action(&mut statement);
+            let texts = [
+                ("a.request_id", &filter.request_id),
+                ("a.job_id", &filter.job_id),
+                ("a.db_role", &filter.db_role),
+            ];
+            for (column, text) in texts {
+                if let Some(text) = text {
+                    statement.sql(" AND ").sql(column).sql(" = ").bind(text);
+                }
+            }
+            if let Some(from) = filter.from {
+                statement.sql(" AND a.occurred_at >= ").bind(from);
+            }
+            if let Some(to) = filter.to {
+                // The transaction began before the action was recorded.
+                statement.sql(" AND a.occurred_at <= ").bind(to);
+                statement.sql(" AND a.id < ").bind(first_id_at(to, chrono::TimeDelta::minutes(1)));
+            }
+            if let Some(after) = after {
+                statement.sql(" AND a.id ").sql(request.direction().onwards()).sql(" ").bind(after);
+            }
+            if let Some(scope) = scope {
+                statement.sql(" AND EXISTS (SELECT FROM threadline.audit_transactions t WHERE t.id = a.transaction_id AND ");
+                scope.of_transaction(&mut statement);
+                statement.sql(")");
+            }
+            statement.sql(&format!(
+                " ORDER BY a.id {} LIMIT {}",
+                request.direction().sql(),
+                request.wanted() + 1
+            ));
+            let found: Vec<AuditAction> =
+                statement.load_from::<Entry>(conn)?.iter().map(Entry::read).collect::<Result<_, _>>()?;
+            Ok(Page::cut(found, request, |action| Place::Id(action.id)))
+        })
+    }
+}

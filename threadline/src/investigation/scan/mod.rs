@@ -1,0 +1,110 @@
+//! Finding the changes that answer a question, in the order of the trail, a batch at a time, each batch at a cost that
+//! depends on its own size and not on the trail's.
+//!
+//! Changes are found by the row, else by their transactions, else by the table or the tenant, else by time. Each batch goes
+//! on from the last change of the one before it: there is no OFFSET, and nothing is kept open in the database.
+
+mod by_change;
+mod by_transaction;
+mod question;
+mod stored;
+
+use diesel::prelude::*;
+
+pub(crate) use self::question::{Question, began_at, first_id_at, of_actor, of_actors};
+pub(crate) use self::stored::{COLUMNS, ChangeRow, order_by};
+use super::log::StoredChange;
+use super::page::{Order, Position};
+use super::statement::Statement;
+use super::tables::{TableChange, Tables};
+use crate::error::Error;
+
+/// A walk through the changes that answer a question.
+pub(crate) struct Scan<'a> {
+    question: &'a Question,
+    order: Order,
+    /// Everything up to here has been found.
+    after: Option<Position>,
+    tables: Tables,
+    found_all: bool,
+    /// Transactions to look at in the next statement.
+    look_at: usize,
+}
+
+/// What one statement found.
+struct Batch {
+    /// In order; no change is missing between them, nor before the first.
+    changes: Vec<StoredChange>,
+    /// Up to where nothing is missing; `None` when there is nothing more.
+    goes_on_after: Option<Position>,
+}
+
+impl Batch {
+    /// What a statement found that looks for so many and finds all there are.
+    fn of(changes: Vec<StoredChange>, wanted: usize) -> Self {
+        let goes_on_after = changes.last().filter(|_| changes.len() == wanted).map(StoredChange::position);
+        Self { changes, goes_on_after }
+    }
+}
+
+impl<'a> Scan<'a> {
+    pub(crate) fn new(question: &'a Question, order: Order, after: Option<Position>) -> Self {
+        Self {
+            question,
+            order,
+            after,
+            tables: Tables::default(),
+            found_all: false,
+            look_at: by_transaction::FEW_TRANSACTIONS,
+        }
+    }
+
+    /// The next changes as they are shown, `wanted` of them or, at the end, fewer.
+    pub(crate) fn next(&mut self, conn: &mut PgConnection, wanted: usize) -> Result<Vec<TableChange>, Error> {
+        let mut found: Vec<TableChange> = Vec::new();
+        while found.len() < wanted && !self.found_all {
+            let batch = self.batch(conn, wanted - found.len())?;
+            self.tables.learn(conn, &batch.changes)?;
+            self.found_all = batch.goes_on_after.is_none();
+            self.after = batch.goes_on_after.or(self.after);
+            for stored in batch.changes {
+                let change = self.tables.shown(stored)?;
+                if self.question.column_changed(&change.change) {
+                    found.push(change);
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    /// How many there are, counting no further than to `cap`.
+    pub(crate) fn count(mut self, conn: &mut PgConnection, cap: usize) -> Result<usize, Error> {
+        let mut counted = 0;
+        while counted < cap && !self.found_all {
+            let wanted = (cap - counted).min(2000);
+            counted += if self.question.filter.column.is_some() {
+                self.next(conn, wanted)?.len()
+            } else {
+                let batch = self.batch(conn, wanted)?;
+                self.found_all = batch.goes_on_after.is_none();
+                self.after = batch.goes_on_after.or(self.after);
+                batch.changes.len()
+            };
+        }
+        Ok(counted)
+    }
+
+    fn batch(&mut self, conn: &mut PgConnection, wanted: usize) -> Result<Batch, Error> {
+        match (self.question.transaction, self.question.found_by_transactions()) {
+            (Some(id), _) => self.batch_of_one_transaction(conn, id, wanted),
+            (None, Some(finder)) => self.batch_by_transaction(conn, &finder, wanted),
+            (None, None) => self.batch_by_change(conn, wanted),
+        }
+    }
+
+    fn load(&self, conn: &mut PgConnection, statement: Statement) -> Result<Vec<StoredChange>, Error> {
+        let rows: Vec<ChangeRow> =
+            statement.load(conn).map_err(|error| Error::from_query(conn, "", error))?;
+        rows.into_iter().map(ChangeRow::read).collect()
+    }
+}

@@ -1,0 +1,84 @@
+//! The way into the trail: every read goes through a [`Trail`], which knows what its reader may see.
+
+use std::fmt;
+use std::sync::Arc;
+
+use diesel::connection::{AnsiTransactionManager, TransactionManager, TransactionManagerStatus};
+use diesel::prelude::*;
+
+use super::scope::{ResolvedScope, Scope, Surface};
+use crate::error::Error;
+
+type Cause = Box<dyn std::error::Error + Send + Sync>;
+type Hook = dyn Fn(Surface) -> Result<Scope, Cause> + Send + Sync;
+
+/// The trail as one reader may see it. Cheap to clone; holds no connection.
+///
+/// ```no_run
+/// use diesel::prelude::*;
+/// use threadline::{Filter, Scope, TableName, Trail};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let conn = &mut PgConnection::establish("postgres://localhost/blog")?;
+/// // Whoever works for the host itself sees everything, and says so.
+/// for entry in Trail::unscoped().timeline(conn, &Filter::new().table(TableName::new(None, "posts")))?.entries {
+///     println!("{} {} {}", entry.change.captured_at, entry.change.op, entry.change.row_key);
+/// }
+/// // A customer sees the rows of one organization, in every read. An error of the hook is no answer.
+/// let organization = String::from("7");
+/// let trail = Trail::scoped(move |_surface| Ok(Scope::tenant(organization.clone())));
+/// let page = trail.timeline(conn, &Filter::new())?;
+/// # let _ = page;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Trail {
+    hook: Option<Arc<Hook>>,
+}
+
+impl fmt::Debug for Trail {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Trail").field("scoped", &self.hook.is_some()).finish()
+    }
+}
+
+impl Trail {
+    /// All of it: for those who run the application, not for its users.
+    pub fn unscoped() -> Self {
+        Self { hook: None }
+    }
+
+    /// What `hook` lets through. It is asked at every read and told what kind of read it is; when it fails, so does the read,
+    /// with [`Error::ScopeFailed`], and nothing is shown.
+    pub fn scoped(hook: impl Fn(Surface) -> Result<Scope, Cause> + Send + Sync + 'static) -> Self {
+        Self { hook: Some(Arc::new(hook)) }
+    }
+
+    /// What may be seen on this surface; `None` for everything.
+    pub(crate) fn scope(
+        &self,
+        conn: &mut PgConnection,
+        surface: Surface,
+    ) -> Result<Option<ResolvedScope>, Error> {
+        match &self.hook {
+            None => Ok(None),
+            Some(hook) => hook(surface).map_err(Error::ScopeFailed)?.resolve(conn).map(Some),
+        }
+    }
+}
+
+/// Runs several reads in one snapshot, so that they fit together; inside a transaction of the caller's, in that one.
+pub(crate) fn in_one_snapshot<T>(
+    conn: &mut PgConnection,
+    read: impl FnOnce(&mut PgConnection) -> Result<T, Error>,
+) -> Result<T, Error> {
+    match AnsiTransactionManager::transaction_manager_status_mut(conn) {
+        TransactionManagerStatus::Valid(status) if status.transaction_depth().is_some() => read(conn),
+        _ => conn.build_transaction().repeatable_read().read_only().run(read).map_err(|error| match error {
+            // Now that the transaction is over, the database can be asked what it ran into.
+            Error::Query(error) => Error::from_query(conn, "", error),
+            error => error,
+        }),
+    }
+}
