@@ -790,7 +790,7 @@ fn check_world(steps: &[Step]) -> Result<(), TestCaseError> {
 
 #[test]
 fn time_travel_equals_a_shadow_copy_taken_at_each_instant() {
-    let config = Config { cases: 24, max_shrink_iters: 150, failure_persistence: None, ..Config::default() };
+    let config = Config { cases: 12, max_shrink_iters: 100, failure_persistence: None, ..Config::default() };
     if let Err(error) = TestRunner::new(config).run(&prop::collection::vec(step(), 1..14), |steps| check_world(&steps)) {
         panic!("{error}");
     }
