@@ -7,11 +7,19 @@
 
 -- An instant, resolved: every change that does not count at it was captured after `since`, by a transaction whose id is not
 -- less than `lowest`; and captured after `at` or by one of the transactions `straddling`.
-CREATE TYPE threadline.past_instant AS (at timestamptz, since timestamptz, lowest uuid, straddling uuid[]);
+DO $$ BEGIN
+    IF to_regtype('threadline.past_instant') IS NULL THEN
+        CREATE TYPE threadline.past_instant AS (at timestamptz, since timestamptz, lowest uuid, straddling uuid[]);
+    END IF;
+END $$;
 COMMENT ON TYPE threadline.past_instant IS 'An instant, with what tells the changes that do not count at it.';
 
 -- A row as it is now, NULL for none, and its changes since an instant, newest first.
-CREATE TYPE threadline.undoing AS (live jsonb, changes threadline.audit_changes[]);
+DO $$ BEGIN
+    IF to_regtype('threadline.undoing') IS NULL THEN
+        CREATE TYPE threadline.undoing AS (live jsonb, changes threadline.audit_changes[]);
+    END IF;
+END $$;
 COMMENT ON TYPE threadline.undoing IS 'A row as it is now and its changes since an instant, newest first.';
 
 -- Resolves an instant: a transaction counts at it when all it captured was captured by then. Those that had begun by then and

@@ -8,7 +8,7 @@ use diesel::sql_types::Text;
 use threadline::{
     AsOf, Audited, Error, PastProblem, RowChange, Scope, TableName, Trail, Travel, travel,
 };
-use threadline_tests::{audited_database, clock, row_key, run, table, text, texts};
+use threadline_tests::{TestRole, audited_database, clock, row_key, run, table, text, texts};
 
 diesel::table! {
     users (id) {
@@ -296,6 +296,28 @@ fn what_is_not_known_is_an_error_and_only_of_the_tables_that_are_read() {
     assert_eq!(problem(Trail::unscoped().table_as_of(conn, &table("early"), then, |_| Ok(()))).0, PastProblem::CaptureEnded);
     assert!(matches!(past_texts(conn, then, "SELECT v FROM early"), Err(Error::LiveTables { .. })), "not audited any more");
     assert!(matches!(Trail::unscoped().table_as_of(conn, &table("pg_class"), then, |_| Ok(())), Err(Error::NotAudited { .. })));
+}
+
+#[test]
+fn a_role_that_may_only_read_can_travel_and_one_that_may_not_read_the_trail_cannot() {
+    let db = audited_database();
+    let conn = &mut db.connect();
+    let (reader, stranger) = (TestRole::new(&db, "reader"), TestRole::new(&db, "stranger"));
+    run(conn, TABLES);
+    run(conn, &format!("GRANT SELECT ON ALL TABLES IN SCHEMA threadline, public TO {0}; GRANT SELECT ON ALL TABLES IN SCHEMA public TO {1}", reader.name(), stranger.name()));
+    let then = clock(conn);
+    run(conn, "UPDATE posts SET title = 'new' WHERE id = 10; DELETE FROM posts WHERE id = 11");
+    let reading = &mut reader.connect();
+    assert_eq!(past_texts(reading, then, "SELECT title FROM posts JOIN users ON users.id = user_id ORDER BY posts.id").unwrap(), ["old", "older", "bobs"]);
+    let mut rows = 0;
+    let count = |_| {
+        rows += 1;
+        Ok(())
+    };
+    Trail::unscoped().table_as_of(reading, &table("posts"), then, count).unwrap();
+    assert_eq!(rows, 3);
+    let refused = past_texts(&mut stranger.connect(), then, "SELECT title FROM posts");
+    assert!(matches!(&refused, Err(Error::Query(error)) if error.to_string().contains("permission denied")), "{refused:?}");
 }
 
 #[test]
