@@ -5,9 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use chrono::{DateTime, TimeDelta, Utc};
 use diesel::prelude::*;
 use diesel::sql_types::Text;
-use threadline::{
-    AsOf, Audited, Error, PastProblem, RowChange, Scope, TableName, Trail, Travel, travel,
-};
+use threadline::{AsOf, Audited, Error, PastProblem, RowChange, Scope, TableName, Trail, Travel, travel};
 use threadline_tests::{TestRole, audited_database, clock, row_key, run, table, text, texts};
 
 diesel::table! {
@@ -83,7 +81,8 @@ fn past_texts(conn: &mut PgConnection, at: DateTime<Utc>, sql: &str) -> Result<V
             #[diesel(sql_type = diesel::sql_types::Nullable<Text>)]
             line: Option<String>,
         }
-        let rows: Vec<Row> = diesel::sql_query(format!("SELECT line::text FROM ({sql}) q (line)")).load(conn)?;
+        let rows: Vec<Row> =
+            diesel::sql_query(format!("SELECT line::text FROM ({sql}) q (line)")).load(conn)?;
         Ok(rows.into_iter().map(|row| row.line.unwrap_or_default()).collect())
     })
 }
@@ -115,7 +114,8 @@ fn unmodified_queries_joins_and_associations_answer_as_of_the_instant() {
     };
     let (found, all, mine) = travel(conn, then, |conn| {
         let ann: User = users::table.find(1).select(User::as_select()).first(conn)?;
-        let mine: Vec<Post> = Post::belonging_to(&ann).order(posts::id).select(Post::as_select()).load(conn)?;
+        let mine: Vec<Post> =
+            Post::belonging_to(&ann).order(posts::id).select(Post::as_select()).load(conn)?;
         assert_eq!(ann, User { id: 1, name: "ann".into(), email: "[REDACTED]".into(), secret: None });
         assert_eq!(posts::table.count().get_result::<i64>(conn)?, 3);
         let left: Vec<(String, Option<i64>)> = users::table
@@ -124,7 +124,11 @@ fn unmodified_queries_joins_and_associations_answer_as_of_the_instant() {
             .select((users::name, posts::id.nullable()))
             .load(conn)?;
         assert_eq!(left, [("ann".to_owned(), Some(11)), ("bob".to_owned(), None)]);
-        Ok::<_, Error>((joined(conn)?, posts::table.order(posts::id).select(Post::as_select()).load::<Post>(conn)?, mine))
+        Ok::<_, Error>((
+            joined(conn)?,
+            posts::table.order(posts::id).select(Post::as_select()).load::<Post>(conn)?,
+            mine,
+        ))
     })
     .unwrap();
     let line = |id: i64, title: &str, user: i32, name: &str| (id, title.to_owned(), user, name.to_owned());
@@ -151,7 +155,9 @@ fn statements_prepared_before_during_and_after_follow_the_switch() {
         assert_eq!(title_of(conn, 10).unwrap().unwrap(), "third");
         for (at, title) in [(then, "old"), (later, "second"), (then, "old")] {
             // More often than PostgreSQL makes custom plans of a prepared statement.
-            let seen = travel(conn, at, |conn| (0..8).map(|_| Ok(title_of(conn, 10)?)).collect::<Result<Vec<_>, Error>>());
+            let seen = travel(conn, at, |conn| {
+                (0..8).map(|_| Ok(title_of(conn, 10)?)).collect::<Result<Vec<_>, Error>>()
+            });
             assert_eq!(seen.unwrap(), vec![Some(title.to_owned()); 8]);
         }
         assert_eq!(title_of(conn, 10).unwrap().unwrap(), "third");
@@ -171,7 +177,16 @@ fn a_body_cannot_write_and_however_it_ends_the_connection_is_clean() {
         diesel::sql_query("UPDATE public.posts SET title = 'forged'").execute(conn)?;
         Ok::<_, Error>(())
     });
-    assert!(matches!(written, Err(Error::Query(diesel::result::Error::DatabaseError(diesel::result::DatabaseErrorKind::ReadOnlyTransaction, _)))), "{written:?}");
+    assert!(
+        matches!(
+            written,
+            Err(Error::Query(diesel::result::Error::DatabaseError(
+                diesel::result::DatabaseErrorKind::ReadOnlyTransaction,
+                _
+            )))
+        ),
+        "{written:?}"
+    );
     let panicked = catch_unwind(AssertUnwindSafe(|| {
         travel(conn, then, |conn| -> Result<(), Error> {
             title_of(conn, 10)?;
@@ -193,7 +208,10 @@ fn a_body_cannot_write_and_however_it_ends_the_connection_is_clean() {
     // Its COMMIT has made the views the session's; they are dropped.
     assert_eq!(title_of(conn, 10).unwrap().unwrap(), "new");
     let inside = conn.transaction(|conn| travel(conn, then, |_| Ok::<_, Error>(())));
-    assert!(matches!(&inside, Err(Error::Refused { message, .. }) if message.contains("open transaction")), "{inside:?}");
+    assert!(
+        matches!(&inside, Err(Error::Refused { message, .. }) if message.contains("open transaction")),
+        "{inside:?}"
+    );
     // A savepoint of the body's own is no trouble.
     let nested = travel(conn, then, |conn| conn.transaction(|conn| Ok::<_, Error>(title_of(conn, 10)?)));
     assert_eq!(nested.unwrap().unwrap(), "old");
@@ -213,7 +231,10 @@ fn what_is_read_as_of_now_is_refused_or_named() {
         CREATE FUNCTION first_title() RETURNS text LANGUAGE plpgsql AS 'BEGIN RETURN (SELECT title FROM posts ORDER BY id LIMIT 1); END'",
     );
     let then = clock(conn);
-    run(conn, "UPDATE posts SET title = 'new' WHERE id = 10; INSERT INTO widgets VALUES (2); INSERT INTO other.posts VALUES (1)");
+    run(
+        conn,
+        "UPDATE posts SET title = 'new' WHERE id = 10; INSERT INTO widgets VALUES (2); INSERT INTO other.posts VALUES (1)",
+    );
     let live = |conn: &mut PgConnection, sql: &str| match past_texts(conn, then, sql) {
         Err(Error::LiveTables { tables }) => tables.iter().map(TableName::to_string).collect(),
         Ok(rows) => rows,
@@ -221,16 +242,28 @@ fn what_is_read_as_of_now_is_refused_or_named() {
     };
     assert_eq!(live(conn, "SELECT id FROM widgets"), [r#""public"."widgets""#]);
     assert_eq!(live(conn, "SELECT title FROM public.posts WHERE id = 10"), [r#""public"."posts""#]);
-    assert_eq!(live(conn, "SELECT title FROM recent WHERE id = 10"), [r#""public"."posts""#, r#""public"."recent""#]);
-    assert_eq!(live(conn, "SELECT title FROM recent WHERE id IN (SELECT id FROM posts)"), [r#""public"."recent""#]);
+    assert_eq!(
+        live(conn, "SELECT title FROM recent WHERE id = 10"),
+        [r#""public"."posts""#, r#""public"."recent""#]
+    );
+    assert_eq!(
+        live(conn, "SELECT title FROM recent WHERE id IN (SELECT id FROM posts)"),
+        [r#""public"."recent""#]
+    );
     assert_eq!(live(conn, "SELECT id FROM other.posts"), [r#""other"."posts""#]);
     assert_eq!(live(conn, "SELECT last_value FROM numbers"), [r#""public"."numbers""#]);
     assert_eq!(live(conn, "SELECT first_title()"), ["old"], "a function that leaves the path to its caller");
     run(conn, "ALTER FUNCTION first_title() SET search_path = public");
-    assert_eq!(live(conn, "SELECT first_title()"), ["old"], "temporary relations come first in any path that does not say otherwise");
+    assert_eq!(
+        live(conn, "SELECT first_title()"),
+        ["old"],
+        "temporary relations come first in any path that does not say otherwise"
+    );
     run(conn, "ALTER FUNCTION first_title() SET search_path = public, pg_temp");
     assert_eq!(live(conn, "SELECT first_title()"), [r#""public"."posts""#]);
-    let refused = travel(conn, then, |conn| Ok::<_, Error>(qualified::posts::table.count().get_result::<i64>(conn)?)).unwrap_err();
+    let refused =
+        travel(conn, then, |conn| Ok::<_, Error>(qualified::posts::table.count().get_result::<i64>(conn)?))
+            .unwrap_err();
     assert_eq!(
         refused.to_string(),
         r#"time travel read `"public"."posts"` as of now: not audited, or named with its schema; audit the table, leave the schema out of `table!`, or accept present rows with `Travel::run_with_live_tables`"#
@@ -258,7 +291,10 @@ fn problem<T: std::fmt::Debug>(result: Result<T, Error>) -> (PastProblem, String
 fn what_is_not_known_is_an_error_and_only_of_the_tables_that_are_read() {
     let db = audited_database();
     let conn = &mut db.connect();
-    run(conn, "CREATE TABLE early (id integer PRIMARY KEY, v text); SELECT threadline.attach('early'); INSERT INTO early VALUES (1, 'a'), (2, '2')");
+    run(
+        conn,
+        "CREATE TABLE early (id integer PRIMARY KEY, v text); SELECT threadline.attach('early'); INSERT INTO early VALUES (1, 'a'), (2, '2')",
+    );
     let first = clock(conn);
     run(conn, TABLES);
     let then = clock(conn);
@@ -266,36 +302,75 @@ fn what_is_not_known_is_an_error_and_only_of_the_tables_that_are_read() {
     let (reason, message) = problem(past_texts(conn, first, "SELECT title FROM posts"));
     assert_eq!(reason, PastProblem::BeforeHorizon);
     assert!(message.starts_with("table public.posts is known from 20"), "{message}");
-    assert_eq!(problem(Trail::unscoped().table_as_of(conn, &table("posts"), first, |_| Ok(()))).0, PastProblem::BeforeHorizon);
-    assert_eq!(problem(past_texts(conn, first, "SELECT early.v FROM early LEFT JOIN posts ON posts.id = early.id")).0, PastProblem::BeforeHorizon);
+    assert_eq!(
+        problem(Trail::unscoped().table_as_of(conn, &table("posts"), first, |_| Ok(()))).0,
+        PastProblem::BeforeHorizon
+    );
+    assert_eq!(
+        problem(past_texts(conn, first, "SELECT early.v FROM early LEFT JOIN posts ON posts.id = early.id"))
+            .0,
+        PastProblem::BeforeHorizon
+    );
 
     // A value that is no number any more; the other row's still is.
-    run(conn, "UPDATE early SET v = '1'; ALTER TABLE early ALTER v TYPE integer USING v::integer; SELECT threadline.refresh('early')");
+    run(
+        conn,
+        "UPDATE early SET v = '1'; ALTER TABLE early ALTER v TYPE integer USING v::integer; SELECT threadline.refresh('early')",
+    );
     assert_eq!(past_texts(conn, then, "SELECT v + 1 FROM early WHERE id = 2").unwrap(), ["3"]);
     let (reason, message) = problem(past_texts(conn, then, "SELECT v FROM early"));
     assert_eq!(reason, PastProblem::DoesNotFit);
-    assert!(message.starts_with("column \"v\" of the row of table public.early with the key 1 held a value"), "{message}");
+    assert!(
+        message.starts_with("column \"v\" of the row of table public.early with the key 1 held a value"),
+        "{message}"
+    );
 
     // Past capture, between two captured changes; then between the last one and now.
     let past_capture = "ALTER TABLE posts DISABLE TRIGGER USER; UPDATE posts SET views = 7 WHERE id = 10; ALTER TABLE posts ENABLE TRIGGER USER";
-    run(conn, &format!("UPDATE posts SET views = 1 WHERE id = 10; {past_capture}; UPDATE posts SET views = 8 WHERE id = 10"));
+    run(
+        conn,
+        &format!(
+            "UPDATE posts SET views = 1 WHERE id = 10; {past_capture}; UPDATE posts SET views = 8 WHERE id = 10"
+        ),
+    );
     let between = clock(conn);
     assert_eq!(past_texts(conn, then, "SELECT views FROM posts WHERE id = 12").unwrap(), ["0"]);
     let (reason, message) = problem(past_texts(conn, then, "SELECT views FROM posts WHERE id = 10"));
     assert_eq!(reason, PastProblem::Gap);
-    assert!(message.starts_with("a write to the row of table public.posts with the key 10 escaped capture between 20"), "{message}");
+    assert!(
+        message.starts_with(
+            "a write to the row of table public.posts with the key 10 escaped capture between 20"
+        ),
+        "{message}"
+    );
     run(conn, &format!("UPDATE posts SET views = 9 WHERE id = 10; {past_capture}"));
     let (reason, message) = problem(past_texts(conn, between, "SELECT views FROM posts WHERE id = 10"));
     assert!(reason == PastProblem::Gap && message.ends_with("and now"), "{message}");
-    assert_eq!(problem(Trail::unscoped().table_as_of(conn, &table("posts"), then, |_| Ok(()))).0, PastProblem::Gap);
+    assert_eq!(
+        problem(Trail::unscoped().table_as_of(conn, &table("posts"), then, |_| Ok(()))).0,
+        PastProblem::Gap
+    );
 
     run(conn, "TRUNCATE posts");
     let (reason, message) = problem(past_texts(conn, then, "SELECT views FROM posts WHERE id = 12"));
-    assert!(reason == PastProblem::CrossedTruncate && message.starts_with("table public.posts was truncated at 20"), "{message}");
+    assert!(
+        reason == PastProblem::CrossedTruncate
+            && message.starts_with("table public.posts was truncated at 20"),
+        "{message}"
+    );
     run(conn, "SELECT threadline.detach('early')");
-    assert_eq!(problem(Trail::unscoped().table_as_of(conn, &table("early"), then, |_| Ok(()))).0, PastProblem::CaptureEnded);
-    assert!(matches!(past_texts(conn, then, "SELECT v FROM early"), Err(Error::LiveTables { .. })), "not audited any more");
-    assert!(matches!(Trail::unscoped().table_as_of(conn, &table("pg_class"), then, |_| Ok(())), Err(Error::NotAudited { .. })));
+    assert_eq!(
+        problem(Trail::unscoped().table_as_of(conn, &table("early"), then, |_| Ok(()))).0,
+        PastProblem::CaptureEnded
+    );
+    assert!(
+        matches!(past_texts(conn, then, "SELECT v FROM early"), Err(Error::LiveTables { .. })),
+        "not audited any more"
+    );
+    assert!(matches!(
+        Trail::unscoped().table_as_of(conn, &table("pg_class"), then, |_| Ok(())),
+        Err(Error::NotAudited { .. })
+    ));
 }
 
 #[test]
@@ -304,11 +379,26 @@ fn a_role_that_may_only_read_can_travel_and_one_that_may_not_read_the_trail_cann
     let conn = &mut db.connect();
     let (reader, stranger) = (TestRole::new(&db, "reader"), TestRole::new(&db, "stranger"));
     run(conn, TABLES);
-    run(conn, &format!("GRANT SELECT ON ALL TABLES IN SCHEMA threadline, public TO {0}; GRANT SELECT ON ALL TABLES IN SCHEMA public TO {1}", reader.name(), stranger.name()));
+    run(
+        conn,
+        &format!(
+            "GRANT SELECT ON ALL TABLES IN SCHEMA threadline, public TO {0}; GRANT SELECT ON ALL TABLES IN SCHEMA public TO {1}",
+            reader.name(),
+            stranger.name()
+        ),
+    );
     let then = clock(conn);
     run(conn, "UPDATE posts SET title = 'new' WHERE id = 10; DELETE FROM posts WHERE id = 11");
     let reading = &mut reader.connect();
-    assert_eq!(past_texts(reading, then, "SELECT title FROM posts JOIN users ON users.id = user_id ORDER BY posts.id").unwrap(), ["old", "older", "bobs"]);
+    assert_eq!(
+        past_texts(
+            reading,
+            then,
+            "SELECT title FROM posts JOIN users ON users.id = user_id ORDER BY posts.id"
+        )
+        .unwrap(),
+        ["old", "older", "bobs"]
+    );
     let mut rows = 0;
     let count = |_| {
         rows += 1;
@@ -317,7 +407,10 @@ fn a_role_that_may_only_read_can_travel_and_one_that_may_not_read_the_trail_cann
     Trail::unscoped().table_as_of(reading, &table("posts"), then, count).unwrap();
     assert_eq!(rows, 3);
     let refused = past_texts(&mut stranger.connect(), then, "SELECT title FROM posts");
-    assert!(matches!(&refused, Err(Error::Query(error)) if error.to_string().contains("permission denied")), "{refused:?}");
+    assert!(
+        matches!(&refused, Err(Error::Query(error)) if error.to_string().contains("permission denied")),
+        "{refused:?}"
+    );
 }
 
 #[test]
@@ -325,7 +418,10 @@ fn an_instant_is_a_set_of_whole_transactions() {
     let db = audited_database();
     let (conn, other) = (&mut db.connect(), &mut db.connect());
     run(conn, TABLES);
-    run(other, "BEGIN; UPDATE posts SET title = 'half', id = 112 WHERE id = 12; DELETE FROM posts WHERE id = 11");
+    run(
+        other,
+        "BEGIN; UPDATE posts SET title = 'half', id = 112 WHERE id = 12; DELETE FROM posts WHERE id = 11",
+    );
     let between = clock(conn);
     run(conn, "UPDATE posts SET title = 'meanwhile' WHERE id = 10");
     let meanwhile = clock(conn);
@@ -342,10 +438,11 @@ fn an_instant_is_a_set_of_whole_transactions() {
     run(other, "COMMIT");
     assert_eq!(past_texts(conn, captured, titles).unwrap()[0], "10latewhole");
     // Up to and including the instant.
-    let last: DateTime<Utc> =
-        diesel::select(diesel::dsl::sql::<diesel::sql_types::Timestamptz>("(SELECT max(captured_at) FROM threadline.audit_changes)"))
-            .get_result(conn)
-            .unwrap();
+    let last: DateTime<Utc> = diesel::select(diesel::dsl::sql::<diesel::sql_types::Timestamptz>(
+        "(SELECT max(captured_at) FROM threadline.audit_changes)",
+    ))
+    .get_result(conn)
+    .unwrap();
     assert_eq!(past_texts(conn, last, titles).unwrap()[0], "10latewhole");
     assert_eq!(past_texts(conn, last - TimeDelta::microseconds(1), titles).unwrap()[0], "10meanwhilewhole");
 }
@@ -366,22 +463,36 @@ fn what_todays_policy_hides_is_hidden_in_every_row_of_the_past() {
         SELECT threadline.attach('people', mask => '{phone,pin}', exclude => '{note}', mask_placeholder => '***');
         UPDATE people SET phone = 'planted-9', note = 'planted-10', name = 'ann again' WHERE id = 1",
     );
-    let rows = past_texts(conn, then, "SELECT concat_ws(' ', id, name, phone, coalesce(pin::text, '-'), coalesce(note, '-')) FROM people ORDER BY id");
+    let rows = past_texts(
+        conn,
+        then,
+        "SELECT concat_ws(' ', id, name, phone, coalesce(pin::text, '-'), coalesce(note, '-')) FROM people ORDER BY id",
+    );
     assert_eq!(rows.unwrap(), ["1 ann *** - -", "2 bob *** - -", "3 cyd *** - -"]);
     // Not by a filter either.
-    assert_eq!(past_texts(conn, then, "SELECT id FROM people WHERE phone LIKE 'planted%' OR pin > 0 OR note IS NOT NULL").unwrap(), [""; 0]);
+    assert_eq!(
+        past_texts(
+            conn,
+            then,
+            "SELECT id FROM people WHERE phone LIKE 'planted%' OR pin > 0 OR note IS NOT NULL"
+        )
+        .unwrap(),
+        [""; 0]
+    );
     let mut images = Vec::new();
-    Trail::unscoped().table_as_of(conn, &table("people"), then, |row| {
-        images.push(serde_json::to_string(&row).unwrap());
-        Ok(())
-    })
-    .unwrap();
+    Trail::unscoped()
+        .table_as_of(conn, &table("people"), then, |row| {
+            images.push(serde_json::to_string(&row).unwrap());
+            Ok(())
+        })
+        .unwrap();
     let now = clock(conn);
-    Trail::unscoped().table_diff(conn, &table("people"), then, now, |row| {
-        images.push(serde_json::to_string(&row).unwrap());
-        Ok(())
-    })
-    .unwrap();
+    Trail::unscoped()
+        .table_diff(conn, &table("people"), then, now, |row| {
+            images.push(serde_json::to_string(&row).unwrap());
+            Ok(())
+        })
+        .unwrap();
     assert_eq!(images.len(), 5);
     assert!(!images.concat().contains("planted") && !images.concat().contains("471"), "{images:?}");
     assert!(images[0].contains(r#""masked":["phone","pin"]"#), "{images:?}");
@@ -417,7 +528,11 @@ fn composite_quoted_and_other_keys_and_partitions_are_found() {
         UPDATE events SET kind = 'a', v = 20 WHERE id = 2; DELETE FROM events_b; INSERT INTO events VALUES (3, 'b', 33)"#,
     );
     for (name, select, shadow) in &shadows {
-        assert_eq!(past_texts(conn, then, &format!("SELECT {select} ORDER BY 1")).unwrap(), *shadow, "{name}");
+        assert_eq!(
+            past_texts(conn, then, &format!("SELECT {select} ORDER BY 1")).unwrap(),
+            *shadow,
+            "{name}"
+        );
     }
     for (sql, found) in [
         (r#"SELECT "old" FROM "Odd ""Table" WHERE "a key" = 'x,"y'"#, "1.50"),
@@ -435,7 +550,10 @@ fn composite_quoted_and_other_keys_and_partitions_are_found() {
 fn a_key_that_has_another_type_today_still_finds_what_is_gone() {
     let db = audited_database();
     let conn = &mut db.connect();
-    run(conn, "CREATE TABLE grown (id integer PRIMARY KEY, v text); SELECT threadline.attach('grown'); INSERT INTO grown VALUES (1, 'a'), (2, 'b')");
+    run(
+        conn,
+        "CREATE TABLE grown (id integer PRIMARY KEY, v text); SELECT threadline.attach('grown'); INSERT INTO grown VALUES (1, 'a'), (2, 'b')",
+    );
     let then = clock(conn);
     run(
         conn,
@@ -466,8 +584,20 @@ fn rows_kept_from_a_truncate_and_rows_captured_past_a_stale_function_are_found()
     let later = clock(conn);
     run(conn, "DELETE FROM kept");
     assert_eq!(past_texts(conn, then, "SELECT v FROM kept ORDER BY id").unwrap(), ["a", "b"]);
-    assert_eq!(past_texts(conn, then, "SELECT v FROM kept WHERE id = '00000000-0000-0000-0000-000000000002'").unwrap(), ["b"]);
-    assert_eq!(past_texts(conn, later, "SELECT v || extra FROM kept WHERE id = '00000000-0000-0000-0000-000000000003'").unwrap(), ["cx"]);
+    assert_eq!(
+        past_texts(conn, then, "SELECT v FROM kept WHERE id = '00000000-0000-0000-0000-000000000002'")
+            .unwrap(),
+        ["b"]
+    );
+    assert_eq!(
+        past_texts(
+            conn,
+            later,
+            "SELECT v || extra FROM kept WHERE id = '00000000-0000-0000-0000-000000000003'"
+        )
+        .unwrap(),
+        ["cx"]
+    );
 }
 
 #[test]
@@ -481,7 +611,10 @@ fn with_scopes_only_rows_that_were_in_them_are_seen() {
         INSERT INTO docs VALUES (1, 7, 'a'), (2, 8, 'b'), (3, 7, 'c'), (4, NULL, 'd')",
     );
     let then = clock(conn);
-    run(conn, "UPDATE docs SET org = 8 WHERE id = 1; UPDATE docs SET org = 7 WHERE id = 2; DELETE FROM docs WHERE id = 3");
+    run(
+        conn,
+        "UPDATE docs SET org = 8 WHERE id = 1; UPDATE docs SET org = 7 WHERE id = 2; DELETE FROM docs WHERE id = 3",
+    );
     let seen = |conn: &mut PgConnection, scope: Scope| {
         #[derive(QueryableByName)]
         struct Row {
@@ -519,33 +652,55 @@ fn differences_between_two_instants_are_told_by_row_and_by_table() {
     let conn = &mut db.connect();
     run(conn, TABLES);
     let from = clock(conn);
-    run(conn, "UPDATE posts SET title = 'new', views = 5 WHERE id = 10; DELETE FROM posts WHERE id = 11; INSERT INTO posts (id, user_id, title) VALUES (13, 1, 'more'); UPDATE posts SET views = 1 WHERE id = 12");
+    run(
+        conn,
+        "UPDATE posts SET title = 'new', views = 5 WHERE id = 10; DELETE FROM posts WHERE id = 11; INSERT INTO posts (id, user_id, title) VALUES (13, 1, 'more'); UPDATE posts SET views = 1 WHERE id = 12",
+    );
     run(conn, "UPDATE posts SET views = 0 WHERE id = 12; UPDATE users SET email = 'other@x' WHERE id = 1");
     let to = clock(conn);
     run(conn, "UPDATE posts SET title = 'newest' WHERE id = 10; DELETE FROM posts WHERE id = 13");
     let fields = |change: &RowChange| match change {
-        RowChange::Changed(fields) => fields.iter().map(|(name, field)| format!("{name} {}->{}", field.before, field.after)).collect(),
+        RowChange::Changed(fields) => {
+            fields.iter().map(|(name, field)| format!("{name} {}->{}", field.before, field.after)).collect()
+        }
         RowChange::Added(row) => vec![format!("added {}", row.get("title").unwrap())],
         RowChange::Removed(row) => vec![format!("removed {}", row.get("title").unwrap())],
     };
     let mut found = Vec::new();
-    Trail::unscoped().table_diff(conn, &table("posts"), from, to, |row| {
-        found.push((row.row_key, fields(&row.change).join(" ")));
-        Ok(())
-    })
-    .unwrap();
+    Trail::unscoped()
+        .table_diff(conn, &table("posts"), from, to, |row| {
+            found.push((row.row_key, fields(&row.change).join(" ")));
+            Ok(())
+        })
+        .unwrap();
     found.sort();
     let line = |key: &str, change: &str| (key.to_owned(), change.to_owned());
-    let expected = [line("10", r#"title "old"->"new" views 0->5"#), line("11", r#"removed "older""#), line("13", r#"added "more""#)];
+    let expected = [
+        line("10", r#"title "old"->"new" views 0->5"#),
+        line("11", r#"removed "older""#),
+        line("13", r#"added "more""#),
+    ];
     assert_eq!(found, expected);
     for (key, change) in expected {
-        let diff = Trail::unscoped().row_diff(conn, &table("posts"), &row_key(&format!("id={key}")), from, to).unwrap();
+        let diff = Trail::unscoped()
+            .row_diff(conn, &table("posts"), &row_key(&format!("id={key}")), from, to)
+            .unwrap();
         assert_eq!(fields(&diff.change.unwrap()).join(" "), change);
     }
-    assert_eq!(Trail::unscoped().row_diff(conn, &table("posts"), &row_key("id=12"), from, to).unwrap().change, None);
-    Trail::unscoped().table_diff(conn, &table("users"), from, to, |row| panic!("a masked value does not differ: {row:?}")).unwrap();
-    assert!(matches!(Trail::unscoped().table_diff(conn, &table("posts"), to, from, |_| Ok(())), Err(Error::Refused { .. })));
-    let rows = Trail::unscoped().rows_as_of(conn, &table("posts"), &[row_key("id=13"), row_key("id=10"), row_key("id=77")], to).unwrap();
+    assert_eq!(
+        Trail::unscoped().row_diff(conn, &table("posts"), &row_key("id=12"), from, to).unwrap().change,
+        None
+    );
+    Trail::unscoped()
+        .table_diff(conn, &table("users"), from, to, |row| panic!("a masked value does not differ: {row:?}"))
+        .unwrap();
+    assert!(matches!(
+        Trail::unscoped().table_diff(conn, &table("posts"), to, from, |_| Ok(())),
+        Err(Error::Refused { .. })
+    ));
+    let rows = Trail::unscoped()
+        .rows_as_of(conn, &table("posts"), &[row_key("id=13"), row_key("id=10"), row_key("id=77")], to)
+        .unwrap();
     assert!(matches!(&rows[..], [AsOf::Present(_), AsOf::Present(_), AsOf::NotCreated]), "{rows:?}");
 }
 
@@ -573,10 +728,13 @@ fn a_lookup_by_key_uses_indexes_alone_also_for_what_is_gone_and_in_joins() {
     run(conn, "VACUUM ANALYZE");
     // Empty partitions are read in no time whichever way.
     let plan = |conn: &mut PgConnection, sql: &str| {
-        let plan = travel(conn, then, |conn| Ok::<_, Error>(texts(conn, &format!("SELECT plan('{sql}')")))).unwrap();
+        let plan =
+            travel(conn, then, |conn| Ok::<_, Error>(texts(conn, &format!("SELECT plan('{sql}')")))).unwrap();
         let read: Vec<String> = plan
             .iter()
-            .filter(|line| line.contains("Seq Scan") && !line.contains("rows=0") && !line.contains("never executed"))
+            .filter(|line| {
+                line.contains("Seq Scan") && !line.contains("rows=0") && !line.contains("never executed")
+            })
             .cloned()
             .collect();
         (read, plan.join("\n"))
@@ -662,27 +820,39 @@ fn step() -> impl Strategy<Value = Step> {
 impl Write {
     fn sql(&self) -> String {
         match self {
-            Self::InsertUser(id) => format!("INSERT INTO users VALUES ({id}, 'u{id}', 'e{id}', 's') ON CONFLICT DO NOTHING"),
+            Self::InsertUser(id) => {
+                format!("INSERT INTO users VALUES ({id}, 'u{id}', 'e{id}', 's') ON CONFLICT DO NOTHING")
+            }
             Self::InsertPost(id, user) => format!(
                 "INSERT INTO posts (id, user_id, body) SELECT {id}, {user}, 'b{id}' WHERE EXISTS (SELECT FROM users WHERE id = {user}) AND NOT EXISTS (SELECT FROM posts WHERE id = {id})"
             ),
             Self::InsertTag(post, tag) => format!(
                 "INSERT INTO tags SELECT {post}, '{tag}', now() WHERE EXISTS (SELECT FROM posts WHERE id = {post}) ON CONFLICT DO NOTHING"
             ),
-            Self::Touch(id, value) => format!("UPDATE posts SET views = {value}, meta = '{{\"v\": {value}.50}}' WHERE id = {id}"),
-            Self::Bulk(value) => format!("UPDATE posts SET views = views + {value} WHERE id < 900; UPDATE tags SET at = clock_timestamp()"),
+            Self::Touch(id, value) => {
+                format!("UPDATE posts SET views = {value}, meta = '{{\"v\": {value}.50}}' WHERE id = {id}")
+            }
+            Self::Bulk(value) => format!(
+                "UPDATE posts SET views = views + {value} WHERE id < 900; UPDATE tags SET at = clock_timestamp()"
+            ),
             Self::DeletePost(id) => format!("DELETE FROM posts WHERE id = {id}"),
             Self::DeleteUser(id) => format!("DELETE FROM users WHERE id = {id}"),
             Self::DeleteTags(post) => format!("DELETE FROM tags WHERE post_id = {post}"),
             Self::MoveUser(from, to) => {
-                format!("UPDATE users SET id = {to} WHERE id = {from} AND NOT EXISTS (SELECT FROM users WHERE id = {to})")
+                format!(
+                    "UPDATE users SET id = {to} WHERE id = {from} AND NOT EXISTS (SELECT FROM users WHERE id = {to})"
+                )
             }
             Self::MovePost(from, to) => {
-                format!("UPDATE posts SET id = {to}, views = views + 1 WHERE id = {from} AND NOT EXISTS (SELECT FROM posts WHERE id = {to})")
+                format!(
+                    "UPDATE posts SET id = {to}, views = views + 1 WHERE id = {from} AND NOT EXISTS (SELECT FROM posts WHERE id = {to})"
+                )
             }
             // Keys are left and reached in one statement, in an order of PostgreSQL's choosing.
             Self::Shift => "UPDATE posts SET id = id % 8 + 1, body = body || id WHERE id < 9".to_owned(),
-            Self::Email(id) => format!("UPDATE users SET email = email || 'x', secret = secret || 'y' WHERE id = {id}"),
+            Self::Email(id) => {
+                format!("UPDATE users SET email = email || 'x', secret = secret || 'y' WHERE id = {id}")
+            }
             Self::Twice(id) => format!(
                 "UPDATE posts SET views = views + 1, price = 1.50 WHERE id = {id}; DELETE FROM tags WHERE post_id = {id}; UPDATE posts SET views = views - 1, price = 1.5 WHERE id = {id}"
             ),
@@ -761,7 +931,10 @@ fn check_world(steps: &[Step]) -> Result<(), TestCaseError> {
                     }
                     run(conn, &format!("ALTER TABLE posts {change}"));
                     if change.ends_with("clicks") {
-                        run(conn, "UPDATE posts SET clicks = clicks + 1 WHERE id % 2 = 0; DELETE FROM posts WHERE id = 7");
+                        run(
+                            conn,
+                            "UPDATE posts SET clicks = clicks + 1 WHERE id % 2 = 0; DELETE FROM posts WHERE id = 7",
+                        );
                     } else if change.starts_with("ADD") {
                         run(conn, "UPDATE posts SET extra = body WHERE id % 2 = 0");
                     }
@@ -781,8 +954,9 @@ fn check_world(steps: &[Step]) -> Result<(), TestCaseError> {
     for (number, at) in instants.iter().enumerate() {
         for (name, key) in WORLD_TABLES {
             let shadow = shadow_rows(conn, number, name);
-            let seen = past_texts(conn, *at, &format!("SELECT row_to_json(t)::text FROM {name} t ORDER BY 1"))
-                .map_err(|error| TestCaseError::fail(format!("{name} at {number}: {error:?}")))?;
+            let seen =
+                past_texts(conn, *at, &format!("SELECT row_to_json(t)::text FROM {name} t ORDER BY 1"))
+                    .map_err(|error| TestCaseError::fail(format!("{name} at {number}: {error:?}")))?;
             prop_assert_eq!(&seen, &shadow, "{} at {}", name, number);
             // Each row by its key alone, in all tables at once.
             let looked_up = format!(
@@ -796,14 +970,22 @@ fn check_world(steps: &[Step]) -> Result<(), TestCaseError> {
         }
         // The one-row answer and the whole table's are one.
         let mut rows = std::collections::BTreeMap::new();
-        Trail::unscoped().table_as_of(conn, &table("posts"), *at, |row| {
-            rows.insert(row.row_key, row.image);
-            Ok(())
-        })
-        .unwrap();
+        Trail::unscoped()
+            .table_as_of(conn, &table("posts"), *at, |row| {
+                rows.insert(row.row_key, row.image);
+                Ok(())
+            })
+            .unwrap();
         for id in (1..10).chain([900, 901]) {
-            let one = Trail::unscoped().rows_as_of(conn, &table("posts"), &[row_key(&format!("id={id}"))], *at).unwrap().remove(0);
-            prop_assert!(matches!(one, AsOf::Present(_) | AsOf::Deleted { .. } | AsOf::NotCreated), "{:?}", one);
+            let one = Trail::unscoped()
+                .rows_as_of(conn, &table("posts"), &[row_key(&format!("id={id}"))], *at)
+                .unwrap()
+                .remove(0);
+            prop_assert!(
+                matches!(one, AsOf::Present(_) | AsOf::Deleted { .. } | AsOf::NotCreated),
+                "{:?}",
+                one
+            );
             prop_assert_eq!(one.present(), rows.get(&id.to_string()).cloned(), "posts {} at {}", id, number);
         }
     }
@@ -813,7 +995,9 @@ fn check_world(steps: &[Step]) -> Result<(), TestCaseError> {
 #[test]
 fn time_travel_equals_a_shadow_copy_taken_at_each_instant() {
     let config = Config { cases: 12, max_shrink_iters: 100, failure_persistence: None, ..Config::default() };
-    if let Err(error) = TestRunner::new(config).run(&prop::collection::vec(step(), 1..14), |steps| check_world(&steps)) {
+    if let Err(error) =
+        TestRunner::new(config).run(&prop::collection::vec(step(), 1..14), |steps| check_world(&steps))
+    {
         panic!("{error}");
     }
 }

@@ -56,9 +56,9 @@ pub use crate::intent::{
 pub use crate::investigation::{
     AsOf, AuditAction, AuditChange, AuditKey, AuditTransaction, Audited, ChangeDiff, ChangeId, Count, Cursor,
     DecodeError, FieldChange, FieldDiff, FieldValue, Filter, History, HistoryLimit, IncidentBundle,
-    InvalidFilter, Json, KeyColumns, LinkedChange, LinkedTransaction, Op, Order, Page, PageRequest, PastRow, RowChange, RowDiff, RowImage,
-    RowKey, RowState, Scope, Surface, TableChange, TableDiff, Trail, TransactionBundle, Travel, Version, change_diff,
-    travel,
+    InvalidFilter, Json, KeyColumns, LinkedChange, LinkedTransaction, Op, Order, Page, PageRequest, PastRow,
+    RowChange, RowDiff, RowImage, RowKey, RowState, Scope, Surface, TableChange, TableDiff, Trail,
+    TransactionBundle, Travel, Version, change_diff, travel,
 };
 pub use crate::migrations::{CORE_MIGRATIONS, CoreMigration, CoreMigrations, MIGRATIONS};
 pub use crate::registry::{AuditedModel, audited_models};

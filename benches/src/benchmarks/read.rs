@@ -74,7 +74,8 @@ const QUESTIONS: &[Question] = &[
         goal_ms: Some(2.0),
         picks: "pick_busy_posts",
         ask: |conn, pick| {
-            let history = Trail::unscoped().row_history(conn, &posts(), &pick.post()?, HistoryLimit::Newest(100))?;
+            let history =
+                Trail::unscoped().row_history(conn, &posts(), &pick.post()?, HistoryLimit::Newest(100))?;
             ensure!(history.versions.len() == 100 && history.versions.iter().all(|version| !version.gap));
             Ok(())
         },

@@ -31,5 +31,5 @@ pub(crate) use self::context::{TextKind, text_problem};
 pub use self::pool::AuditedPool;
 pub(crate) use self::retry::gave_way;
 pub use self::retry::is_retryable;
-pub(crate) use self::transaction::{depth, roll_back};
 pub use self::transaction::{Isolation, OpenTransaction, TransactionBuilder};
+pub(crate) use self::transaction::{depth, roll_back};

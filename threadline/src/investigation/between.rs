@@ -55,83 +55,84 @@ pub struct TableDiff {
 }
 
 impl Trail {
-/// How the row with this key differs between two instants, in one snapshot.
-///
-/// # Errors
-///
-/// As [`row_history`](Self::row_history); [`Error::Refused`] when `from` is after `to`.
-pub fn row_diff(
-    &self,
-    conn: &mut PgConnection,
-    table: &TableName,
-    key: &RowKey,
-    from: DateTime<Utc>,
-    to: DateTime<Utc>,
-) -> Result<RowDiff, Error> {
-    check_order(from, to)?;
-    let table = table.to_sql();
-    in_one_snapshot(conn, |conn| {
-        let scope = self.scope(conn, Surface::AsOf)?;
-        let from = as_of::read(conn, &table, key, from, scope.as_ref())?;
-        let to = as_of::read(conn, &table, key, to, scope.as_ref())?;
-        let image = |answer: &AsOf<RowImage>| match answer {
-            AsOf::Present(image) => Some(Some(image.clone())),
-            AsOf::Deleted { .. } | AsOf::NotCreated => Some(None),
-            _ => None,
-        };
-        let change = image(&from).zip(image(&to)).and_then(|(from, to)| change(from, to));
-        Ok(RowDiff { from, to, change })
-    })
-}
-
-/// Calls `each` with every row that differs between two instants, in no particular order, 500 in memory at a time. Reads the
-/// whole table as it was at both. Not inside an open transaction.
-///
-/// # Errors
-///
-/// As [`table_as_of`](Self::table_as_of), for either instant; [`Error::Refused`] when `from` is after `to`.
-pub fn table_diff(
-    &self,
-    conn: &mut PgConnection,
-    table: &TableName,
-    from: DateTime<Utc>,
-    to: DateTime<Utc>,
-    mut each: impl FnMut(TableDiff) -> Result<(), Error>,
-) -> Result<(), Error> {
-    #[derive(QueryableByName)]
-    struct Row {
-        #[diesel(sql_type = Text)]
-        row_key: String,
-        #[diesel(sql_type = Nullable<Text>)]
-        from_image: Option<String>,
-        #[diesel(sql_type = Nullable<Array<Text>>)]
-        from_masked: Option<Vec<String>>,
-        #[diesel(sql_type = Nullable<Text>)]
-        to_image: Option<String>,
-        #[diesel(sql_type = Nullable<Array<Text>>)]
-        to_masked: Option<Vec<String>>,
+    /// How the row with this key differs between two instants, in one snapshot.
+    ///
+    /// # Errors
+    ///
+    /// As [`row_history`](Self::row_history); [`Error::Refused`] when `from` is after `to`.
+    pub fn row_diff(
+        &self,
+        conn: &mut PgConnection,
+        table: &TableName,
+        key: &RowKey,
+        from: DateTime<Utc>,
+        to: DateTime<Utc>,
+    ) -> Result<RowDiff, Error> {
+        check_order(from, to)?;
+        let table = table.to_sql();
+        in_one_snapshot(conn, |conn| {
+            let scope = self.scope(conn, Surface::AsOf)?;
+            let from = as_of::read(conn, &table, key, from, scope.as_ref())?;
+            let to = as_of::read(conn, &table, key, to, scope.as_ref())?;
+            let image = |answer: &AsOf<RowImage>| match answer {
+                AsOf::Present(image) => Some(Some(image.clone())),
+                AsOf::Deleted { .. } | AsOf::NotCreated => Some(None),
+                _ => None,
+            };
+            let change = image(&from).zip(image(&to)).and_then(|(from, to)| change(from, to));
+            Ok(RowDiff { from, to, change })
+        })
     }
-    check_order(from, to)?;
-    let table = table.to_sql();
-    in_snapshot(conn, |conn| {
-        let (earlier, later) = (self.past_images(conn, &table, from)?, self.past_images(conn, &table, to)?);
-        let query = format!(
-            "SELECT coalesce(a.row_key, b.row_key) AS row_key, a.image AS from_image, a.masked AS from_masked, b.image AS to_image, \
+
+    /// Calls `each` with every row that differs between two instants, in no particular order, 500 in memory at a time. Reads the
+    /// whole table as it was at both. Not inside an open transaction.
+    ///
+    /// # Errors
+    ///
+    /// As [`table_as_of`](Self::table_as_of), for either instant; [`Error::Refused`] when `from` is after `to`.
+    pub fn table_diff(
+        &self,
+        conn: &mut PgConnection,
+        table: &TableName,
+        from: DateTime<Utc>,
+        to: DateTime<Utc>,
+        mut each: impl FnMut(TableDiff) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        #[derive(QueryableByName)]
+        struct Row {
+            #[diesel(sql_type = Text)]
+            row_key: String,
+            #[diesel(sql_type = Nullable<Text>)]
+            from_image: Option<String>,
+            #[diesel(sql_type = Nullable<Array<Text>>)]
+            from_masked: Option<Vec<String>>,
+            #[diesel(sql_type = Nullable<Text>)]
+            to_image: Option<String>,
+            #[diesel(sql_type = Nullable<Array<Text>>)]
+            to_masked: Option<Vec<String>>,
+        }
+        check_order(from, to)?;
+        let table = table.to_sql();
+        in_snapshot(conn, |conn| {
+            let (earlier, later) =
+                (self.past_images(conn, &table, from)?, self.past_images(conn, &table, to)?);
+            let query = format!(
+                "SELECT coalesce(a.row_key, b.row_key) AS row_key, a.image AS from_image, a.masked AS from_masked, b.image AS to_image, \
              b.masked AS to_masked FROM ({earlier}) a FULL JOIN ({later}) b ON b.row_key = a.row_key \
              WHERE a.image IS DISTINCT FROM b.image"
-        );
-        fetch(conn, &query, |_, rows: Vec<Row>| {
-            for row in rows {
-                let from = row.from_image.map(|from| image(&from, row.from_masked.unwrap_or_default()));
-                let to = row.to_image.map(|to| image(&to, row.to_masked.unwrap_or_default()));
-                if let Some(change) = change(from.transpose()?, to.transpose()?) {
-                    each(TableDiff { row_key: row.row_key, change })?;
+            );
+            fetch(conn, &query, |_, rows: Vec<Row>| {
+                for row in rows {
+                    let from = row.from_image.map(|from| image(&from, row.from_masked.unwrap_or_default()));
+                    let to = row.to_image.map(|to| image(&to, row.to_masked.unwrap_or_default()));
+                    if let Some(change) = change(from.transpose()?, to.transpose()?) {
+                        each(TableDiff { row_key: row.row_key, change })?;
+                    }
                 }
-            }
-            Ok(())
+                Ok(())
+            })
         })
-    })
-}
+    }
 }
 
 fn check_order(from: DateTime<Utc>, to: DateTime<Utc>) -> Result<(), Error> {

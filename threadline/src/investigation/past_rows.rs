@@ -80,11 +80,7 @@ impl Trail {
     ///
     /// As [`table_as_of`](Self::table_as_of), and [`Error::UnknownPast`] when the model cannot hold a row: a masked or excluded
     /// column is not an `Option`, or its type has changed.
-    pub fn all_as_of<M: Audited>(
-        &self,
-        conn: &mut PgConnection,
-        at: DateTime<Utc>,
-    ) -> Result<Vec<M>, Error> {
+    pub fn all_as_of<M: Audited>(&self, conn: &mut PgConnection, at: DateTime<Utc>) -> Result<Vec<M>, Error> {
         let table = M::table_name().to_sql();
         let mut all = Vec::new();
         self.pages_as_of(conn, &table, at, |conn, rows| {
@@ -159,12 +155,13 @@ impl Trail {
                 _ => Error::from(error),
             })?;
         let scopes = self.scope(conn, Surface::AsOf)?.and_then(|scope| scope.tenants_of(found.id));
-        let written: Written =
-            diesel::sql_query("SELECT threadline.past_images($1, threadline.resolve_instant($2), $3) AS query")
-                .bind::<Integer, _>(found.id)
-                .bind::<Timestamptz, _>(at)
-                .bind::<Nullable<Array<Text>>, _>(scopes.map(Vec::from_iter))
-                .get_result(conn)?;
+        let written: Written = diesel::sql_query(
+            "SELECT threadline.past_images($1, threadline.resolve_instant($2), $3) AS query",
+        )
+        .bind::<Integer, _>(found.id)
+        .bind::<Timestamptz, _>(at)
+        .bind::<Nullable<Array<Text>>, _>(scopes.map(Vec::from_iter))
+        .get_result(conn)?;
         Ok(written.query)
     }
 }

@@ -68,7 +68,7 @@ where
 /// # What is seen
 ///
 /// Unqualified names of audited tables mean the past: in Diesel's queries (joins, associations, filters, ordering), in SQL, and
-/// in functions that leave the search path to their caller. A row holds what its columns held at `at`, under the names and as
+/// in functions, unless a function's own search path names `pg_temp` behind the table's schema. A row holds what its columns held at `at`, under the names and as
 /// values of the types they have today. A column added since holds what the row has had in it from the beginning, that is its
 /// default. Masked columns hold the mask's placeholder where they are texts and NULL otherwise, and excluded ones NULL, also in
 /// rows that have not changed: what today's policy hides is hidden. Ignored columns whose change alone is not recorded hold
@@ -76,7 +76,7 @@ where
 ///
 /// Filters and joins on key columns reach the tables' indexes, for rows that are gone as well when the key begins with an
 /// `integer`, a `bigint`, a `uuid`, or a text; a lookup takes milliseconds however long the trail is. Any other filter takes reading the
-/// table, and undoing the changes since `at` of every row that has any.
+/// table, and undoing the changes since `at` of every row that has any. To begin takes about a millisecond for each audited table.
 ///
 /// # What is not known
 ///

@@ -38,11 +38,7 @@ struct Table {
 
 impl Views {
     /// Makes the views and has the transaction write nothing from here on.
-    pub(super) fn create(
-        conn: &mut PgConnection,
-        at: DateTime<Utc>,
-        trail: &Trail,
-    ) -> Result<Self, Error> {
+    pub(super) fn create(conn: &mut PgConnection, at: DateTime<Utc>, trail: &Trail) -> Result<Self, Error> {
         #[derive(QueryableByName)]
         struct Made {
             #[diesel(sql_type = Array<Oid>)]
