@@ -3,8 +3,8 @@
 mod attacks;
 
 mod drift;
-mod feed;
 mod export;
+mod feed;
 mod guides;
 mod handlers;
 mod intent;
@@ -25,6 +25,7 @@ mod schema;
 mod timeline;
 mod transaction;
 mod transactions;
+mod travel;
 mod truncate;
 mod typed_reading;
 mod types;

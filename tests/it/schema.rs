@@ -130,7 +130,7 @@ fn every_function_pins_its_path_and_everything_is_explained() {
     );
 }
 
-const BOUNDS: &str = "SELECT string_agg(regexp_replace(c.relname, '^audit_(changes|actions|transactions|long_transactions|key_changes)', '') || ' ' || pg_get_expr(c.relpartbound, c.oid), E'\\n' ORDER BY c.relname)
+const BOUNDS: &str = "SELECT string_agg(regexp_replace(c.relname, '^audit_(changes|actions|transactions|long_transactions|key_changes|departures)', '') || ' ' || pg_get_expr(c.relpartbound, c.oid), E'\\n' ORDER BY c.relname)
     FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid JOIN pg_class p ON p.oid = i.inhparent
     WHERE p.relnamespace = 'threadline'::regnamespace AND p.relkind = 'p' GROUP BY i.inhparent";
 
@@ -140,7 +140,7 @@ fn partitions_have_the_same_bounds_reach_ahead_and_are_never_the_default() {
     let conn = &mut db.connect();
     assert_eq!(text(conn, "SELECT threadline.maintain()"), "0");
     let bounds = texts(conn, BOUNDS);
-    assert_eq!(bounds.len(), 5);
+    assert_eq!(bounds.len(), 6);
     assert!(bounds.iter().all(|of_table| *of_table == bounds[0]), "{bounds:#?}");
     assert!(
         !bounds[0].contains("DEFAULT") && bounds[0].contains("MINVALUE") && bounds[0].contains("MAXVALUE")
@@ -171,10 +171,11 @@ fn months_of_neglect_are_closed_as_one_partition_and_lose_no_row() {
         SELECT t.occurred_at, t.id, 1, 1, 'I', '2' FROM threadline.audit_transactions t WHERE xid = '9' AND t.occurred_at < now() + interval '6 months'");
     run(
         conn,
-        "INSERT INTO threadline.audit_key_changes SELECT transaction_id, ordinal, table_id, '1' FROM threadline.audit_changes",
+        "INSERT INTO threadline.audit_key_changes SELECT transaction_id, ordinal, table_id, '1' FROM threadline.audit_changes;
+        INSERT INTO threadline.audit_departures SELECT captured_at, transaction_id, ordinal, table_id, '1', 1 FROM threadline.audit_changes",
     );
     let count = "SELECT concat_ws(' ', (SELECT count(*) FROM threadline.audit_transactions), (SELECT count(*) FROM threadline.audit_changes),
-        (SELECT count(*) FROM threadline.audit_key_changes))";
+        (SELECT count(*) FROM threadline.audit_key_changes), (SELECT count(*) FROM threadline.audit_departures))";
     let before = text(conn, count);
     // The tail begins within the runway only once time has moved on; move the runway instead.
     let definition = text(conn, "SELECT pg_get_functiondef('threadline.maintain'::regproc)");

@@ -5,6 +5,7 @@ use diesel::r2d2::PoolError;
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
 use diesel::sql_types::{Bool, Integer, Nullable};
 
+use crate::capture::TableName;
 use crate::intent::{InvalidContext, gave_way};
 use crate::investigation::undo::{Conflict, Limit, UndoPlan};
 use crate::investigation::{FeedCursor, InvalidFeedCursor, InvalidFilter};
@@ -198,9 +199,59 @@ pub enum Error {
         /// `system_identifier` of the cluster that was asked.
         cluster: i64,
     },
+    /// What a table or a row was at the instant is not known.
+    #[error("{message}{}", hint.as_deref().map(|hint| format!("; {hint}")).unwrap_or_default())]
+    UnknownPast {
+        /// Why.
+        reason: PastProblem,
+        /// What is wrong, with the table and, where it is about one, the row's key.
+        message: String,
+        /// What to do about it.
+        hint: Option<String>,
+    },
+    /// A query in time travel read relations as they are now; what it returned is discarded.
+    #[error(
+        "time travel read {} as of now: not audited, or named with its schema; audit the table, leave the schema out of `table!`, \
+         or accept present rows with `Travel::run_with_live_tables`",
+        tables.iter().map(|table| format!("`{table}`")).collect::<Vec<_>>().join(", ")
+    )]
+    LiveTables {
+        /// The tables, views and sequences, each with its schema, in the order of their names.
+        tables: Vec<TableName>,
+    },
     /// What the trail holds is not what this library writes.
     #[error("the audit trail holds a payload this library cannot read")]
     Payload(#[source] serde_json::Error),
+}
+
+/// Why what was at an instant is not known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum PastProblem {
+    /// The instant is earlier than the trail of the table reaches back.
+    BeforeHorizon,
+    /// The table is no longer audited.
+    CaptureEnded,
+    /// The table was truncated since, and its rows were not kept.
+    CrossedTruncate,
+    /// A write to a row escaped capture since.
+    Gap,
+    /// A row held a value that does not fit its column today.
+    DoesNotFit,
+}
+
+impl PastProblem {
+    /// By the name that the audit schema gives the error.
+    fn named(constraint: &str) -> Option<Self> {
+        Some(match constraint {
+            "threadline_before_horizon" => Self::BeforeHorizon,
+            "threadline_capture_ended" => Self::CaptureEnded,
+            "threadline_crossed_truncate" => Self::CrossedTruncate,
+            "threadline_gap" => Self::Gap,
+            "threadline_unfit" => Self::DoesNotFit,
+            _ => return None,
+        })
+    }
 }
 
 impl Error {
@@ -270,9 +321,11 @@ impl From<DieselError> for Error {
             Some(message)
                 if information.constraint_name().is_some_and(|name| name.starts_with("threadline_")) =>
             {
-                Self::Refused {
-                    message: message.to_owned(),
-                    hint: information.hint().map(|hint| uncapitalized(hint.trim_end_matches('.'))),
+                let message = message.to_owned();
+                let hint = information.hint().map(|hint| uncapitalized(hint.trim_end_matches('.')));
+                match information.constraint_name().and_then(PastProblem::named) {
+                    Some(reason) => Self::UnknownPast { reason, message, hint },
+                    None => Self::Refused { message, hint },
                 }
             }
             _ => Self::Query(error),

@@ -48,18 +48,19 @@ mod registry;
 pub use threadline_macros::Audited;
 
 pub use crate::capture::{ActorPolicy, AuditSpec, OnTruncate, TableName, quote_ident, quote_literal};
-pub use crate::error::Error;
+pub use crate::error::{Error, PastProblem};
 pub use crate::intent::{
     Action, ActionStatus, Actor, ActorId, ActorType, AuditContext, AuditedPool, InvalidContext, Isolation,
     OpenTransaction, TransactionBuilder, is_retryable,
 };
 pub use crate::investigation::{
     AsOf, AuditAction, AuditChange, AuditKey, AuditTransaction, Audited, ChangeDiff, ChangeId, Count, Cursor,
-    DecodeError, ExportFormat, ExportOptions, ExportSummary, FeedAction, FeedBatch, FeedCursor, FeedEntry, FeedHold, FeedTransaction, FieldChange, FieldDiff,
-    FieldValue, Filter, History, HistoryLimit, IncidentBundle, InvalidFeedCursor, InvalidFilter, Json, KeyColumns,
-    LinkedChange, LinkedTransaction, Op, Order, Page, PageRequest, RowImage, RowKey, RowState, Scope, Surface,
-    TableChange, TableRows, Trail, TransactionBundle, UndoPlan, UndoTarget, Version, change_diff, feed_hold, listen_for_feed,
-    undo, wait_for_feed,
+    DecodeError, ExportFormat, ExportOptions, ExportSummary, FeedAction, FeedBatch, FeedCursor, FeedEntry,
+    FeedHold, FeedTransaction, FieldChange, FieldDiff, FieldValue, Filter, History, HistoryLimit,
+    IncidentBundle, InvalidFeedCursor, InvalidFilter, Json, KeyColumns, LinkedChange, LinkedTransaction, Op,
+    Order, Page, PageRequest, PastRow, RowChange, RowDiff, RowImage, RowKey, RowState, Scope, Surface,
+    TableChange, TableDiff, TableRows, Trail, TransactionBundle, Travel, UndoPlan, UndoTarget, Version,
+    change_diff, feed_hold, listen_for_feed, travel, undo, wait_for_feed,
 };
 pub use crate::migrations::{CORE_MIGRATIONS, CoreMigration, CoreMigrations, MIGRATIONS};
 pub use crate::registry::{AuditedModel, audited_models};

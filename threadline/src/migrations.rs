@@ -50,6 +50,11 @@ pub const CORE_MIGRATIONS: &[CoreMigration] = &[
         down: include_str!("../migrations/2026-11-21-000005_threadline_intent/down.sql"),
     },
     CoreMigration {
+        name: "travel",
+        up: include_str!("../migrations/2026-11-21-000006_threadline_travel/up.sql"),
+        down: include_str!("../migrations/2026-11-21-000006_threadline_travel/down.sql"),
+    },
+    CoreMigration {
         name: "undo",
         up: include_str!("../migrations/2026-11-21-000007_threadline_undo/up.sql"),
         down: include_str!("../migrations/2026-11-21-000007_threadline_undo/down.sql"),

@@ -32,3 +32,4 @@ pub use self::pool::AuditedPool;
 pub(crate) use self::retry::gave_way;
 pub use self::retry::is_retryable;
 pub use self::transaction::{Isolation, OpenTransaction, TransactionBuilder};
+pub(crate) use self::transaction::{depth, roll_back};

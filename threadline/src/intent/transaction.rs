@@ -419,14 +419,14 @@ fn json_of(action: &Action) -> Value {
 }
 
 /// How many transactions and savepoints are open on the connection.
-fn depth(conn: &mut PgConnection) -> QueryResult<u32> {
+pub(crate) fn depth(conn: &mut PgConnection) -> QueryResult<u32> {
     let depth = AnsiTransactionManager::transaction_manager_status_mut(conn).transaction_depth()?;
     Ok(depth.map_or(0, std::num::NonZeroU32::get))
 }
 
 /// Rolls back to how it was with `outside` transactions open. What fails here has left the connection broken, which the next
 /// statement on it finds, and a pool before that.
-fn roll_back(conn: &mut PgConnection, outside: u32) {
+pub(crate) fn roll_back(conn: &mut PgConnection, outside: u32) {
     while matches!(depth(conn), Ok(open) if open > outside) {
         if AnsiTransactionManager::rollback_transaction(conn).is_err() {
             return;

@@ -79,6 +79,15 @@ pub trait Audited:
         Trail::unscoped().as_of::<Self, K>(conn, key, at)
     }
 
+    /// Every row the table held at an instant, in no particular order; all of them in memory. Not inside an open transaction.
+    ///
+    /// # Errors
+    ///
+    /// As [`Trail::all_as_of`].
+    fn all_as_of(conn: &mut PgConnection, at: DateTime<Utc>) -> Result<Vec<Self>, Error> {
+        Trail::unscoped().all_as_of(conn, at)
+    }
+
     /// The model's table as Diesel names it.
     #[doc(hidden)]
     fn table_name() -> TableName {

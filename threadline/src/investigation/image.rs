@@ -41,6 +41,11 @@ impl Json {
         serde_json::from_str(self.as_str())
     }
 
+    /// JSON `null`.
+    pub(crate) fn null() -> Self {
+        Self(RawValue::NULL.to_owned().into())
+    }
+
     /// Whether it is JSON `null`, which stands for SQL NULL.
     pub fn is_null(&self) -> bool {
         self.as_str() == "null"

@@ -194,6 +194,11 @@ impl ResolvedScope {
         self.0.passes(&|rule| matches!(rule, Rule::Meta { .. }) && rule.passes_meta(transaction))
     }
 
+    /// The values of its scope column with which a table's rows are visible; `None` when all rows are.
+    pub(crate) fn tenants_of(&self, table_id: i32) -> Option<BTreeSet<String>> {
+        self.0.tenants_of(table_id)
+    }
+
     /// Whether a row with this value in its scope column is visible, whoever wrote it.
     pub(crate) fn sees_row(&self, table_id: i32, scope: Option<&str>) -> bool {
         self.sees_change(table_id, scope, None, None)
@@ -223,6 +228,23 @@ impl Rule<i32> {
         let Self::Meta { key, values } = self else { return false };
         let value = || meta_text(transaction.meta.as_ref()?.to_value().ok()?.get(key)?);
         value().is_some_and(|value| values.contains(&value))
+    }
+
+    /// As a row as of an instant is matched: by its table and its scope column alone.
+    fn tenants_of(&self, table_id: i32) -> Option<BTreeSet<String>> {
+        match self {
+            Self::Column(values) => Some(values.clone()),
+            Self::Table(id) if *id == table_id => None,
+            Self::Table(_) | Self::Meta { .. } | Self::Nothing => Some(BTreeSet::new()),
+            Self::All(rules) => match (rules[0].tenants_of(table_id), rules[1].tenants_of(table_id)) {
+                (Some(first), Some(second)) => Some(first.intersection(&second).cloned().collect()),
+                (first, second) => first.or(second),
+            },
+            Self::Any(rules) => {
+                let (first, second) = (rules[0].tenants_of(table_id)?, rules[1].tenants_of(table_id)?);
+                Some(first.union(&second).cloned().collect())
+            }
+        }
     }
 
     fn of_change(&self, statement: &mut Statement) {

@@ -216,7 +216,8 @@ impl Who {
         conn: &mut PgConnection,
         ids: BTreeSet<Uuid>,
     ) -> Result<BTreeMap<Uuid, AuditAction>, Error> {
-        let actions = by_id::<AuditAction>(conn, AuditAction::COLUMNS, "threadline.audit_actions a", "a.id", ids)?;
+        let actions =
+            by_id::<AuditAction>(conn, AuditAction::COLUMNS, "threadline.audit_actions a", "a.id", ids)?;
         Ok(actions.into_iter().map(|action| (action.id, action)).collect())
     }
 

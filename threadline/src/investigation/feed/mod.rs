@@ -155,7 +155,12 @@ impl Trail {
     /// [`Error::FeedElsewhere`] for a cursor of another trail, [`Error::FeedRewound`] when the database was set back to before the cursor,
     /// [`Error::TrailMoved`] when the trail was restored or upgraded into another cluster and that has not been said to it; those of
     /// [`Trail::transaction_context`].
-    pub fn read_feed(&self, conn: &mut PgConnection, cursor: &FeedCursor, limit: u32) -> Result<FeedBatch, Error> {
+    pub fn read_feed(
+        &self,
+        conn: &mut PgConnection,
+        cursor: &FeedCursor,
+        limit: u32,
+    ) -> Result<FeedBatch, Error> {
         let scope = self.scope(conn, Surface::Feed)?;
         let page = read_page(conn, cursor, limit.clamp(1, MAX_CHANGES))?;
         let next = match page.problem.as_deref() {
@@ -247,7 +252,12 @@ fn read_changes(
 ) -> Result<BTreeMap<Uuid, Vec<TableChange>>, Error> {
     // OFFSET 0 has them fetched transaction by transaction, however many there are.
     let mut statement = Statement::new(&format!("SELECT {COLUMNS} FROM unnest("));
-    statement.bind(&page.ids[..]).sql(", ").bind(page.after_ordinals.clone()).sql(", ").bind(page.upto_ordinals.clone());
+    statement
+        .bind(&page.ids[..])
+        .sql(", ")
+        .bind(page.after_ordinals.clone())
+        .sql(", ")
+        .bind(page.upto_ordinals.clone());
     statement.sql(
         ") AS asked (id, after_ordinal, upto_ordinal) CROSS JOIN LATERAL (SELECT c.* FROM threadline.audit_changes c \
          WHERE c.transaction_id = asked.id AND c.ordinal > asked.after_ordinal AND c.ordinal <= asked.upto_ordinal OFFSET 0) c",
