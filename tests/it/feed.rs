@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use diesel::PgConnection;
 use threadline::{
-    Action, Actor, AuditContext, Error, FeedBatch, FeedCursor, FeedEntry, FeedTransaction, feed_hold,
-    listen_for_feed, read_feed, wait_for_feed,
+    Action, Actor, AuditContext, Error, FeedBatch, FeedCursor, FeedEntry, FeedTransaction, Trail, feed_hold,
+    listen_for_feed, wait_for_feed,
 };
 use threadline_devdb::Cluster;
 use threadline_tests::{TestRole, audited_cluster, audited_database, clock, refused, run, text, texts};
@@ -31,9 +31,8 @@ fn shown(batch: &FeedBatch) -> Vec<String> {
 fn show(entry: &FeedEntry) -> String {
     match entry {
         FeedEntry::Transaction(part) => {
-            let keys: Vec<&str> =
-                part.bundle.changes.iter().map(|change| change.change.row_key.as_str()).collect();
-            let names: Vec<&str> = part.bundle.actions.iter().map(|action| action.name.as_str()).collect();
+            let keys: Vec<&str> = part.changes.iter().map(|change| change.change.row_key.as_str()).collect();
+            let names: Vec<&str> = part.actions.iter().map(|action| action.name.as_str()).collect();
             format!(
                 "{}{}{}{}",
                 if part.continued { "…" } else { "" },
@@ -48,7 +47,7 @@ fn show(entry: &FeedEntry) -> String {
 }
 
 fn read(conn: &mut PgConnection, cursor: &FeedCursor, limit: u32) -> FeedBatch {
-    read_feed(conn, cursor, limit).unwrap_or_else(|error| panic!("{error}: {cursor}"))
+    Trail::unscoped().read_feed(conn, cursor, limit).unwrap_or_else(|error| panic!("{error}: {cursor}"))
 }
 
 /// Reads on until caught up; the cursor is moved.
@@ -135,8 +134,7 @@ fn batch_holds_whole_transactions_and_one_that_is_more_comes_in_parts() {
     assert_eq!(drained(conn, &mut cursor, 3), [""; 0]);
     // Who wrote it is in each part.
     let parts = drain(conn, &mut FeedCursor::beginning(), 3);
-    let ids: Vec<_> =
-        parts[2..5].iter().map(|part| transaction(part).bundle.transaction.as_ref().unwrap().id).collect();
+    let ids: Vec<_> = parts[2..5].iter().map(|part| transaction(part).transaction.id).collect();
     assert!(ids.iter().all(|id| *id == ids[0]));
     let numbers: Vec<u64> = parts.iter().map(|part| transaction(part).number).collect();
     assert!(numbers.is_sorted(), "{numbers:?}");
@@ -325,7 +323,7 @@ fn writers_at_random_and_a_reader_that_crashes_lose_nothing_and_keep_what_depend
     let mut early = 0;
     let mut chains: BTreeMap<String, Vec<_>> = BTreeMap::new();
     for (place, entry) in delivered.iter().enumerate() {
-        for change in &transaction(entry).bundle.changes {
+        for change in &transaction(entry).changes {
             if changes.insert(change.change.id, ()).is_some() {
                 continue;
             }
@@ -424,7 +422,7 @@ fn after_a_restore_into_another_cluster_the_feed_goes_on_where_it_was() {
         "restored numbers lie in the future"
     );
     for cursor in [&cursor, &FeedCursor::beginning()] {
-        let error = read_feed(fresh, cursor, 10).unwrap_err();
+        let error = Trail::unscoped().read_feed(fresh, cursor, 10).unwrap_err();
         assert!(matches!(error, Error::TrailMoved { .. }), "{error:?}");
         assert!(error.to_string().contains("SELECT threadline.adopt_restored_trail()"), "{error}");
     }
@@ -452,7 +450,7 @@ fn after_a_restore_into_another_cluster_the_feed_goes_on_where_it_was() {
     assert_eq!(drained(fresh, &mut FeedCursor::since(last_hour), 10), ["1", "2", "3", "4", "5", "6"]);
 
     // The other way: a cursor of the new cluster says nothing in the old one.
-    let error = read_feed(conn, &cursor, 10).unwrap_err();
+    let error = Trail::unscoped().read_feed(conn, &cursor, 10).unwrap_err();
     assert!(matches!(error, Error::FeedElsewhere { .. }), "{error:?}");
     assert!(error.to_string().contains(&format!("`{cursor}`")), "{error}");
 }
@@ -490,7 +488,7 @@ fn upgraded_cluster_keeps_its_numbers_under_another_identifier() {
     let here = text(conn, "SELECT system_identifier FROM pg_control_system()");
     run(conn, "UPDATE threadline.trail_clusters SET cluster = 1");
     let before: FeedCursor = recode(&cursor.to_string().replace(&here, "1"));
-    assert!(matches!(read_feed(conn, &before, 10), Err(Error::TrailMoved { .. })));
+    assert!(matches!(Trail::unscoped().read_feed(conn, &before, 10), Err(Error::TrailMoved { .. })));
     assert!(refused(conn, "SELECT threadline.adopt_restored_trail()").contains("adopt_upgraded_cluster"));
     run(conn, "SELECT threadline.adopt_upgraded_cluster()");
     run(conn, "INSERT INTO notes VALUES (3, 'a')");
@@ -524,7 +522,7 @@ fn database_that_was_set_back_is_noticed_before_numbers_given_out_again_are_skip
     let ahead = read(conn, &kept, 10).cursor;
     let earlier = &mut cluster.connect("earlier").unwrap();
     run(earlier, "INSERT INTO notes VALUES (2, 'other')");
-    let error = read_feed(earlier, &ahead, 10).unwrap_err();
+    let error = Trail::unscoped().read_feed(earlier, &ahead, 10).unwrap_err();
     assert!(matches!(error, Error::FeedRewound { .. }), "{error:?}");
     assert!(
         error.to_string().contains("set back") && error.to_string().contains(&ahead.to_string()),
@@ -536,7 +534,10 @@ fn database_that_was_set_back_is_noticed_before_numbers_given_out_again_are_skip
     let fields = FeedCursor::now(conn).unwrap().to_string();
     let mut fields: Vec<&str> = fields.split('.').collect();
     fields[4] = "999999999";
-    assert!(matches!(read_feed(conn, &recode(&fields.join(".")), 10), Err(Error::FeedRewound { .. })));
+    assert!(matches!(
+        Trail::unscoped().read_feed(conn, &recode(&fields.join(".")), 10),
+        Err(Error::FeedRewound { .. })
+    ));
 }
 
 #[test]
@@ -606,7 +607,7 @@ fn reading_takes_select_and_nothing_else() {
     run(conn, "CREATE ROLE siem");
     let reader = &mut app(&db);
     run(reader, "SET SESSION AUTHORIZATION siem");
-    assert!(read_feed(reader, &FeedCursor::beginning(), 10).is_err(), "not without SELECT");
+    assert!(Trail::unscoped().read_feed(reader, &FeedCursor::beginning(), 10).is_err(), "not without SELECT");
     run(conn, "GRANT SELECT ON ALL TABLES IN SCHEMA threadline TO siem");
     run(reader, "SET default_transaction_read_only = on");
     let mut cursor = FeedCursor::beginning();

@@ -5,6 +5,7 @@ DROP FUNCTION threadline.first_id_at(timestamptz);
 DROP TABLE threadline.capture_periods;
 DROP TABLE threadline.table_layouts;
 DROP TABLE threadline.audited_tables;
+DROP TABLE threadline.audit_departures;
 DROP TABLE threadline.audit_long_transactions;
 DROP TABLE threadline.audit_key_changes;
 DROP TABLE threadline.audit_changes;

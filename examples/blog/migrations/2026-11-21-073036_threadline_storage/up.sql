@@ -163,6 +163,38 @@ COMMENT ON COLUMN threadline.audit_key_changes.ordinal IS 'With transaction_id, 
 COMMENT ON COLUMN threadline.audit_key_changes.table_id IS 'The audited_tables row of the changed table.';
 COMMENT ON COLUMN threadline.audit_key_changes.previous_row_key IS 'As in audit_changes.';
 
+-- What a table held and no longer holds has to be found by its key as the table has it: time travel hands filters and joins on
+-- a key on to these columns. A deleted row is in no index of its table, and the row_key of its change is of another type.
+CREATE TABLE IF NOT EXISTS threadline.audit_departures (
+    captured_at timestamptz NOT NULL,
+    transaction_id uuid NOT NULL,
+    ordinal integer NOT NULL,
+    table_id integer NOT NULL,
+    row_key text COLLATE "C" NOT NULL,
+    key_int4 integer,
+    key_int8 bigint,
+    key_uuid uuid,
+    key_text text
+) PARTITION BY RANGE (transaction_id);
+
+COMMENT ON TABLE threadline.audit_departures IS 'One row for each time a key lost its row, to a delete or to a change of the key.';
+COMMENT ON COLUMN threadline.audit_departures.captured_at IS 'Clock time right after that of the change (UTC, microseconds).';
+COMMENT ON COLUMN threadline.audit_departures.transaction_id IS 'With ordinal, the audit_changes row.';
+COMMENT ON COLUMN threadline.audit_departures.ordinal IS 'With transaction_id, the audit_changes row.';
+COMMENT ON COLUMN threadline.audit_departures.table_id IS 'The audited_tables row of the changed table.';
+COMMENT ON COLUMN threadline.audit_departures.row_key IS 'The key the row left, as in audit_changes.';
+COMMENT ON COLUMN threadline.audit_departures.key_int4 IS 'The first key column, where it is an integer.';
+COMMENT ON COLUMN threadline.audit_departures.key_int8 IS 'The first key column, where it is a bigint.';
+COMMENT ON COLUMN threadline.audit_departures.key_uuid IS 'The first key column, where it is a uuid.';
+COMMENT ON COLUMN threadline.audit_departures.key_text IS 'The first key column, where it is text or varchar.';
+
+CREATE INDEX IF NOT EXISTS audit_departures_table_idx ON threadline.audit_departures (table_id, captured_at);
+CREATE INDEX IF NOT EXISTS audit_departures_int4_idx ON threadline.audit_departures (table_id, key_int4) WHERE key_int4 IS NOT NULL;
+CREATE INDEX IF NOT EXISTS audit_departures_int8_idx ON threadline.audit_departures (table_id, key_int8) WHERE key_int8 IS NOT NULL;
+CREATE INDEX IF NOT EXISTS audit_departures_uuid_idx ON threadline.audit_departures (table_id, key_uuid) WHERE key_uuid IS NOT NULL;
+-- Keys may be long; an entry of this kind is short whatever the key.
+CREATE INDEX IF NOT EXISTS audit_departures_text_idx ON threadline.audit_departures USING hash (key_text) WHERE key_text IS NOT NULL;
+
 -- What lets the changes of one actor (or action, request, …) be read in the order of captured_at a page at a time: an index
 -- finds transactions in the order they began, and one that is not named here captured all its changes within two seconds.
 CREATE TABLE IF NOT EXISTS threadline.audit_long_transactions (
@@ -264,13 +296,13 @@ SET search_path = pg_catalog, pg_temp AS $$
 $$;
 COMMENT ON FUNCTION threadline.instant_of(uuid) IS 'When the transaction with this id began, to the millisecond.';
 
--- Keeps monthly partitions ahead of time and returns how many were made (for each of the five tables).
+-- Keeps monthly partitions ahead of time and returns how many were made (for each of the six tables).
 --
 -- The last partition of each table ends at MAXVALUE, so a write never lacks one. While that tail is empty, splitting a
 -- month off it moves nothing. A tail that rows have reached (maintenance was neglected) is closed as it is, up to the
 -- month after its newest row, and a new tail begins there; PostgreSQL then scans it once to check its bound.
 --
--- Takes ACCESS EXCLUSIVE on the five tables for the moment of the split. It gives up after half a second of waiting for
+-- Takes ACCESS EXCLUSIVE on the six tables for the moment of the split. It gives up after half a second of waiting for
 -- one of them, which is before PostgreSQL would look for a deadlock and might end a writer instead; call it again then.
 --
 -- Ids more than a month ahead are nobody's present: such rows move to the new tail, and never set its bound.
@@ -281,7 +313,8 @@ SET lock_timeout = '500ms'
 SET standard_conforming_strings = on
 SET TimeZone = 'UTC' AS $$
 DECLARE
-    parents CONSTANT text[] := ARRAY['audit_transactions', 'audit_actions', 'audit_long_transactions', 'audit_changes', 'audit_key_changes'];
+    parents CONSTANT text[] := ARRAY['audit_transactions', 'audit_actions', 'audit_long_transactions', 'audit_changes', 'audit_key_changes',
+        'audit_departures'];
     runway CONSTANT timestamptz := date_trunc('month', now()) + interval '3 months';
     parent text;
     begins timestamptz;
@@ -309,7 +342,7 @@ BEGIN
         EXIT WHEN begins >= runway;
         -- Writers lock the tables in this order.
         LOCK TABLE threadline.audit_transactions, threadline.audit_actions, threadline.audit_long_transactions, threadline.audit_changes,
-            threadline.audit_key_changes IN ACCESS EXCLUSIVE MODE;
+            threadline.audit_key_changes, threadline.audit_departures IN ACCESS EXCLUSIVE MODE;
         newest := NULL;
         FOREACH parent IN ARRAY parents LOOP
             EXECUTE format('SELECT threadline.instant_of(%1$I) FROM threadline.%2$I WHERE %1$I < %3$L ORDER BY %1$I DESC LIMIT 1',

@@ -1,6 +1,7 @@
 -- Takes capture away again. The tables were detached by the migration after this one.
 DROP FUNCTION threadline.capture_truncate();
 DROP FUNCTION threadline.capture_changed_table(jsonb, oid, "char", record, record);
+DROP FUNCTION threadline.record_departures(oid, text[], uuid, integer);
 DROP FUNCTION threadline.late_attributes(oid, threadline.audited_tables, jsonb);
 DROP FUNCTION threadline.late_image_expression(oid, threadline.audited_tables, text);
 DROP FUNCTION threadline.late_key_expression(text[], text);
@@ -16,6 +17,7 @@ DROP FUNCTION threadline.image_expression(oid, threadline.audited_tables, text);
 DROP FUNCTION threadline.captured_columns(oid, threadline.audited_tables);
 DROP FUNCTION threadline.resolve_key(regclass, text[]);
 DROP FUNCTION threadline.candidate_keys(oid);
+DROP FUNCTION threadline.departure_column(oid, text[]);
 DROP FUNCTION threadline.key_column_problem(oid, smallint);
 DROP FUNCTION threadline.key_expression(oid, text[], text);
 DROP FUNCTION threadline.stored_key(text);

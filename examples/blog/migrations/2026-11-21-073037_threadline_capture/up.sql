@@ -510,6 +510,16 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
 $$;
 COMMENT ON FUNCTION threadline.key_expression(oid, text[], text) IS 'The expression for the key text of a row.';
 
+-- The column of audit_departures that takes the first column of a key; NULL when it is of another type than those.
+CREATE OR REPLACE FUNCTION threadline.departure_column(relation oid, columns text[]) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT CASE a.atttypid WHEN 'int4'::regtype THEN 'key_int4' WHEN 'int8'::regtype THEN 'key_int8' WHEN 'uuid'::regtype THEN 'key_uuid'
+        WHEN 'text'::regtype THEN 'key_text' WHEN 'varchar'::regtype THEN 'key_text' END
+    FROM threadline.present_columns(relation) c JOIN pg_attribute a ON a.attrelid = relation AND a.attnum = c.attnum
+    WHERE c.name = columns[1]
+$$;
+COMMENT ON FUNCTION threadline.departure_column(oid, text[]) IS 'The column of audit_departures that takes the first column of a key.';
+
 -- Why a column cannot be part of a key, or NULL.
 CREATE OR REPLACE FUNCTION threadline.key_column_problem(relation oid, attribute smallint) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
@@ -712,6 +722,8 @@ DECLARE
     old_key CONSTANT text := format('coalesce(%s, '''')', threadline.key_expression(relation, audited.key_columns, 'OLD'));
     new_scope CONSTANT text := coalesce(threadline.key_expression(relation, ARRAY[audited.scope_column], 'NEW'), 'NULL');
     old_scope CONSTANT text := coalesce(threadline.key_expression(relation, ARRAY[audited.scope_column], 'OLD'), 'NULL');
+    departure_column CONSTANT text := threadline.departure_column(relation, audited.key_columns);
+    typed_key CONSTANT text := CASE WHEN departure_column IS NOT NULL THEN format('OLD.%I', audited.key_columns[1]) END;
     -- What only some tables need: columns of audit_changes, each with its variable, and the statements that set those.
     extra_columns text := '';
     extra_values text := '';
@@ -765,7 +777,8 @@ DECLARE
     masked text[];
     image json;
     diff text;
-    pairs json;
+    pairs json;$code$ || CASE departure_column WHEN 'key_int4' THEN E'\n    typed_key integer;' WHEN 'key_int8' THEN E'\n    typed_key bigint;'
+        WHEN 'key_uuid' THEN E'\n    typed_key uuid;' WHEN 'key_text' THEN E'\n    typed_key text;' ELSE '' END || $code$
 BEGIN
     IF (CASE $code$ || CASE WHEN partitioned THEN 'pg_partition_root(TG_RELID)' ELSE 'TG_RELID' END || format($code$
             WHEN %1$L::regclass THEN threadline.%2$s
@@ -823,6 +836,11 @@ BEGIN
         image, pairs$code$ || extra_values || $code$);
     IF previous_key IS NOT NULL THEN
         INSERT INTO threadline.audit_key_changes VALUES (transaction_id, place, $code$ || id || $code$, previous_key);
+    END IF;
+    IF op = 'D' OR previous_key IS NOT NULL THEN
+        $code$ || coalesce('typed_key := ' || typed_key || E';\n        ', '')
+            || 'INSERT INTO threadline.audit_departures (captured_at, transaction_id, ordinal, table_id, row_key' || coalesce(', ' || departure_column, '') || $code$)
+        VALUES (clock_timestamp(), transaction_id, place, $code$ || id || ', coalesce(previous_key, key)' || CASE WHEN departure_column IS NULL THEN '' ELSE ', typed_key' END || $code$);
     END IF;
     RETURN NULL;
 END
@@ -935,6 +953,26 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
 $$;
 COMMENT ON FUNCTION threadline.late_attributes(oid, threadline.audited_tables, jsonb) IS 'Attribute numbers and types of the columns in a payload without a layout.';
 
+-- Records the departures of a transaction's changes from `first` on, the key read from the image of the row.
+CREATE OR REPLACE FUNCTION threadline.record_departures(relation oid, columns text[], of_transaction uuid, first integer) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    type_name CONSTANT text := threadline.departure_column(relation, columns);
+BEGIN
+    EXECUTE format('INSERT INTO threadline.audit_departures (captured_at, transaction_id, ordinal, table_id, row_key%s)
+        SELECT clock_timestamp(), c.transaction_id, c.ordinal, c.table_id, coalesce(c.previous_row_key, c.row_key)%s
+        FROM threadline.audit_changes c WHERE c.transaction_id = $1 AND c.ordinal >= $2 AND (c.op = ''D'' OR c.previous_row_key IS NOT NULL)',
+        coalesce(', ' || type_name, ''), coalesce(format(', (c.row_data ->> %L)::', columns[1]) || substr(type_name, 5), ''))
+        USING of_transaction, first;
+EXCEPTION WHEN data_exception THEN
+    -- The snapshot is older than the column's type. Without the typed key the row is found by row_key.
+    INSERT INTO threadline.audit_departures (captured_at, transaction_id, ordinal, table_id, row_key)
+    SELECT clock_timestamp(), c.transaction_id, c.ordinal, c.table_id, coalesce(c.previous_row_key, c.row_key)
+    FROM threadline.audit_changes c WHERE c.transaction_id = of_transaction AND c.ordinal >= first AND (c.op = 'D' OR c.previous_row_key IS NOT NULL);
+END
+$$;
+COMMENT ON FUNCTION threadline.record_departures(oid, text[], uuid, integer) IS 'Records the departures of a transaction''s changes.';
+
 -- Captures one row change without relying on the compiled layout, nor on a snapshot that shows the table as it is: slower,
 -- and always right. `compiled` is compiled_policy as of when the capture function was written.
 CREATE OR REPLACE FUNCTION threadline.capture_changed_table(compiled jsonb, written oid, op "char", old_row record, new_row record)
@@ -1030,6 +1068,9 @@ BEGIN
     IF previous_key IS NOT NULL THEN
         INSERT INTO threadline.audit_key_changes VALUES (state::uuid, place, of_table, previous_key);
     END IF;
+    IF op = 'D' OR previous_key IS NOT NULL THEN
+        PERFORM threadline.record_departures(relation, policy.key_columns, state::uuid, place);
+    END IF;
 END
 $$;
 COMMENT ON FUNCTION threadline.capture_changed_table(jsonb, oid, "char", record, record) IS
@@ -1122,6 +1163,7 @@ BEGIN
                 NULLIF(policy.mask, '{}'), image, member)
                 USING state::uuid, place, CASE WHEN policy.layout IS NULL THEN threadline.late_attributes(relation, policy, NULL) END;
             GET DIAGNOSTICS captured = ROW_COUNT;
+            PERFORM threadline.record_departures(relation, policy.key_columns, state::uuid, place + 1);
             place := place + captured;
         END LOOP;
     ELSE

@@ -19,7 +19,6 @@ mod target;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use diesel::connection::{AnsiTransactionManager, TransactionManager};
 use diesel::prelude::*;
 use diesel::sql_types::{Array, BigInt, Nullable, Oid, Text};
 
@@ -29,6 +28,9 @@ use self::table::{Shape, Table, Texts, Value, Values};
 use self::target::Targeted;
 use super::change::{ChangeId, Op};
 use super::log::StoredChange;
+use super::scope::{ResolvedScope, Surface};
+use super::timeline::Who;
+use super::trail::{Trail, in_one_snapshot};
 use crate::error::Error;
 
 pub use self::apply::apply_reviewed;
@@ -38,27 +40,40 @@ pub use self::render::Statement;
 pub use self::table::TypedValue;
 pub use self::target::UndoTarget;
 
-/// Plans how to undo something. Nothing is written; outside a transaction everything is read in one snapshot.
+/// Plans how to undo something, for those who may see the whole trail: [`Trail::undo_plan`] of [`Trail::unscoped`].
 ///
 /// # Errors
 ///
-/// [`Error::NothingToUndo`] when the trail has nothing of the target, [`Error::NotAudited`] for a row of a table it does not
-/// know; others of the database.
+/// As [`Trail::undo_plan`].
 pub fn plan(conn: &mut PgConnection, target: &UndoTarget) -> Result<UndoPlan, Error> {
-    let depth = AnsiTransactionManager::transaction_manager_status_mut(conn).transaction_depth();
-    if depth.map_err(Error::from)?.is_some() {
-        return make(conn, target);
-    }
-    let made = conn.build_transaction().read_only().repeatable_read().run(|conn| make(conn, target));
-    made.map_err(|error| match error {
-        // Whether the schema is missing could not be asked in the transaction that had failed.
-        Error::Query(error) => Error::from_query(conn, "", error),
-        error => error,
-    })
+    Trail::unscoped().undo_plan(conn, target)
 }
 
-fn make(conn: &mut PgConnection, target: &UndoTarget) -> Result<UndoPlan, Error> {
+impl Trail {
+    /// Plans how to undo something. Nothing is written; outside a transaction everything is read in one snapshot.
+    ///
+    /// Under a scope there is a plan only when all of it may be seen: every change of the target, and every later change of
+    /// the rows it changed.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NothingToUndo`] when the trail has nothing of the target, or something that may not be seen;
+    /// [`Error::NotAudited`] for a row of a table it does not know; [`Error::ScopeFailed`]; others of the database.
+    pub fn undo_plan(&self, conn: &mut PgConnection, target: &UndoTarget) -> Result<UndoPlan, Error> {
+        in_one_snapshot(conn, |conn| {
+            let scope = self.scope(conn, Surface::Undo)?;
+            make(conn, target, scope.as_ref())
+        })
+    }
+}
+
+fn make(conn: &mut PgConnection, target: &UndoTarget, scope: Option<&ResolvedScope>) -> Result<UndoPlan, Error> {
     let Targeted { transactions, actions, changes } = target::read(conn, target)?;
+    check_visible(conn, target, scope, &changes)?;
+    // What has no change may not be known of either.
+    if scope.is_some() && changes.is_empty() {
+        return Err(target.unknown());
+    }
     let mut by_table: BTreeMap<i32, Vec<StoredChange>> = BTreeMap::new();
     for change in changes {
         by_table.entry(change.table_id).or_default().push(change);
@@ -87,7 +102,7 @@ fn make(conn: &mut PgConnection, target: &UndoTarget) -> Result<UndoPlan, Error>
             continue;
         }
         let mut builder = Builder::new(table, shape);
-        builder.build(lives(conn, table, changes)?);
+        builder.build(lives(conn, table, changes, |conn, changes| check_visible(conn, target, scope, changes))?);
         steps.append(&mut builder.steps);
         limits.append(&mut builder.limits);
         shapes.insert(id, shape.clone());
@@ -109,6 +124,24 @@ fn make(conn: &mut PgConnection, target: &UndoTarget) -> Result<UndoPlan, Error>
     Ok(plan)
 }
 
+/// Fails as for what is not there when a change may not be seen.
+fn check_visible<'a>(
+    conn: &mut PgConnection,
+    target: &UndoTarget,
+    scope: Option<&ResolvedScope>,
+    changes: impl IntoIterator<Item = &'a StoredChange> + Clone,
+) -> Result<(), Error> {
+    let Some(scope) = scope else {
+        return Ok(());
+    };
+    let who = Who::of(conn, changes.clone().into_iter().map(|change| change.transaction_id).collect())?;
+    let is_visible = |change: &StoredChange| {
+        let (transaction, _) = who.of_transaction(change.transaction_id);
+        scope.sees_change(change.table_id, change.scope.as_deref(), change.previous_scope.as_deref(), transaction)
+    };
+    if changes.into_iter().all(is_visible) { Ok(()) } else { Err(target.unknown()) }
+}
+
 fn change_id(change: &StoredChange) -> ChangeId {
     ChangeId { transaction_id: change.transaction_id, ordinal: change.ordinal }
 }
@@ -118,6 +151,7 @@ fn lives(
     conn: &mut PgConnection,
     table: &Table,
     changes: Vec<StoredChange>,
+    check: impl Fn(&mut PgConnection, &Vec<StoredChange>) -> Result<(), Error>,
 ) -> Result<Vec<net::Life>, Error> {
     let targeted: BTreeSet<ChangeId> = changes.iter().map(change_id).collect();
     let Some(since) = changes.iter().map(|change| change.captured_at).min() else {
@@ -135,7 +169,9 @@ fn lives(
     while !pending.is_empty() {
         let new: Vec<String> = pending.iter().cloned().collect();
         keys.append(&mut pending);
-        for change in target::changes_of(conn, table.id, &new, since)? {
+        let later = target::changes_of(conn, table.id, &new, since)?;
+        check(conn, &later)?;
+        for change in later {
             pending.extend(keys_of(&change).into_iter().filter(|key| !keys.contains(key)));
             all.entry(change_id(&change)).or_insert(change);
         }

@@ -40,7 +40,7 @@ pub enum UndoTarget {
         id: ChangeId,
     },
     /// Every change of one row after an instant: brings back the row that had this key then. As in
-    /// [`row_as_of`](crate::row_as_of), a transaction that went on capturing after the instant is undone as a whole.
+    /// [`Trail::row_as_of`](crate::Trail::row_as_of), a transaction that went on capturing after the instant is undone as a whole.
     Row {
         /// The table.
         table: TableName,
@@ -77,7 +77,7 @@ impl UndoTarget {
         Self::Row { table, key, to }
     }
 
-    fn unknown(&self) -> Error {
+    pub(super) fn unknown(&self) -> Error {
         Error::NothingToUndo {
             target: match self {
                 Self::Transaction { id } => format!("transaction `{id}`"),
@@ -180,8 +180,8 @@ pub(super) fn changes_of(
         conn,
         diesel::sql_query(format!(
             "{ENTRIES} c.table_id = $1 AND c.captured_at >= $3 AND (c.row_key = ANY ($2) OR (c.row_key = '' AND c.op = 'T')) \
-             UNION ALL SELECT row_to_json(c)::text FROM threadline.audit_key_changes m JOIN threadline.audit_changes c \
-             USING (transaction_id, ordinal) WHERE m.table_id = $1 AND m.previous_row_key = ANY ($2) \
+             UNION ALL SELECT row_to_json(c)::text FROM threadline.audit_key_changes m CROSS JOIN LATERAL (SELECT c.* \
+             FROM threadline.audit_changes c WHERE c.transaction_id = m.transaction_id AND c.ordinal = m.ordinal LIMIT 1) c WHERE m.table_id = $1 AND m.previous_row_key = ANY ($2) \
              AND c.captured_at >= $3 AND c.row_key <> ALL ($2)"
         ))
         .bind::<Integer, _>(table_id)

@@ -1,7 +1,6 @@
--- What undoing needs to know of the tables with these ids ($1): as bundle.sql, and what they are today.
+-- What undoing needs to know of the tables with these ids ($1): how to read them, and what they are today.
 SELECT jsonb_build_object('id', t.id, 'schema_name', t.schema_name, 'table_name', t.table_name, 'attached', t.attached,
-    -- The policy alone is wanted: no row has this key.
-    'present', threadline.present_row(t.id, NULL),
+    'present', threadline.table_reading(t.id, false) -> 'present',
     'layouts', (SELECT jsonb_object_agg(l.layout, s) FROM threadline.table_layouts l, threadline.since_layout(l.table_id, l.layout) s
         WHERE l.table_id = t.id),
     'attributes', threadline.since_attributes(t.id), 'shape', threadline.undo_shape(t.id))::text AS entry

@@ -1,0 +1,21 @@
+-- Drops what reads whole tables as they were.
+DROP FUNCTION threadline.live_relations(oid[], oid[]);
+DROP FUNCTION threadline.drop_travel();
+DROP FUNCTION threadline.begin_travel(timestamptz, text[], text[]);
+DROP FUNCTION threadline.travel_statements(integer);
+DROP FUNCTION threadline.travelled_tables(name[]);
+DROP FUNCTION threadline.past_images(integer, threadline.past_instant, text[]);
+DROP FUNCTION threadline.image_sql(oid, threadline.audited_tables, text);
+DROP FUNCTION threadline.fill_past(text, threadline.past_instant, text[]);
+DROP FUNCTION threadline.past_query(integer, text, text);
+DROP FUNCTION threadline.key_value(anyelement, text, integer);
+DROP FUNCTION threadline.decode_past(anyelement, jsonb, text, jsonb, text[]);
+DROP FUNCTION threadline.undo(anyarray, jsonb, text, threadline.undoing, boolean);
+DROP FUNCTION threadline.since_change(jsonb, threadline.audit_changes);
+DROP FUNCTION threadline.reading_of(integer);
+DROP FUNCTION threadline.check_past(integer, threadline.past_instant);
+DROP FUNCTION threadline.undone_condition(text, threadline.past_instant);
+DROP FUNCTION threadline.resolve_instant(timestamptz);
+DROP TYPE threadline.undoing;
+DROP TYPE threadline.past_instant;
+REVOKE EXECUTE ON FUNCTION threadline.departure_column(oid, text[]), threadline.output_settings(oid) FROM PUBLIC;
