@@ -279,6 +279,11 @@ BEGIN
             END || ', "updated_at": ' || json_build_array(v.was_updated_at, v.at) || '}')::json END
     FROM versions v JOIN begun b ON b.transaction = v.transaction ORDER BY v.i;
 
+    -- As capture does beside each delete; all keys of posts and comments are bigint.
+    INSERT INTO threadline.audit_departures (captured_at, transaction_id, ordinal, table_id, row_key, key_int8)
+    SELECT v.at, b.id, v.ordinal, CASE WHEN v.n % 5 = 0 THEN tables.comments ELSE tables.posts END, v.n::text, v.n
+    FROM versions v JOIN begun b ON b.transaction = v.transaction WHERE v.op = 'D';
+
     -- As threadline.note_long_transaction does.
     INSERT INTO threadline.audit_long_transactions
     SELECT DISTINCT floor(log(2, extract(epoch FROM v.at - b.began_at) / 2)) + 1, b.id

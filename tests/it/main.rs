@@ -13,6 +13,7 @@ mod middleware;
 mod names;
 mod operations;
 mod partitions;
+mod plans;
 mod pooler;
 mod privileges;
 mod property;

@@ -171,7 +171,7 @@ fn each_way_the_database_can_be_unfit_is_an_error_of_its_own() {
     // An older schema: it says another version, and lacks what this library calls.
     run(
         conn,
-        "CREATE OR REPLACE FUNCTION threadline.schema_version() RETURNS integer LANGUAGE sql AS 'SELECT 0'; DROP FUNCTION threadline.since_attributes",
+        "CREATE OR REPLACE FUNCTION threadline.schema_version() RETURNS integer LANGUAGE sql AS 'SELECT 0'; DROP FUNCTION threadline.changes_of_row",
     );
     let error = read(conn);
     assert!(matches!(error, Error::SchemaVersion { found: 0, .. }), "{error:?}");

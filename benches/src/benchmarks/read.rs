@@ -9,7 +9,7 @@ use chrono::{DateTime, Utc};
 use diesel::pg::PgRowByRowLoadingMode;
 use diesel::prelude::*;
 use diesel::sql_types::{Text, Timestamptz};
-use threadline::{Filter, HistoryLimit, PageRequest, TableName, Trail};
+use threadline::{ExportFormat, ExportOptions, Filter, HistoryLimit, PageRequest, TableName, Trail, travel};
 use uuid::Uuid;
 
 use crate::figures::Figure;
@@ -22,6 +22,12 @@ use crate::{Effort, Outcome};
 
 /// How much longer an answer may take from ten times the trail.
 const FLAT: f64 = 1.5;
+
+diesel::table! {
+    posts (id) {
+        id -> BigInt,
+    }
+}
 
 /// What an operator asks and waits for; timed one by one, each time about something else.
 struct Question {
@@ -72,8 +78,12 @@ const QUESTIONS: &[Question] = &[
         goal_ms: Some(2.0),
         picks: "pick_busy_posts",
         ask: |conn, pick| {
-            let history =
-                Trail::unscoped().row_history(conn, &posts(), &pick.post()?, HistoryLimit::Newest(100))?;
+            let history = Trail::unscoped().row_history(
+                conn,
+                &post_table(),
+                &pick.post()?,
+                HistoryLimit::Newest(100),
+            )?;
             ensure!(history.versions.len() == 100 && history.versions.iter().all(|version| !version.gap));
             Ok(())
         },
@@ -83,8 +93,21 @@ const QUESTIONS: &[Question] = &[
         goal_ms: None,
         picks: "pick_post_changes",
         ask: |conn, pick| {
-            let answer = Trail::unscoped().row_as_of(conn, &posts(), &pick.post()?, pick.at)?;
+            let answer = Trail::unscoped().row_as_of(conn, &post_table(), &pick.post()?, pick.at)?;
             ensure!(!matches!(answer, threadline::AsOf::Gap { .. } | threadline::AsOf::Unknown));
+            Ok(())
+        },
+    },
+    Question {
+        name: "travel_one_row",
+        goal_ms: None,
+        picks: "pick_post_changes",
+        ask: |conn, pick| {
+            let id: i64 = pick.subject.parse()?;
+            let found: Vec<i64> = travel(conn, pick.at, |conn| {
+                posts::table.find(id).select(posts::id).load(conn).map_err(threadline::Error::from)
+            })?;
+            ensure!(found.len() <= 1);
             Ok(())
         },
     },
@@ -119,6 +142,15 @@ struct Stream {
 
 // In the order of what they take: one does not show the memory that one before it has left to the process.
 const STREAMS: &[Stream] = &[
+    Stream {
+        name: "export",
+        goal_rows_per_s: Some(100_000.0),
+        read: |conn, since| {
+            let options = ExportOptions::new(ExportFormat::Ndjson).unlimited();
+            let filter = Filter::new().from(since);
+            Ok(Trail::unscoped().export(conn, &filter, &options, std::io::sink())?.rows)
+        },
+    },
     // What PostgreSQL hands out when nothing is done with it, for comparison.
     Stream {
         name: "plain_select",
@@ -145,7 +177,7 @@ struct Entry {
     entry: String,
 }
 
-fn posts() -> TableName {
+fn post_table() -> TableName {
     TableName::new(None, "posts")
 }
 

@@ -1,11 +1,12 @@
 //! What the application said it did: actions, also those that failed and those that changed nothing.
 
 use diesel::prelude::*;
+use uuid::Uuid;
 
 use super::change::AuditAction;
-use super::filter::{Filter, InvalidFilter};
+use super::filter::{ActorFilter, Filter, InvalidFilter};
 use super::page::{Page, PageRequest, Place};
-use super::scan::{first_id_at, of_actors};
+use super::scan::{Place as IndexPlace, first_id_at, of_actors};
 use super::scope::Surface;
 use super::statement::Statement;
 use super::trail::{Trail, in_one_snapshot};
@@ -48,6 +49,11 @@ impl Trail {
                 "SELECT {} FROM threadline.audit_actions a WHERE true",
                 AuditAction::COLUMNS
             ));
+            let place = place_of(filter);
+            if let Some(place) = &place {
+                statement.sql(" AND ");
+                place.write(&mut statement, "a.id", Uuid::nil(), Uuid::max());
+            }
             of_actors(&mut statement, "a", &filter.actors);
             filter.of_action(&mut statement);
             let texts = [
@@ -76,13 +82,24 @@ impl Trail {
                 scope.of_transaction(&mut statement);
                 statement.sql(")");
             }
-            statement.sql(&format!(
-                " ORDER BY a.id {} LIMIT {}",
-                request.direction().sql(),
-                request.wanted() + 1
-            ));
+            let direction = request.direction().sql();
+            let order = place.map_or_else(
+                || format!(" ORDER BY a.id {direction}"),
+                |place| place.order("a.id", direction),
+            );
+            statement.sql(&order).sql(&format!(" LIMIT {}", request.wanted() + 1));
             let found: Vec<AuditAction> = statement.load_from(conn)?;
             Ok(Page::cut(found, request, |action| Place::Id(action.id)))
         })
+    }
+}
+
+/// The place of an index where all of them lie, if there is one.
+fn place_of(filter: &Filter) -> Option<IndexPlace> {
+    match (&filter.correlation_id, &filter.actions[..], &filter.actors[..]) {
+        (Some(id), ..) => Some(IndexPlace::at("a.correlation_id", id)),
+        (None, [name], _) => Some(IndexPlace::at("a.name", name)),
+        (None, _, [ActorFilter::Named(actor)]) => Some(IndexPlace::of_actor("a", actor)),
+        _ => None,
     }
 }

@@ -1,11 +1,13 @@
 //! What an actor did, transaction by transaction.
 
+use chrono::TimeDelta;
 use diesel::prelude::*;
+use uuid::Uuid;
 
 use super::change::AuditTransaction;
-use super::filter::{ActorFilter, Filter, InvalidFilter};
+use super::filter::{Filter, InvalidFilter};
 use super::page::{Page, PageRequest, Place};
-use super::scan::{first_id_at, of_actor};
+use super::scan::{Place as IndexPlace, first_id_at};
 use super::scope::Surface;
 use super::statement::Statement;
 use super::timeline::Who;
@@ -42,18 +44,19 @@ impl Trail {
         let after = request.after_id()?;
         in_one_snapshot(conn, |conn| {
             let scope = self.scope(conn, Surface::ActorHistory)?;
+            let first = filter.from.map_or(Uuid::nil(), |from| first_id_at(from, TimeDelta::zero()));
+            let past = filter.to.map_or(Uuid::max(), |to| first_id_at(to, TimeDelta::milliseconds(1)));
+            let place = IndexPlace::of_actor("t", actor);
             let mut statement = Statement::new(&format!(
                 "SELECT {} FROM threadline.audit_transactions t WHERE ",
                 AuditTransaction::COLUMNS
             ));
-            of_actor(&mut statement, "t", &ActorFilter::Named(actor.clone()));
+            place.write(&mut statement, "t.id", first, past);
             if let Some(from) = filter.from {
                 statement.sql(" AND t.occurred_at >= ").bind(from);
-                statement.sql(" AND t.id >= ").bind(first_id_at(from, chrono::TimeDelta::zero()));
             }
             if let Some(to) = filter.to {
                 statement.sql(" AND t.occurred_at <= ").bind(to);
-                statement.sql(" AND t.id < ").bind(first_id_at(to, chrono::TimeDelta::milliseconds(1)));
             }
             if let Some(after) = after {
                 statement.sql(" AND t.id ").sql(request.direction().onwards()).sql(" ").bind(after);
@@ -62,11 +65,8 @@ impl Trail {
                 statement.sql(" AND ");
                 scope.of_transaction(&mut statement);
             }
-            statement.sql(&format!(
-                " ORDER BY t.id {} LIMIT {}",
-                request.direction().sql(),
-                request.wanted() + 1
-            ));
+            statement.sql(&place.order("t.id", request.direction().sql()));
+            statement.sql(&format!(" LIMIT {}", request.wanted() + 1));
             let found: Vec<AuditTransaction> = statement.load_from(conn)?;
             Page::cut(found, request, |transaction| Place::Id(transaction.id)).try_map(|transactions| {
                 let actions = Who::actions(conn, &transactions)?;

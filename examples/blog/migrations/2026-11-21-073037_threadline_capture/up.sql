@@ -953,22 +953,21 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
 $$;
 COMMENT ON FUNCTION threadline.late_attributes(oid, threadline.audited_tables, jsonb) IS 'Attribute numbers and types of the columns in a payload without a layout.';
 
--- Records the departures of a transaction's changes from `first` on, the key read from the image of the row.
+-- Records the departures of a transaction's changes from `first` on, the key read from the image of the row. The snapshot may be
+-- older than the column's type, and the text then no such value: it is looked at first, because a block that handled the
+-- error would spend a transaction number a row.
 CREATE OR REPLACE FUNCTION threadline.record_departures(relation oid, columns text[], of_transaction uuid, first integer) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
-DECLARE
-    type_name CONSTANT text := threadline.departure_column(relation, columns);
 BEGIN
-    EXECUTE format('INSERT INTO threadline.audit_departures (captured_at, transaction_id, ordinal, table_id, row_key%s)
-        SELECT clock_timestamp(), c.transaction_id, c.ordinal, c.table_id, coalesce(c.previous_row_key, c.row_key)%s
-        FROM threadline.audit_changes c WHERE c.transaction_id = $1 AND c.ordinal >= $2 AND (c.op = ''D'' OR c.previous_row_key IS NOT NULL)',
-        coalesce(', ' || type_name, ''), coalesce(format(', (c.row_data ->> %L)::', columns[1]) || substr(type_name, 5), ''))
-        USING of_transaction, first;
-EXCEPTION WHEN data_exception THEN
-    -- The snapshot is older than the column's type. Without the typed key the row is found by row_key.
-    INSERT INTO threadline.audit_departures (captured_at, transaction_id, ordinal, table_id, row_key)
-    SELECT clock_timestamp(), c.transaction_id, c.ordinal, c.table_id, coalesce(c.previous_row_key, c.row_key)
-    FROM threadline.audit_changes c WHERE c.transaction_id = of_transaction AND c.ordinal >= first AND (c.op = 'D' OR c.previous_row_key IS NOT NULL);
+    INSERT INTO threadline.audit_departures (captured_at, transaction_id, ordinal, table_id, row_key, key_int4, key_int8, key_uuid, key_text)
+    SELECT clock_timestamp(), c.transaction_id, c.ordinal, c.table_id, coalesce(c.previous_row_key, c.row_key),
+        CASE WHEN k.kept_in = 'key_int4' AND k.text ~ '^-?[0-9]{1,10}$' THEN CASE WHEN k.text::bigint BETWEEN -2147483648 AND 2147483647 THEN k.text::integer END END,
+        CASE WHEN k.kept_in = 'key_int8' AND k.text ~ '^-?[0-9]{1,19}$' THEN
+            CASE WHEN k.text::numeric BETWEEN -9223372036854775808 AND 9223372036854775807 THEN k.text::bigint END END,
+        CASE WHEN k.kept_in = 'key_uuid' AND k.text ~ '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' THEN k.text::uuid END,
+        CASE WHEN k.kept_in = 'key_text' THEN k.text END
+    FROM threadline.audit_changes c CROSS JOIN LATERAL (SELECT threadline.departure_column(relation, columns), c.row_data ->> columns[1]) k (kept_in, text)
+    WHERE c.transaction_id = of_transaction AND c.ordinal >= first AND (c.op = 'D' OR c.previous_row_key IS NOT NULL);
 END
 $$;
 COMMENT ON FUNCTION threadline.record_departures(oid, text[], uuid, integer) IS 'Records the departures of a transaction''s changes.';

@@ -4,28 +4,42 @@ use diesel::prelude::*;
 
 use super::{Batch, COLUMNS, Scan, order_by};
 use crate::error::Error;
-use crate::investigation::statement::Statement;
+use crate::investigation::statement::{Bind, Statement};
 
 const CHANGES: &str = "threadline.audit_changes c WHERE ";
 
+/// Where changes may lie: what stands after FROM up to the first condition, and the place of an index they have in common.
+struct Origin {
+    from: Statement,
+    /// A column and its value. They are asked for together with `captured_at`, and the order begins with the column: the index
+    /// that begins with both is then the only one in that order, where the planner, which does not know how rare a value is,
+    /// might else walk through time and leave out what has another.
+    common: Option<(&'static str, Bind)>,
+}
+
+impl Origin {
+    fn anywhere(from: &str) -> Self {
+        Self { from: Statement::new(from), common: None }
+    }
+
+    fn at(column: &'static str, value: impl Into<Bind>) -> Self {
+        Self { from: Statement::new(&format!("{CHANGES}true")), common: Some((column, value.into())) }
+    }
+}
+
 /// Where changes of a row lie: those by which it came to this key or stayed at it, those by which it left the key, and the
 /// TRUNCATEs of its table.
-fn origins_of_row(table: i32, key: &str) -> Vec<Statement> {
-    let mut here = Statement::new(CHANGES);
-    here.sql("c.table_id = ").bind(table).sql(" AND c.row_key = ").bind(key);
+fn origins_of_row(table: i32, key: &str) -> Vec<Origin> {
+    let mut here = Origin::at("c.row_key", key);
+    here.from.sql(" AND c.table_id = ").bind(table);
     // Each by its own key: joined, the planner may read all changes first.
-    let mut left = Statement::new(
+    let mut left = Origin::anywhere(
         "threadline.audit_key_changes m CROSS JOIN LATERAL (SELECT c.* FROM threadline.audit_changes c \
          WHERE c.transaction_id = m.transaction_id AND c.ordinal = m.ordinal LIMIT 1) c WHERE m.table_id = ",
     );
-    left.bind(table).sql(" AND m.previous_row_key = ").bind(key);
-    let mut truncated = Statement::new(CHANGES);
-    truncated
-        .sql("c.table_id = ")
-        .bind(table)
-        .sql(" AND c.row_key = '' AND c.op = 'T' AND ")
-        .bind(key)
-        .sql(" <> ''");
+    left.from.bind(table).sql(" AND m.previous_row_key = ").bind(key);
+    let mut truncated = Origin::at("c.row_key", "");
+    truncated.from.sql(" AND c.table_id = ").bind(table).sql(" AND c.op = 'T' AND ").bind(key).sql(" <> ''");
     vec![here, left, truncated]
 }
 
@@ -35,38 +49,52 @@ impl Scan<'_> {
     pub(super) fn batch_by_change(&self, conn: &mut PgConnection, wanted: usize) -> Result<Batch, Error> {
         let direction = self.order.sql();
         // Limits are written out: as parameters they would hide from the planner how little is wanted.
-        let limited = format!("{} LIMIT {}", order_by(direction), self.question.limit(wanted));
+        let limit = format!(" LIMIT {}", self.question.limit(wanted));
         let mut statement = self.question.statement(&format!("SELECT {COLUMNS} FROM ("));
-        for (place, mut origin) in self.origins().into_iter().enumerate() {
+        for (place, origin) in self.origins().into_iter().enumerate() {
             statement.sql(if place == 0 { "(SELECT c.* FROM " } else { " UNION ALL (SELECT c.* FROM " });
-            self.question.of_change(&mut origin, self.order, self.after);
-            self.question.of_transaction_of(&mut origin, "c.transaction_id");
-            statement.append(&origin).sql(&limited).sql(")");
+            statement.append(&origin.from);
+            let mut order = order_by(direction);
+            if let Some((column, value)) = origin.common {
+                let (first, last) = self.span();
+                for (comparison, instant, none) in [(">=", first, "-infinity"), ("<=", last, "infinity")] {
+                    statement
+                        .sql(&format!(" AND ({column}, c.captured_at) {comparison} ("))
+                        .bind(value.clone());
+                    match instant {
+                        Some(instant) => statement.sql(", ").bind(instant).sql(")"),
+                        None => statement.sql(&format!(", '{none}'::timestamptz)")),
+                    };
+                }
+                order = order.replacen("ORDER BY ", &format!("ORDER BY {column} {direction}, "), 1);
+            }
+            self.question.of_change(&mut statement, self.order, self.after);
+            self.question.of_transaction_of(&mut statement, "c.transaction_id");
+            statement.sql(&order).sql(&limit).sql(")");
         }
-        statement.sql(") AS c").sql(&limited);
+        statement.sql(") AS c").sql(&order_by(direction)).sql(&limit);
         Ok(Batch::of(self.load(conn, statement)?, wanted))
     }
 
-    /// Where the changes may lie, as what stands after FROM up to the first condition.
-    fn origins(&self) -> Vec<Statement> {
+    fn origins(&self) -> Vec<Origin> {
         let question = self.question;
-        let table = |table: i32| {
-            let mut origin = Statement::new(CHANGES);
-            origin.sql("c.table_id = ").bind(table);
-            origin
-        };
         match (question.tables.as_deref(), &question.row_key, &question.scope) {
             (Some([only]), Some(key), _) => origins_of_row(*only, key),
-            (Some([]), ..) => vec![Statement::new(CHANGES).sql("false").clone()],
-            (Some(tables), ..) => tables.iter().map(|id| table(*id)).collect(),
+            (Some([]), ..) => vec![Origin::anywhere(&format!("{CHANGES}false"))],
+            (Some(tables), ..) => tables.iter().map(|id| Origin::at("c.table_id", *id)).collect(),
             (None, _, Some(scope)) => match scope.tenants() {
                 Some(tenants) if (1..=100).contains(&tenants.len()) => tenants
                     .iter()
-                    .map(|tenant| Statement::new(CHANGES).sql("c.scope = ").bind(tenant).clone())
+                    .map(|tenant| {
+                        let mut origin = Origin::at("c.scope", tenant);
+                        // As the index has it.
+                        origin.from.sql(" AND c.scope IS NOT NULL");
+                        origin
+                    })
                     .collect(),
-                _ => vec![Statement::new(CHANGES).sql("true").clone()],
+                _ => vec![Origin::anywhere(&format!("{CHANGES}true"))],
             },
-            (None, _, None) => vec![Statement::new(CHANGES).sql("true").clone()],
+            (None, _, None) => vec![Origin::anywhere(&format!("{CHANGES}true"))],
         }
     }
 }

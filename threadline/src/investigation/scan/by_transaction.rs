@@ -13,9 +13,11 @@ use diesel::prelude::*;
 use diesel::sql_types::Uuid as SqlUuid;
 use uuid::Uuid;
 
-use super::{Batch, COLUMNS, Question, Scan, began_at, first_id_at, of_actor, order_by};
+use super::{Batch, COLUMNS, Place, Question, Scan, began_at, first_id_at, order_by};
 use crate::error::Error;
+use crate::intent::ActionStatus;
 use crate::investigation::change::ChangeId;
+use crate::investigation::filter::ActorFilter;
 use crate::investigation::log::StoredChange;
 use crate::investigation::page::{Order, Position};
 use crate::investigation::statement::Statement;
@@ -34,10 +36,9 @@ const MOST_DOUBLINGS: i32 = 25;
 const FEW_TRANSACTIONS: usize = 64;
 const MANY_TRANSACTIONS: usize = 4096;
 
-/// How the transactions are found: conditions with an index that ends in the id, one for each place of it.
+/// How the transactions are found: by indexes of `t`, a transaction, or of `a`, an action, that end in the id.
 pub(super) struct Finder {
-    /// Conditions on `t`, a transaction, or on `a`, an action.
-    places: Vec<Statement>,
+    places: Vec<Place>,
     by_action: bool,
 }
 
@@ -48,38 +49,36 @@ impl Question {
             return None;
         }
         let filter = &self.filter;
-        let by_text = |column: &str, text: &str| {
-            let mut place = Statement::new(column);
-            place.sql(" = ").bind(text);
-            vec![place]
-        };
-        let named = |by_action, places| Some(Finder { places, by_action });
+        let found = |by_action, places| Some(Finder { places, by_action });
         if let Some(id) = &filter.request_id {
-            return named(false, by_text("t.request_id", id));
+            return found(false, vec![Place::at("t.request_id", id)]);
         }
         if let Some(id) = &filter.correlation_id {
-            return named(true, by_text("a.correlation_id", id));
+            return found(true, vec![Place::at("a.correlation_id", id)]);
         }
         if let Some(id) = &filter.transaction_correlation_id {
-            return named(false, by_text("t.correlation_id", id));
+            return found(false, vec![Place::at("t.correlation_id", id)]);
         }
         if let Some(id) = &filter.job_id {
-            return named(false, by_text("t.job_id", id));
+            return found(false, vec![Place::at("t.job_id", id)]);
         }
-        let nobody = |actor: &_| matches!(actor, crate::investigation::filter::ActorFilter::Nobody);
-        if !filter.actors.is_empty() && !filter.actors.iter().any(nobody) {
-            let places = filter.actors.iter().map(|actor| {
-                let mut place = Statement::new("");
-                of_actor(&mut place, "t", actor);
-                place
-            });
-            return named(false, places.collect());
+        // What nobody was named for is in no index.
+        let actors: Option<Vec<Place>> = filter
+            .actors
+            .iter()
+            .map(|actor| match actor {
+                ActorFilter::Named(actor) => Some(Place::of_actor("t", actor)),
+                ActorFilter::Nobody => None,
+            })
+            .collect();
+        if let Some(places) = actors.filter(|places| !places.is_empty()) {
+            return found(false, places);
         }
         if !filter.actions.is_empty() {
-            return named(true, filter.actions.iter().flat_map(|name| by_text("a.name", name)).collect());
+            return found(true, filter.actions.iter().map(|name| Place::at("a.name", name)).collect());
         }
-        if filter.status == Some(crate::ActionStatus::Error) {
-            return named(true, vec![Statement::new("a.status = 'error'")]);
+        if filter.status == Some(ActionStatus::Error) {
+            return found(true, vec![Place::wherever("a.status = 'error'")]);
         }
         None
     }
@@ -149,19 +148,6 @@ impl Scan<'_> {
         Position { captured_at, id }
     }
 
-    /// The first instant, in the order of reading, whose changes are not found yet.
-    fn starts_at(&self) -> Option<DateTime<Utc>> {
-        let bound = match self.order {
-            Order::NewestFirst => self.question.filter.to,
-            Order::OldestFirst => self.question.filter.from,
-        };
-        let after = self.after.map(|after| after.captured_at);
-        match self.order {
-            Order::NewestFirst => bound.into_iter().chain(after).min(),
-            Order::OldestFirst => bound.into_iter().chain(after).max(),
-        }
-    }
-
     /// The next so many transactions, in the order in which they began, that can have changes still to be found, and the
     /// last of them when there may be more.
     fn transactions(
@@ -178,13 +164,22 @@ impl Scan<'_> {
             transaction_id: Uuid,
         }
         let direction = self.order.sql();
-        let id = if finder.by_action { "a.id" } else { "t.id" };
+        let (id, table, transaction_id) = if finder.by_action {
+            ("a.id", "threadline.audit_actions a", "a.transaction_id")
+        } else {
+            ("t.id", "threadline.audit_transactions t", "t.id")
+        };
+        let (first, last) = self.span();
+        let first = first.map_or(Uuid::nil(), |first| first_id_at(first, -SHORT));
+        let past = last.map_or(Uuid::max(), |last| first_id_at(last, MILLISECOND));
         let mut statement = self.question.statement("SELECT found.place, found.transaction_id FROM (");
         for (number, place) in finder.places.iter().enumerate() {
             statement.sql(if number == 0 { "(" } else { " UNION ALL (" });
+            statement.sql(&format!(
+                "SELECT {id} AS place, {transaction_id} AS transaction_id FROM {table} WHERE {transaction_id} IS NOT NULL AND "
+            ));
+            place.write(&mut statement, id, first, past);
             if finder.by_action {
-                statement.sql("SELECT a.id AS place, a.transaction_id FROM threadline.audit_actions a WHERE a.transaction_id IS NOT NULL AND ");
-                statement.append(place);
                 self.question.filter.of_action(&mut statement);
                 let mut conditions = Statement::new("");
                 if self.question.of_transaction(&mut conditions) {
@@ -192,33 +187,13 @@ impl Scan<'_> {
                     statement.append(&conditions).sql(")");
                 }
             } else {
-                statement.sql("SELECT t.id AS place, t.id AS transaction_id FROM threadline.audit_transactions t WHERE ");
-                statement.append(place);
                 self.question.of_transaction(&mut statement);
                 if self.question.asks_why() {
                     statement.sql(" AND ");
                     self.question.of_some_action(&mut statement, "t.id");
                 }
             }
-            match (self.order, self.starts_at()) {
-                (_, None) => {}
-                (Order::NewestFirst, Some(at)) => {
-                    statement.sql(" AND ").sql(id).sql(" < ").bind(first_id_at(at, MILLISECOND));
-                }
-                (Order::OldestFirst, Some(at)) => {
-                    statement.sql(" AND ").sql(id).sql(" >= ").bind(first_id_at(at, -SHORT));
-                }
-            }
-            match (self.order, self.question.filter.from, self.question.filter.to) {
-                (Order::NewestFirst, Some(from), _) => {
-                    statement.sql(" AND ").sql(id).sql(" >= ").bind(first_id_at(from, -SHORT));
-                }
-                (Order::OldestFirst, _, Some(to)) => {
-                    statement.sql(" AND ").sql(id).sql(" < ").bind(first_id_at(to, MILLISECOND));
-                }
-                _ => {}
-            }
-            statement.sql(&format!(" ORDER BY {id} {direction} LIMIT {look_at})"));
+            statement.sql(&format!("{} LIMIT {look_at})", place.order(id, direction)));
         }
         statement.sql(&format!(") found ORDER BY found.place {direction} LIMIT {look_at}"));
         let found: Vec<Found> = statement.load_from(conn)?;
@@ -235,7 +210,7 @@ impl Scan<'_> {
             transaction_id: Uuid,
         }
         // They began before `before` and captured changes after `since`.
-        let (before, since) = match (self.order, last, self.starts_at()) {
+        let (before, since) = match (self.order, last, self.span().0) {
             (Order::NewestFirst, Some(last), _) => {
                 (first_id_at(began_at(last), MILLISECOND), Some(began_at(last) + SHORT))
             }

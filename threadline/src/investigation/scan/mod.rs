@@ -6,12 +6,15 @@
 
 mod by_change;
 mod by_transaction;
+mod place;
 mod question;
 mod stored;
 
+use chrono::{DateTime, Utc};
 use diesel::prelude::*;
 
-pub(crate) use self::question::{Question, began_at, first_id_at, of_actor, of_actors};
+pub(crate) use self::place::Place;
+pub(crate) use self::question::{Question, began_at, first_id_at, of_actors};
 pub(crate) use self::stored::{COLUMNS, ChangeRow, order_by};
 use super::log::StoredChange;
 use super::page::{Order, Position};
@@ -103,6 +106,16 @@ impl<'a> Scan<'a> {
             };
         }
         Ok(counted)
+    }
+
+    /// The first and the last instant at which changes still to be found can have been captured.
+    fn span(&self) -> (Option<DateTime<Utc>>, Option<DateTime<Utc>>) {
+        let (from, to) = (self.question.filter.from, self.question.filter.to);
+        let after = self.after.map(|after| after.captured_at);
+        match self.order {
+            Order::NewestFirst => (from, to.into_iter().chain(after).min()),
+            Order::OldestFirst => (from.into_iter().chain(after).max(), to),
+        }
     }
 
     fn batch(&mut self, conn: &mut PgConnection, wanted: usize) -> Result<Batch, Error> {

@@ -177,7 +177,8 @@ impl Question {
         let mut any = of_actors(statement, "t", actors);
         for (column, text) in texts {
             if let Some(text) = text {
-                statement.sql(" AND ").sql(column).sql(" = ").bind(text);
+                // As a list, so that it leaves the order to the place it may be found by.
+                statement.sql(" AND ").sql(column).sql(" = ANY (").bind(vec![text.clone()]).sql(")");
                 any = true;
             }
         }
@@ -225,7 +226,7 @@ pub(crate) fn of_actors(statement: &mut Statement, alias: &str, actors: &[ActorF
 }
 
 /// Adds that it was this actor.
-pub(crate) fn of_actor(statement: &mut Statement, alias: &str, actor: &ActorFilter) {
+fn of_actor(statement: &mut Statement, alias: &str, actor: &ActorFilter) {
     match actor {
         ActorFilter::Nobody => {
             statement.sql(alias).sql(".actor_type IS NULL");
@@ -233,7 +234,10 @@ pub(crate) fn of_actor(statement: &mut Statement, alias: &str, actor: &ActorFilt
         ActorFilter::Named(actor) => {
             statement.sql(&format!("({alias}.actor_type = ")).bind(actor.actor_type().as_str());
             match actor.id() {
-                Some(id) => statement.sql(&format!(" AND {alias}.actor_id = ")).bind(id),
+                Some(id) => statement
+                    .sql(&format!(" AND {alias}.actor_id = ANY ("))
+                    .bind(vec![id.to_owned()])
+                    .sql(")"),
                 None => statement.sql(&format!(" AND {alias}.actor_id IS NULL")),
             };
             statement.sql(")");
@@ -245,14 +249,9 @@ impl Filter {
     /// Adds what an action `a` has to be.
     pub(crate) fn of_action(&self, statement: &mut Statement) {
         let Self { actions, status, categories, correlation_id, .. } = self;
-        match &actions[..] {
-            [] => {}
-            [name] => {
-                statement.sql(" AND a.name = ").bind(name);
-            }
-            names => {
-                statement.sql(" AND a.name = ANY (").bind(names).sql(")");
-            }
+        // Lists, so that they leave the order to the place it may be found by.
+        if !actions.is_empty() {
+            statement.sql(" AND a.name = ANY (").bind(&actions[..]).sql(")");
         }
         if let Some(status) = status {
             // Written out, so that the index of failed actions serves.
@@ -262,7 +261,7 @@ impl Filter {
             statement.sql(" AND a.category = ANY (").bind(&categories[..]).sql(")");
         }
         if let Some(id) = correlation_id {
-            statement.sql(" AND a.correlation_id = ").bind(id);
+            statement.sql(" AND a.correlation_id = ANY (").bind(vec![id.clone()]).sql(")");
         }
     }
 }

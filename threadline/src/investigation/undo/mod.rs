@@ -67,7 +67,11 @@ impl Trail {
     }
 }
 
-fn make(conn: &mut PgConnection, target: &UndoTarget, scope: Option<&ResolvedScope>) -> Result<UndoPlan, Error> {
+fn make(
+    conn: &mut PgConnection,
+    target: &UndoTarget,
+    scope: Option<&ResolvedScope>,
+) -> Result<UndoPlan, Error> {
     let Targeted { transactions, actions, changes } = target::read(conn, target)?;
     check_visible(conn, target, scope, &changes)?;
     // What has no change may not be known of either.
@@ -102,7 +106,8 @@ fn make(conn: &mut PgConnection, target: &UndoTarget, scope: Option<&ResolvedSco
             continue;
         }
         let mut builder = Builder::new(table, shape);
-        builder.build(lives(conn, table, changes, |conn, changes| check_visible(conn, target, scope, changes))?);
+        builder
+            .build(lives(conn, table, changes, |conn, changes| check_visible(conn, target, scope, changes))?);
         steps.append(&mut builder.steps);
         limits.append(&mut builder.limits);
         shapes.insert(id, shape.clone());
@@ -137,7 +142,12 @@ fn check_visible<'a>(
     let who = Who::of(conn, changes.clone().into_iter().map(|change| change.transaction_id).collect())?;
     let is_visible = |change: &StoredChange| {
         let (transaction, _) = who.of_transaction(change.transaction_id);
-        scope.sees_change(change.table_id, change.scope.as_deref(), change.previous_scope.as_deref(), transaction)
+        scope.sees_change(
+            change.table_id,
+            change.scope.as_deref(),
+            change.previous_scope.as_deref(),
+            transaction,
+        )
     };
     if changes.into_iter().all(is_visible) { Ok(()) } else { Err(target.unknown()) }
 }
