@@ -493,6 +493,8 @@ fn an_actors_transactions_and_all_actions_are_listed_in_pages_also_those_that_ch
             })
             .unwrap();
     }
+    // Ids are in order by the millisecond.
+    run(conn, "SELECT pg_sleep(0.002)");
     context.transaction().action(Action::new("note.looked_at")).run(conn, |_, _| Ok::<_, Error>(())).unwrap();
     let failed = context.transaction().action(Action::new("note.added")).record_failures();
     failed.run(conn, |_, _| Err::<(), _>(Error::MissingActor)).unwrap_err();

@@ -85,4 +85,6 @@ mod guides {
     struct Jobs;
     #[doc = include_str!("../../guides/feed.md")]
     struct Feed;
+    #[doc = include_str!("../../guides/investigation.md")]
+    struct Investigation;
 }
