@@ -68,17 +68,33 @@ impl Trail {
     }
 }
 
+/// A snapshot to read in. Statements that a session keeps are planned once, whatever the values: their conditions leave one
+/// way to find the rows, and planning for a year of partitions takes longer than reading. Compiling them would take longer still.
+const BEGIN: &str = "BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY; \
+     SET LOCAL plan_cache_mode = force_generic_plan; SET LOCAL jit = off";
+
 /// Runs several reads in one snapshot, so that they fit together; inside a transaction of the caller's, in that one.
 pub(crate) fn in_one_snapshot<T>(
     conn: &mut PgConnection,
     read: impl FnOnce(&mut PgConnection) -> Result<T, Error>,
 ) -> Result<T, Error> {
     match AnsiTransactionManager::transaction_manager_status_mut(conn) {
-        TransactionManagerStatus::Valid(status) if status.transaction_depth().is_some() => read(conn),
-        _ => conn.build_transaction().repeatable_read().read_only().run(read).map_err(|error| match error {
-            // Now that the transaction is over, the database can be asked what it ran into.
-            Error::Query(error) => Error::from_query(conn, "", error),
-            error => error,
-        }),
+        TransactionManagerStatus::Valid(status) if status.transaction_depth().is_some() => return read(conn),
+        _ => AnsiTransactionManager::begin_transaction_sql(conn, BEGIN)?,
+    }
+    match read(conn) {
+        Ok(answer) => {
+            AnsiTransactionManager::commit_transaction(conn)?;
+            Ok(answer)
+        }
+        Err(error) => {
+            // What went wrong first is what is told.
+            let ended = AnsiTransactionManager::rollback_transaction(conn);
+            Err(match error {
+                // Now that the transaction is over, the database can be asked what it ran into.
+                Error::Query(error) if ended.is_ok() => Error::from_query(conn, "", error),
+                error => error,
+            })
+        }
     }
 }
