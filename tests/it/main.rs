@@ -23,6 +23,7 @@ mod requests;
 mod restore;
 mod round_trips;
 mod schema;
+mod scopes;
 mod timeline;
 mod transaction;
 mod transactions;
