@@ -15,8 +15,8 @@ use threadline_tests::{audited_database, clock, row_key, run, text, texts};
 /// written it; deterministic.
 const TRAIL: &str = "
     CREATE TABLE posts (id bigint PRIMARY KEY, org bigint, title text, views integer);
-    CREATE TABLE notes (id bigint PRIMARY KEY, title text);
-    CREATE SCHEMA blog; CREATE TABLE blog.notes (id bigint PRIMARY KEY, title text);
+    CREATE TABLE notes (id bigint PRIMARY KEY, title text, views integer);
+    CREATE SCHEMA blog; CREATE TABLE blog.notes (id bigint PRIMARY KEY, title text, views integer);
     SELECT threadline.attach('posts', scope => 'org'), threadline.attach('notes'), threadline.attach('blog.notes');
     SELECT setseed(0.25);
     -- Seconds from the beginning, and how long it goes on.
@@ -464,6 +464,11 @@ fn a_changed_column_is_asked_for_by_todays_name_and_not_told_when_it_is_excluded
     };
     assert_eq!(found(conn, "headline"), ["\"c\"", "\"b\""]);
     assert_eq!(found(conn, "title"), ["\"d\"", "\"c\""]);
+    let unknown = Trail::unscoped().timeline(conn, &Filter::new().column("titel")).unwrap_err();
+    assert_eq!(
+        unknown.to_string(),
+        "invalid filter: column: no table that is asked about has a column of this name"
+    );
     assert_eq!(found(conn, "body"), Vec::<String>::new());
     run(conn, "SELECT threadline.attach('notes', exclude => '{headline}', mask => '{title}')");
     assert_eq!(found(conn, "headline"), Vec::<String>::new());

@@ -7,7 +7,7 @@ use diesel::sql_types::{Bool, Integer, Nullable};
 
 use crate::capture::TableName;
 use crate::intent::{InvalidContext, gave_way};
-use crate::investigation::undo::{Conflict, Limit, UndoPlan};
+use crate::investigation::undo::{Conflict, Limit, LimitReason, UndoPlan};
 use crate::investigation::{FeedCursor, InvalidFeedCursor, InvalidFilter};
 use crate::migrations::SCHEMA_VERSION;
 
@@ -140,7 +140,7 @@ pub enum Error {
         limits: Vec<Limit>,
     },
     /// Since the plan was made, what it is about has changed; nothing was written.
-    #[error("the plan does not hold any more ({} conflicts now); review the new one", plan.conflicts().count())]
+    #[error("the plan does not hold any more, rows have changed since; review the new one")]
     UndoStale {
         /// The plan as it would be now.
         plan: Box<UndoPlan>,
@@ -335,16 +335,28 @@ impl From<DieselError> for Error {
 
 /// How much stands in the way of undoing, with the first of it as an example.
 fn undo_refusal(conflicts: &[Conflict], limits: &[Limit]) -> String {
-    let first =
-        conflicts.first().map(ToString::to_string).or_else(|| limits.first().map(ToString::to_string));
+    let count = |number: usize, one: &str, many: &str| {
+        (number > 0).then(|| format!("{number} {}", if number == 1 { one } else { many }))
+    };
+    let reasons: Vec<String> = [
+        count(conflicts.len(), "conflict with later work", "conflicts with later work"),
+        count(limits.len(), "thing that cannot be undone", "things that cannot be undone"),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
+    // What rules a whole row out says more than the columns it is about.
+    let required = limits.iter().find(|limit| matches!(limit.reason, LimitReason::Required));
+    let first = conflicts
+        .first()
+        .map(ToString::to_string)
+        .or_else(|| required.or(limits.first()).map(ToString::to_string));
     let Some(first) = first else {
         return "there is nothing to undo: no row is otherwise than before".to_owned();
     };
     format!(
-        "undoing is refused for {} conflicts with later work and {} things that cannot be undone; review them and choose a \
-         resolution; the first: {first}",
-        conflicts.len(),
-        limits.len()
+        "undoing is refused for {}; review them and choose a resolution; the first: {first}",
+        reasons.join(" and ")
     )
 }
 

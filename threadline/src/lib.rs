@@ -58,9 +58,9 @@ pub use crate::investigation::{
     DecodeError, ExportFormat, ExportOptions, ExportSummary, FeedAction, FeedBatch, FeedCursor, FeedEntry,
     FeedHold, FeedTransaction, FieldChange, FieldDiff, FieldValue, Filter, History, HistoryLimit,
     IncidentBundle, InvalidFeedCursor, InvalidFilter, Json, KeyColumns, LinkedChange, LinkedTransaction, Op,
-    Order, Page, PageRequest, PastRow, RowChange, RowDiff, RowImage, RowKey, RowState, Scope, Surface,
-    TableChange, TableDiff, TableRows, Trail, TransactionBundle, Travel, UndoPlan, UndoTarget, Version,
-    change_diff, feed_hold, listen_for_feed, travel, undo, wait_for_feed,
+    Order, Page, PageRequest, PastRow, Resolution, RowChange, RowDiff, RowImage, RowKey, RowState, Scope,
+    Surface, TableChange, TableDiff, TableRows, Trail, TransactionBundle, Travel, UndoPlan, UndoTarget,
+    Version, change_diff, feed_hold, listen_for_feed, travel, undo, wait_for_feed,
 };
 pub use crate::migrations::{CORE_MIGRATIONS, CoreMigration, CoreMigrations, MIGRATIONS};
 pub use crate::registry::{AuditedModel, audited_models};

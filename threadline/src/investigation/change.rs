@@ -12,21 +12,21 @@ use uuid::Uuid;
 use super::image::Json;
 use crate::intent::{ActionStatus, Actor, ActorId};
 
-/// What a change did.
+/// What a change did; as JSON and when shown `insert`, `update`, `delete` or `truncate`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Op {
     /// A row was inserted.
-    #[serde(rename = "I")]
+    #[serde(rename = "insert", alias = "I")]
     Insert,
     /// A row was updated.
-    #[serde(rename = "U")]
+    #[serde(rename = "update", alias = "U")]
     Update,
     /// A row was deleted.
-    #[serde(rename = "D")]
+    #[serde(rename = "delete", alias = "D")]
     Delete,
     /// The whole table was truncated.
-    #[serde(rename = "T")]
+    #[serde(rename = "truncate", alias = "T")]
     Truncate,
 }
 

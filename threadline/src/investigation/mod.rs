@@ -51,4 +51,4 @@ pub use self::timeline::{Count, LinkedChange};
 pub use self::trail::Trail;
 pub use self::transaction::{IncidentBundle, LinkedTransaction, TransactionBundle};
 pub use self::travel::{Travel, travel};
-pub use self::undo::{UndoPlan, UndoTarget};
+pub use self::undo::{Resolution, UndoPlan, UndoTarget};

@@ -333,8 +333,25 @@ fn column_names(conn: &mut PgConnection, column: &str, tables: Option<&[i32]>) -
     let mut names: Vec<String> =
         statement.load_from::<Name>(conn)?.into_iter().map(|name| name.name).collect();
     // A table that has changed since its layout was recorded knows the name as it is.
+    if names.is_empty() && !is_column_today(conn, column, tables)? {
+        return Err(
+            InvalidFilter::one("column: no table that is asked about has a column of this name").into()
+        );
+    }
     names.push(column.to_owned());
     Ok(names)
+}
+
+fn is_column_today(conn: &mut PgConnection, column: &str, tables: Option<&[i32]>) -> Result<bool, Error> {
+    let mut statement = Statement::new(
+        "SELECT t.name FROM threadline.audited_tables a CROSS JOIN LATERAL threadline.todays_columns(a.id) t WHERE t.name = ",
+    );
+    statement.bind(column);
+    if let Some(tables) = tables {
+        statement.sql(" AND a.id = ANY (").bind(tables.to_vec()).sql(")");
+    }
+    statement.sql(" LIMIT 1");
+    Ok(!statement.load_from::<Name>(conn)?.is_empty())
 }
 
 impl Statement {
