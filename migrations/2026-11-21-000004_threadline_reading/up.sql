@@ -294,7 +294,7 @@ GRANT EXECUTE ON FUNCTION threadline.schema_version(), threadline.find_table(tex
     threadline.table_reading(integer, boolean), threadline.since_layout(integer, integer),
     threadline.decode_image(anyelement, jsonb, text[]), threadline.table_id(oid), threadline.audited_relation(integer),
     threadline.present_columns(oid), threadline.layout_digest(oid), threadline.base_type(oid),
-    threadline.component_types(oid), threadline.goes_in_as_it_is(oid), threadline.output_form(oid), threadline.value_form(oid), threadline.key_form(oid), threadline.stored_key(text),
+    threadline.component_types(oid), threadline.goes_in_as_it_is(oid), threadline.output_form(oid), threadline.value_form(oid), threadline.key_form(oid), threadline.instant_key(timestamptz), threadline.stored_key(text),
     threadline.key_expression(oid, text[], text), threadline.key_column_problem(oid, smallint), threadline.candidate_keys(oid),
     threadline.present_columns(oid), threadline.known_columns(oid, jsonb), threadline.recorded_layout(integer, integer),
     threadline.key_now(threadline.audited_tables), threadline.todays_columns(integer), threadline.since_attributes(integer),

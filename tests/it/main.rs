@@ -8,6 +8,7 @@ mod feed;
 mod guides;
 mod handlers;
 mod intent;
+mod intruder;
 mod keys;
 mod middleware;
 mod names;

@@ -130,7 +130,7 @@ pub(crate) fn read(
         return Ok(AsOf::BeforeHorizon { horizon });
     }
     let (table_id, tenant) = (log.anchor.table_id, log.anchor.present.scope.clone());
-    let folded = fold::fold(log);
+    let folded = fold::fold(log.seen_through(scope));
     let undone = folded.steps.iter().take_while(|step| !step.settled).count();
     let (undone, settled) = folded.steps.split_at(undone);
     let state = undone.last().map_or(&folded.now, |step| &step.before);

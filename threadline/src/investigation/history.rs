@@ -121,7 +121,7 @@ fn versions<M>(
     scope: Option<&ResolvedScope>,
 ) -> Result<Vec<Version<M>>, Error> {
     let table_id = log.anchor.table_id;
-    let steps = fold::fold(log).steps;
+    let steps = fold::fold(log.seen_through(scope)).steps;
     let who = Who::of(conn, steps.iter().map(|step| step.change.id.transaction_id).collect())?;
     let versions = steps.into_iter().map(|step| {
         let (transaction, action) = who.why(step.change.id.transaction_id);

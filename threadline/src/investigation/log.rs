@@ -14,6 +14,7 @@ use super::change::Op;
 use super::image::{Columns, Json};
 use super::key::WalkKey;
 use super::scan::{COLUMNS, ChangeRow, order_by};
+use super::scope::ResolvedScope;
 use super::statement::Statement;
 use crate::error::Error;
 
@@ -137,6 +138,20 @@ impl Attributes {
             }
         }
         since
+    }
+}
+
+impl RowLog {
+    /// Leaves out the row as it is now where that may not be seen: it is another tenant's by now, and what only it says of
+    /// earlier states is not to be told.
+    pub(crate) fn seen_through(mut self, scope: Option<&ResolvedScope>) -> Self {
+        let Anchor { table_id, present, .. } = &mut self.anchor;
+        let is_visible = scope.is_none_or(|scope| scope.sees_row(*table_id, present.scope.as_deref()));
+        if !is_visible && matches!(present.state, PresentState::Present) {
+            present.state = PresentState::Unknown;
+            present.image = None;
+        }
+        self
     }
 }
 

@@ -232,7 +232,10 @@ impl Who {
         transaction_id: Uuid,
     ) -> (Option<&AuditTransaction>, Option<&AuditAction>) {
         let transaction = self.transactions.get(&transaction_id);
-        let action = transaction.and_then(|transaction| self.actions.get(&transaction.action_id?));
+        // A context can name any action; one that was recorded in another transaction is not this one's.
+        let action = transaction
+            .and_then(|transaction| self.actions.get(&transaction.action_id?))
+            .filter(|action| action.transaction_id.is_none_or(|id| id == transaction_id));
         (transaction, action)
     }
 }

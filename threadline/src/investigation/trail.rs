@@ -1,6 +1,7 @@
 //! The way into the trail: every read goes through a [`Trail`], which knows what its reader may see.
 
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 
 use diesel::connection::{AnsiTransactionManager, TransactionManager, TransactionManagerStatus};
@@ -43,6 +44,19 @@ impl fmt::Debug for Trail {
     }
 }
 
+/// The same hook, or none.
+impl PartialEq for Trail {
+    fn eq(&self, other: &Self) -> bool {
+        match (&self.hook, &other.hook) {
+            (None, None) => true,
+            (Some(hook), Some(other)) => Arc::ptr_eq(hook, other),
+            _ => false,
+        }
+    }
+}
+
+impl Eq for Trail {}
+
 impl Trail {
     /// All of it: for those who run the application, not for its users.
     pub fn unscoped() -> Self {
@@ -82,7 +96,12 @@ pub(crate) fn in_one_snapshot<T>(
         TransactionManagerStatus::Valid(status) if status.transaction_depth().is_some() => return read(conn),
         _ => AnsiTransactionManager::begin_transaction_sql(conn, BEGIN)?,
     }
-    match read(conn) {
+    // A panic of the host's hook, say, goes on after the connection is what it was.
+    let outcome = catch_unwind(AssertUnwindSafe(|| read(conn)));
+    match outcome.unwrap_or_else(|panic| {
+        let _ = AnsiTransactionManager::rollback_transaction(conn);
+        resume_unwind(panic)
+    }) {
         Ok(answer) => {
             AnsiTransactionManager::commit_transaction(conn)?;
             Ok(answer)

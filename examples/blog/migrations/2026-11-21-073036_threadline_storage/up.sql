@@ -134,7 +134,7 @@ COMMENT ON COLUMN threadline.audit_changes.op IS 'I insert, U update, D delete, 
 COMMENT ON COLUMN threadline.audit_changes.row_key IS 'The row''s key after the change: one column as text, several as a JSON array of texts; empty for T. A key over 1024 bytes is stored as sha256: and its digest.';
 COMMENT ON COLUMN threadline.audit_changes.previous_row_key IS 'The key before an update that changed it; NULL otherwise.';
 COMMENT ON COLUMN threadline.audit_changes.scope IS 'Value of the table''s scope column after the change (before it, for D).';
-COMMENT ON COLUMN threadline.audit_changes.previous_scope IS 'Value of the scope column before an update that changed it; NULL otherwise.';
+COMMENT ON COLUMN threadline.audit_changes.previous_scope IS 'Value of the scope column before an update that changed it, empty for NULL; NULL when it did not change.';
 COMMENT ON COLUMN threadline.audit_changes.partition IS 'The partition that was written, schema-qualified, when the audited table is partitioned.';
 COMMENT ON COLUMN threadline.audit_changes.masked IS 'Names in the payload whose values are placeholders; NULL for none.';
 COMMENT ON COLUMN threadline.audit_changes.row_data IS 'The whole row, redacted: new for I, old for D and for a U that changed the key; NULL otherwise.';

@@ -23,6 +23,7 @@ DROP FUNCTION threadline.key_expression(oid, text[], text);
 DROP FUNCTION threadline.stored_key(text);
 DROP FUNCTION threadline.key_of(anyelement);
 DROP FUNCTION threadline.key_form(oid);
+DROP FUNCTION threadline.instant_key(timestamptz);
 DROP FUNCTION threadline.output_settings(oid);
 DROP FUNCTION threadline.value_of(anyelement);
 DROP FUNCTION threadline.value_form(oid);

@@ -184,19 +184,13 @@ $$;
 COMMENT ON FUNCTION threadline.open_transaction() IS 'Opens the current transaction in the trail, with what its settings say of who and why.';
 
 
--- Notes that the transaction captures a change so long after it began; how far that has been noted is kept in a local
--- setting, so that of many changes few come to the INSERT. now() is what the id was made of.
+-- Notes that the transaction captures a change so long after it began. now() is what the id was made of. Nothing is kept in
+-- a setting: a client could set it, and have its late changes overlooked.
 CREATE OR REPLACE FUNCTION threadline.note_long_transaction(id uuid, captured_at timestamptz) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
-DECLARE
-    needed CONSTANT integer := floor(log(2, extract(epoch FROM captured_at - now()) / 2)) + 1;
-    noted CONSTANT text := current_setting('threadline.long_transaction', true);
-    assigned text;
 BEGIN
-    IF (noted = needed || ' ' || id) IS NOT TRUE THEN
-        INSERT INTO threadline.audit_long_transactions VALUES (needed, id) ON CONFLICT DO NOTHING;
-        assigned := set_config('threadline.long_transaction', needed || ' ' || id, true);
-    END IF;
+    INSERT INTO threadline.audit_long_transactions
+    VALUES (floor(log(2, extract(epoch FROM captured_at - now()) / 2)) + 1, id) ON CONFLICT DO NOTHING;
 END
 $$;
 COMMENT ON FUNCTION threadline.note_long_transaction(uuid, timestamptz) IS 'Notes that a transaction captures a change two seconds or more after it began.';
@@ -450,15 +444,24 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
 $$;
 COMMENT ON FUNCTION threadline.output_settings(oid) IS 'The SET clauses a function needs so that values of a table come out the same in every session.';
 
+-- An instant as the text it has in keys, whatever the session's time zone is.
+CREATE OR REPLACE FUNCTION threadline.instant_key(instant timestamptz) RETURNS text
+LANGUAGE plpgsql STABLE STRICT SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' AS $$
+BEGIN
+    RETURN to_jsonb(instant) #>> '{}';
+END
+$$;
+COMMENT ON FUNCTION threadline.instant_key(timestamptz) IS 'An instant as the text it has in keys.';
+
 -- The expression that turns a key value into its canonical text, with %s for the value; NULL when the type has none.
--- Relies on TimeZone = UTC.
 CREATE OR REPLACE FUNCTION threadline.key_form(type_oid oid) RETURNS text
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     RETURN (
         SELECT CASE
             WHEN base.oid = 'numeric'::regtype THEN 'trim_scale(%s)::text'
-            WHEN base.oid IN ('date'::regtype, 'timestamp'::regtype, 'timestamptz'::regtype) THEN '(to_jsonb(%s) #>> ''{}'')'
+            WHEN base.oid = 'timestamptz'::regtype THEN 'threadline.instant_key(%s)'
+            WHEN base.oid IN ('date'::regtype, 'timestamp'::regtype) THEN '(to_jsonb(%s) #>> ''{}'')'
             WHEN base.oid = 'bytea'::regtype THEN '(chr(92) || ''x'' || encode(%s, ''hex''))'
             WHEN base.oid = ANY (ARRAY['bool', 'int2', 'int4', 'int8', 'oid', 'text', 'varchar', 'bpchar', 'name', '"char"', 'uuid', 'time',
                 'inet', 'cidr', 'macaddr', 'macaddr8', 'bit', 'varbit']::regtype[]) THEN '%s::text'
@@ -736,7 +739,7 @@ BEGIN
     IF audited.scope_column IS NOT NULL THEN
         extra_columns := extra_columns || ', scope, previous_scope';
         extra_values := extra_values || ', scope, previous_scope';
-        on_update := format(E'\n        scope := %s;\n        previous_scope := CASE WHEN %s THEN %s END;', new_scope,
+        on_update := format(E'\n        scope := %s;\n        previous_scope := CASE WHEN %s THEN coalesce(%s, '''') END;', new_scope,
             (SELECT c.changed FROM threadline.captured_columns(relation, audited) c WHERE c.name = audited.scope_column), old_scope);
         on_insert := format(E'\n        scope := %s;', new_scope);
         on_delete := format(E'\n        scope := %s;', old_scope);
@@ -1060,7 +1063,7 @@ BEGIN
         coalesce(CASE op WHEN 'D' THEN old_key ELSE new_key END, ''),
         previous_key,
         CASE op WHEN 'D' THEN old_scope ELSE new_scope END,
-        CASE WHEN op = 'U' AND old_scope IS DISTINCT FROM new_scope THEN old_scope END,
+        CASE WHEN op = 'U' AND old_scope IS DISTINCT FROM new_scope THEN coalesce(old_scope, '') END,
         CASE WHEN written <> relation THEN written::regclass::text END,
         (SELECT array_agg(m ORDER BY m) FROM unnest(policy.mask) m WHERE op <> 'U' OR diff ? m),
         image, diff, threadline.late_attributes(relation, policy, CASE WHEN image IS NULL THEN diff END));

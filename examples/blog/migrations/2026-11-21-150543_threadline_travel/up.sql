@@ -245,7 +245,6 @@ CREATE OR REPLACE FUNCTION threadline.decode_past(base anyelement, reading jsonb
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     name text;
-    problem text;
 BEGIN
     IF masked <> '{}' THEN
         image := image - ARRAY(SELECT m FROM unnest(masked) m WHERE reading -> 'not_text' ? m);
@@ -258,17 +257,16 @@ BEGIN
     END LOOP;
     RETURN jsonb_populate_record(base, image);
 EXCEPTION WHEN data_exception OR integrity_constraint_violation OR datatype_mismatch THEN
-    problem := SQLERRM;
     FOR name IN SELECT jsonb_object_keys(image) LOOP
         BEGIN
             PERFORM jsonb_populate_record(base, jsonb_build_object(name, image -> name));
         EXCEPTION WHEN data_exception OR integrity_constraint_violation OR datatype_mismatch THEN
-            RAISE EXCEPTION 'threadline: column "%" of the row of table % with the key % held a value that does not fit the column today: %',
-                    name, reading ->> 'table', key, SQLERRM USING
+            RAISE EXCEPTION 'threadline: column "%" of the row of table % with the key % held a value that does not fit the column today',
+                    name, reading ->> 'table', key USING
                 ERRCODE = 'object_not_in_prerequisite_state', CONSTRAINT = 'threadline_unfit', HINT = 'Its history says what the value was.';
         END;
     END LOOP;
-    RAISE EXCEPTION 'threadline: the row of table % with the key % does not fit the table today: %', reading ->> 'table', key, problem USING
+    RAISE EXCEPTION 'threadline: the row of table % with the key % does not fit the table today', reading ->> 'table', key USING
         ERRCODE = 'object_not_in_prerequisite_state', CONSTRAINT = 'threadline_unfit', HINT = 'Its history says what it was.';
 END
 $$;
@@ -325,7 +323,7 @@ BEGIN
             WHEN c.exact AND (NOT c.may_be_long OR (c.place = 1 AND steady AND departure_column IS NOT NULL)) THEN format('s.%I', c.name)
             ELSE format('CASE WHEN u.touched THEN (u.decoded).%1$I ELSE s.%1$I END', c.name)
         END || format(' AS %I', c.name), ', ' ORDER BY c.attnum),
-        string_agg(format('n.%1$I = s.%1$I', c.name), ' AND ') FILTER (WHERE c.place IS NOT NULL),
+        string_agg(format('n.%1$I OPERATOR(pg_catalog.=) s.%1$I', c.name), ' AND ') FILTER (WHERE c.place IS NOT NULL),
         min(threadline.key_form(c.type_oid)) FILTER (WHERE c.name = policy.scope_column)
     INTO from_live, from_departures, output, same_key, scope_form
     FROM (
@@ -450,12 +448,14 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
         format('CREATE FUNCTION pg_temp.threadline_image_%s(n %s) RETURNS jsonb LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp%s AS %L',
             of_table, r.relation, threadline.output_settings(r.relation),
             format('BEGIN RETURN %s; END', threadline.image_sql(r.relation, (threadline.reading_of(of_table)).policy, 'n'))),
-        format('CREATE FUNCTION pg_temp.threadline_past_%s() RETURNS TABLE (%s) LANGUAGE sql STABLE AS $threadline_past$%s$threadline_past$', of_table,
+        -- Quoted by a digest of what is quoted, which no name in it can know.
+        format('CREATE FUNCTION pg_temp.threadline_past_%1$s() RETURNS TABLE (%2$s) LANGUAGE sql STABLE AS $past_%4$s$%3$s$past_%4$s$', of_table,
             (SELECT string_agg(format('%I %s', a.attname, format_type(a.atttypid, -1)), ', ' ORDER BY a.attnum)
                 FROM pg_attribute a WHERE a.attrelid = r.relation AND a.attnum > 0 AND NOT a.attisdropped),
-            threadline.past_query(of_table, 'view', format('pg_temp.threadline_image_%s(n)', of_table))),
+            q.body, encode(sha256(convert_to(q.body, 'UTF8')), 'hex')),
         format('CREATE VIEW pg_temp.%I AS SELECT * FROM pg_temp.threadline_past_%s()', c.relname, of_table)]
     FROM (SELECT threadline.audited_relation(of_table)) r (relation) JOIN pg_class c ON c.oid = r.relation
+        CROSS JOIN LATERAL (SELECT threadline.past_query(of_table, 'view', format('pg_temp.threadline_image_%s(n)', of_table))) q (body)
 $$;
 COMMENT ON FUNCTION threadline.travel_statements(integer) IS 'The statements that put a temporary view over a table, with an instant yet to be filled in.';
 

@@ -101,6 +101,12 @@ pub struct Travel {
 impl Trail {
     /// Runs `body` with every audited table as it was at `at`, and only the rows of it that may be seen.
     ///
+    /// The body is the host's code and is trusted to name tables without their schema: what it reads by a qualified name, or
+    /// through a function that pins its search path, is the table itself, with every tenant's rows. That is an error where it
+    /// is all the body reads of the table, and cannot be told where it reads the table the other way as well. What a row holds
+    /// in columns that are ignored was not recorded, and may be a later tenant's; such errors as
+    /// [`PastProblem::Gap`](crate::PastProblem) name a row by its key, whoever owns it.
+    ///
     /// # Errors
     ///
     /// As [`Travel::run`].

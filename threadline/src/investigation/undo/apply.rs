@@ -86,7 +86,7 @@ impl UndoPlan {
                 conn.batch_execute(&format!("SET LOCAL {setting}"))?;
             }
             self.lock(conn)?;
-            let plan = make(conn, &self.target, None)?;
+            let plan = make(conn, &self.target, &self.trail)?;
             if plan.digest != self.digest {
                 return Err(Error::UndoStale { plan: Box::new(plan) });
             }

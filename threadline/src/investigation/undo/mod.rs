@@ -20,7 +20,7 @@ mod target;
 use std::collections::{BTreeMap, BTreeSet};
 
 use diesel::prelude::*;
-use diesel::sql_types::{Array, BigInt, Nullable, Oid, Text};
+use diesel::sql_types::{Array, BigInt, Integer, Nullable, Oid, Text};
 
 use self::net::{Effect, Way};
 use self::steps::Builder;
@@ -31,6 +31,7 @@ use super::log::StoredChange;
 use super::scope::{ResolvedScope, Surface};
 use super::timeline::Who;
 use super::trail::{Trail, in_one_snapshot};
+use crate::capture::TableName;
 use crate::error::Error;
 
 pub use self::apply::apply_reviewed;
@@ -60,18 +61,13 @@ impl Trail {
     /// [`Error::NothingToUndo`] when the trail has nothing of the target, or something that may not be seen;
     /// [`Error::NotAudited`] for a row of a table it does not know; [`Error::ScopeFailed`]; others of the database.
     pub fn undo_plan(&self, conn: &mut PgConnection, target: &UndoTarget) -> Result<UndoPlan, Error> {
-        in_one_snapshot(conn, |conn| {
-            let scope = self.scope(conn, Surface::Undo)?;
-            make(conn, target, scope.as_ref())
-        })
+        in_one_snapshot(conn, |conn| make(conn, target, self))
     }
 }
 
-fn make(
-    conn: &mut PgConnection,
-    target: &UndoTarget,
-    scope: Option<&ResolvedScope>,
-) -> Result<UndoPlan, Error> {
+fn make(conn: &mut PgConnection, target: &UndoTarget, trail: &Trail) -> Result<UndoPlan, Error> {
+    let scope = trail.scope(conn, Surface::Undo)?;
+    let scope = scope.as_ref();
     let Targeted { transactions, actions, changes } = target::read(conn, target)?;
     check_visible(conn, target, scope, &changes)?;
     // What has no change may not be known of either.
@@ -106,13 +102,18 @@ fn make(
             continue;
         }
         let mut builder = Builder::new(table, shape);
-        builder
-            .build(lives(conn, table, changes, |conn, changes| check_visible(conn, target, scope, changes))?);
+        let check = |conn: &mut PgConnection, changes: &Vec<StoredChange>| {
+            check_visible(conn, target, scope, changes)
+        };
+        let check_row = |conn: &mut PgConnection, columns: &[String], key: &[String]| {
+            check_row_visible(conn, target, scope, table.id, columns, key)
+        };
+        builder.build(lives(conn, table, changes, check, check_row)?);
         steps.append(&mut builder.steps);
         limits.append(&mut builder.limits);
         shapes.insert(id, shape.clone());
     }
-    find_references(conn, &shapes, &mut steps)?;
+    find_references(conn, &shapes, &mut steps, &mut limits, scope.is_some())?;
     match order::sequence(&shapes, &steps) {
         Ok(sequence) => steps = sequence.into_iter().map(|place| steps[place].clone()).collect(),
         Err(constraints) => limits.push(Limit {
@@ -124,7 +125,16 @@ fn make(
         }),
     }
     let digest = String::new();
-    let mut plan = UndoPlan { target: target.clone(), transactions, actions, steps, limits, digest, shapes };
+    let mut plan = UndoPlan {
+        target: target.clone(),
+        transactions,
+        actions,
+        steps,
+        limits,
+        digest,
+        shapes,
+        trail: trail.clone(),
+    };
     plan.digest = digest_of(conn, &plan)?;
     Ok(plan)
 }
@@ -152,6 +162,39 @@ fn check_visible<'a>(
     if changes.into_iter().all(is_visible) { Ok(()) } else { Err(target.unknown()) }
 }
 
+/// Fails as for what is not there when a row, as it is now, may not be seen.
+fn check_row_visible(
+    conn: &mut PgConnection,
+    target: &UndoTarget,
+    scope: Option<&ResolvedScope>,
+    table_id: i32,
+    columns: &[String],
+    key: &[String],
+) -> Result<(), Error> {
+    #[derive(QueryableByName)]
+    struct Present {
+        #[diesel(sql_type = Text)]
+        state: String,
+        #[diesel(sql_type = Nullable<Text>)]
+        scope: Option<String>,
+    }
+    let Some(scope) = scope else {
+        return Ok(());
+    };
+    let key: BTreeMap<&String, &String> = columns.iter().zip(key).collect();
+    let row: Present =
+        diesel::sql_query("SELECT p.state, p.scope FROM threadline.present_row($1, $2::jsonb) p")
+            .bind::<Integer, _>(table_id)
+            .bind::<Text, _>(serde_json::to_string(&key).expect("texts always serialize"))
+            .get_result(conn)
+            .map_err(|error| Error::from_query(conn, "", error))?;
+    if row.state == "absent" || scope.sees_row(table_id, row.scope.as_deref()) {
+        Ok(())
+    } else {
+        Err(target.unknown())
+    }
+}
+
 fn change_id(change: &StoredChange) -> ChangeId {
     ChangeId { transaction_id: change.transaction_id, ordinal: change.ordinal }
 }
@@ -162,6 +205,7 @@ fn lives(
     table: &Table,
     changes: Vec<StoredChange>,
     check: impl Fn(&mut PgConnection, &Vec<StoredChange>) -> Result<(), Error>,
+    check_row: impl Fn(&mut PgConnection, &[String], &[String]) -> Result<(), Error>,
 ) -> Result<Vec<net::Life>, Error> {
     let targeted: BTreeSet<ChangeId> = changes.iter().map(change_id).collect();
     let Some(since) = changes.iter().map(|change| change.captured_at).min() else {
@@ -206,6 +250,9 @@ fn lives(
             .zip(parts)
             .all(|(name, text)| matches!(texts.of_text(name, text), Some(Value::Text(_))))
     });
+    for parts in addressed.values() {
+        check_row(conn, key_columns, parts)?;
+    }
     let images = table::present_images(conn, table, &addressed)?;
     images.values().for_each(|image| texts.want(image));
     texts.fetch(conn, table)?;
@@ -218,12 +265,45 @@ fn lives(
     Ok(way.lives)
 }
 
+/// The name of a table that refers to rows of the plan, when the role may not read what does.
+fn unreadable(conn: &mut PgConnection, relation: i64) -> Result<Option<TableName>, Error> {
+    #[derive(QueryableByName)]
+    struct Child {
+        #[diesel(sql_type = Text)]
+        schema: String,
+        #[diesel(sql_type = Text)]
+        name: String,
+    }
+    let found: Option<Child> = diesel::sql_query(
+        "SELECT n.nspname::text AS schema, c.relname::text AS name FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
+         WHERE c.oid = $1 AND NOT has_table_privilege(c.oid, 'SELECT')",
+    )
+    .bind::<Oid, _>(u32::try_from(relation).expect("an oid has 32 bits"))
+    .get_result(conn)
+    .optional()
+    .map_err(|error| Error::from_query(conn, "", error))?;
+    Ok(found.map(|child| TableName::new(Some(&child.schema), &child.name)))
+}
+
+/// Whether a step takes away what rows may refer to: the row, or what it has in these columns.
+fn takes_away(step: &UndoStep, columns: &[String]) -> bool {
+    match step.op {
+        UndoOp::Delete => true,
+        _ => step.columns.iter().any(|column| {
+            columns.contains(&column.column) && column.from.as_ref().is_some_and(|from| *from != column.to)
+        }),
+    }
+}
+
 /// Rows that refer to one that would be deleted, and would stay, are conflicts: a foreign key that cascades would take them
 /// along, or cut their reference, without anybody having asked for it.
 fn find_references(
     conn: &mut PgConnection,
     shapes: &BTreeMap<i32, Shape>,
     steps: &mut [UndoStep],
+    limits: &mut Vec<Limit>,
+    // Then whose the referring row is is not known, and its key not told.
+    is_scoped: bool,
 ) -> Result<(), Error> {
     #[derive(QueryableByName)]
     struct Row {
@@ -239,7 +319,7 @@ fn find_references(
             let (places, parents): (Vec<usize>, Vec<String>) = steps
                 .iter()
                 .enumerate()
-                .filter(|(_, step)| step.row.table_id == *id && step.op == UndoOp::Delete)
+                .filter(|(_, step)| step.row.table_id == *id && takes_away(step, &foreign_key.parent_columns))
                 .filter_map(|(place, step)| {
                     let now = step.now()?;
                     let texts: Option<Vec<&String>> =
@@ -248,6 +328,16 @@ fn find_references(
                 })
                 .unzip();
             if places.is_empty() {
+                continue;
+            }
+            if let Some(table) = unreadable(conn, foreign_key.child)? {
+                limits.push(Limit {
+                    table: Some(table),
+                    row_key: None,
+                    column: None,
+                    change: None,
+                    reason: LimitReason::Unreadable,
+                });
                 continue;
             }
             let child =
@@ -278,7 +368,7 @@ fn find_references(
                     row_key: step.row_key.clone(),
                     kind: ConflictKind::Referenced {
                         foreign_key: foreign_key.name.clone(),
-                        row_key: row.row_key,
+                        row_key: row.row_key.filter(|_| !is_scoped),
                     },
                     overlaps: Vec::new(),
                 });

@@ -6,6 +6,7 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use super::super::change::ChangeId;
+use super::super::trail::Trail;
 use super::conflict::{Conflict, Limit, LimitReason};
 use super::order;
 use super::render::{Statement, script};
@@ -108,6 +109,9 @@ pub struct UndoPlan {
     pub digest: String,
     #[serde(skip)]
     pub(super) shapes: BTreeMap<i32, Shape>,
+    /// Who may see it, asked again when it is applied.
+    #[serde(skip)]
+    pub(super) trail: Trail,
 }
 
 impl UndoPlan {
