@@ -471,3 +471,61 @@ fn a_tenant_sees_its_own_row_and_not_who_took_its_key() {
     );
     assert!(!all.contains("B-SECRET") && !all.contains("Truncate"), "{all}");
 }
+
+#[test]
+fn an_ignored_column_is_not_shown_as_the_next_tenant_has_it() {
+    let db = audited_database();
+    let conn = &mut db.connect();
+    run(
+        conn,
+        "CREATE TABLE posts (id bigint PRIMARY KEY, org text, title text, note text);
+        SELECT threadline.attach('posts', scope => 'org', ignore => '{note}')",
+    );
+    run(conn, "INSERT INTO posts VALUES (1, 'a', 't0', 'a-note')");
+    run(conn, "UPDATE posts SET title = 't1'");
+    let at = clock(conn);
+    run(conn, "UPDATE posts SET org = 'b'");
+    run(conn, "UPDATE posts SET note = 'B-NOTE'");
+    let trail = as_tenant("a");
+    let history = trail.row_history(conn, &table("posts"), &row_key("id=1"), HistoryLimit::All).unwrap();
+    let mut leaks = Vec::new();
+    if format!("{history:?}").contains("B-NOTE") {
+        leaks.push("row_history");
+    }
+    let as_of = trail.row_as_of(conn, &table("posts"), &row_key("id=1"), at).unwrap();
+    if format!("{as_of:?}").contains("B-NOTE") {
+        leaks.push("row_as_of");
+    }
+    let mut all = Vec::new();
+    trail
+        .table_as_of(conn, &table("posts"), at, |row| {
+            all.push(row);
+            Ok(())
+        })
+        .unwrap();
+    if format!("{all:?}").contains("B-NOTE") {
+        leaks.push("table_as_of");
+    }
+    let seen = trail
+        .travel(conn, at, |conn| Ok::<_, threadline::Error>(texts(conn, "SELECT posts::text FROM posts")))
+        .unwrap();
+    if format!("{seen:?}").contains("B-NOTE") {
+        leaks.push("travel");
+    }
+    assert!(leaks.is_empty(), "{leaks:?}");
+}
+
+#[test]
+fn errors_of_table_as_of_name_no_key_of_another_tenant() {
+    let db = audited_database();
+    let conn = &mut db.connect();
+    run(conn, POSTS);
+    run(conn, "INSERT INTO posts VALUES (1, 'a', 't', '1'), (424242, 'b', 't', 'x')");
+    let at = clock(conn);
+    run(
+        conn,
+        "UPDATE posts SET note = '7' WHERE id = 424242; SET session_replication_role = replica; UPDATE posts SET note = 'z' WHERE id = 424242; SET session_replication_role = origin",
+    );
+    let said = as_tenant("a").table_as_of(conn, &table("posts"), at, |_| Ok(()));
+    assert!(!format!("{said:?}").contains("424242"), "{said:?}");
+}

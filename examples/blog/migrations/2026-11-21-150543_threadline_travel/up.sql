@@ -302,6 +302,10 @@ DECLARE
         WHERE l.table_id = of_table AND c.id = (SELECT k.known_id FROM threadline.known_columns(relation, threadline.recorded_layout(of_table,
             (SELECT a.layout FROM threadline.audited_tables a WHERE a.id = of_table))) k WHERE k.name = key_columns[1]));
     live CONSTANT text := (SELECT CASE c.relkind WHEN 'p' THEN '' ELSE 'ONLY ' END FROM pg_class c WHERE c.oid = relation) || relation;
+    -- Whether the row as it is now may be seen: what its ignored columns held before is known from it alone.
+    seen_now CONSTANT text := (SELECT format('({threadline:unscoped} OR NOT s.threadline_live OR coalesce(%s = ANY ({threadline:scopes}), false))',
+            format(threadline.key_form(a.atttypid), format('s.%I', a.attname)))
+        FROM pg_attribute a WHERE a.attrelid = relation AND a.attname = policy.scope_column);
     from_live text;
     from_departures text;
     output text;
@@ -319,6 +323,8 @@ BEGIN
             WHEN c.name = ANY (policy.exclude) THEN format('NULL::%s', c.type)
             WHEN c.name = ANY (policy.mask) AND c.category = 'S' THEN format('%L::%s', policy.mask_placeholder, c.type)
             WHEN c.name = ANY (policy.mask) THEN format('NULL::%s', c.type)
+            WHEN c.name = ANY (policy.ignore) AND c.place IS NULL AND seen_now IS NOT NULL
+                THEN format('CASE WHEN u.touched THEN CASE WHEN %2$s THEN (u.decoded).%1$I END ELSE s.%1$I END', c.name, seen_now)
             -- Where what is stored of a key says all of its value, its column is left bare, so that filters reach the indexes.
             WHEN c.exact AND (NOT c.may_be_long OR (c.place = 1 AND steady AND departure_column IS NOT NULL)) THEN format('s.%I', c.name)
             ELSE format('CASE WHEN u.touched THEN (u.decoded).%1$I ELSE s.%1$I END', c.name)
@@ -336,8 +342,8 @@ BEGIN
         WHERE a.attrelid = relation AND a.attnum > 0 AND NOT a.attisdropped
     ) c;
     IF form = 'images' THEN
-        output := format('s.threadline_key AS row_key, (CASE WHEN u.touched THEN u.image ELSE %s END)::text AS image, CASE WHEN u.touched THEN u.masked ELSE %L::text[] END AS masked',
-            threadline.image_sql(relation, policy, 's'), ARRAY(SELECT m FROM unnest(policy.mask) m ORDER BY m));
+        output := format('s.threadline_key AS row_key, (CASE WHEN u.touched THEN CASE WHEN %s THEN u.image ELSE u.image - %L::text[] END ELSE %s END)::text AS image, CASE WHEN u.touched THEN u.masked ELSE %L::text[] END AS masked',
+            coalesce(seen_now, 'true'), policy.ignore, threadline.image_sql(relation, policy, 's'), ARRAY(SELECT m FROM unnest(policy.mask) m ORDER BY m));
     END IF;
     IF policy.scope_column IS NOT NULL THEN
         scope_text := CASE WHEN form = 'images'
