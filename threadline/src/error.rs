@@ -90,7 +90,7 @@ pub enum Error {
     InvalidContext(#[from] InvalidContext),
     /// A filter asks for something that cannot be asked.
     #[error(transparent)]
-    InvalidFilter(InvalidFilter),
+    InvalidFilter(#[from] InvalidFilter),
     /// A page is asked for that there cannot be: its size, or where it starts.
     #[error("{problem}")]
     InvalidPage {

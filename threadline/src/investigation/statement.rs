@@ -7,6 +7,8 @@ use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
 use diesel::sql_types::{Array, Integer, Text, Timestamptz, Untyped, Uuid as SqlUuid};
 use uuid::Uuid;
 
+use crate::error::Error;
+
 /// A value bound in a [`Statement`].
 #[derive(Clone, Debug)]
 pub(crate) enum Bind {
@@ -83,6 +85,16 @@ impl Statement {
             };
         }
         self
+    }
+}
+
+impl Statement {
+    /// Loads its rows.
+    pub(crate) fn load_from<T: QueryableByName<Pg> + 'static>(
+        &self,
+        conn: &mut PgConnection,
+    ) -> Result<Vec<T>, Error> {
+        self.clone().load(conn).map_err(|error| Error::from_query(conn, "", error))
     }
 }
 

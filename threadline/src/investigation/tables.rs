@@ -68,7 +68,7 @@ impl Tables {
         statement.sql("))::text AS reading FROM threadline.audited_tables t WHERE t.id = ANY (");
         statement.bind(ids.into_iter().collect::<Vec<_>>());
         statement.sql(")");
-        let rows: Vec<Row> = statement.load(conn).map_err(|error| Error::from_query(conn, "", error))?;
+        let rows: Vec<Row> = statement.load_from(conn)?;
         for row in rows {
             self.0.insert(row.id, serde_json::from_str(&row.reading).map_err(Error::Payload)?);
         }

@@ -4,11 +4,12 @@ use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 
-use diesel::connection::{AnsiTransactionManager, TransactionManager, TransactionManagerStatus};
+use diesel::connection::{AnsiTransactionManager, TransactionManager};
 use diesel::prelude::*;
 
 use super::scope::{ResolvedScope, Scope, Surface};
 use crate::error::{Error, PastProblem};
+use crate::intent::{depth, roll_back};
 
 type Cause = Box<dyn std::error::Error + Send + Sync>;
 type Hook = dyn Fn(Surface) -> Result<Scope, Cause> + Send + Sync;
@@ -108,28 +109,21 @@ pub(crate) fn in_one_snapshot<T>(
     conn: &mut PgConnection,
     read: impl FnOnce(&mut PgConnection) -> Result<T, Error>,
 ) -> Result<T, Error> {
-    match AnsiTransactionManager::transaction_manager_status_mut(conn) {
-        TransactionManagerStatus::Valid(status) if status.transaction_depth().is_some() => return read(conn),
-        _ => AnsiTransactionManager::begin_transaction_sql(conn, BEGIN)?,
+    if depth(conn)? > 0 {
+        return read(conn);
     }
+    AnsiTransactionManager::begin_transaction_sql(conn, BEGIN)?;
     // A panic of the host's hook, say, goes on after the connection is what it was.
     let outcome = catch_unwind(AssertUnwindSafe(|| read(conn)));
-    match outcome.unwrap_or_else(|panic| {
-        let _ = AnsiTransactionManager::rollback_transaction(conn);
-        resume_unwind(panic)
-    }) {
-        Ok(answer) => {
-            AnsiTransactionManager::commit_transaction(conn)?;
-            Ok(answer)
-        }
-        Err(error) => {
-            // What went wrong first is what is told.
-            let ended = AnsiTransactionManager::rollback_transaction(conn);
-            Err(match error {
-                // Now that the transaction is over, the database can be asked what it ran into.
-                Error::Query(error) if ended.is_ok() => Error::from_query(conn, "", error),
-                error => error,
-            })
-        }
+    if let Ok(Ok(answer)) = outcome {
+        AnsiTransactionManager::commit_transaction(conn)?;
+        return Ok(answer);
+    }
+    roll_back(conn, 0);
+    match outcome {
+        // Now that the transaction is over, the database can be asked what it ran into.
+        Ok(Err(Error::Query(error))) => Err(Error::from_query(conn, "", error)),
+        Ok(result) => result,
+        Err(panic) => resume_unwind(panic),
     }
 }

@@ -212,17 +212,16 @@ impl Scan<'_> {
         // They began before `before` and captured changes after `since`.
         let (before, since) = match (self.order, last, self.span().0) {
             (Order::NewestFirst, Some(last), _) => {
-                (first_id_at(began_at(last), MILLISECOND), Some(began_at(last) + SHORT))
+                (first_id_at(began_at(last), MILLISECOND), began_at(last) + SHORT)
             }
             // All that began after the filter's `from` were found.
             (Order::NewestFirst, None, _) => match self.question.filter.from {
-                Some(from) => (first_id_at(from, -SHORT), Some(from)),
+                Some(from) => (first_id_at(from, -SHORT), from),
                 None => return Ok(Vec::new()),
             },
-            (Order::OldestFirst, _, Some(start)) => (first_id_at(start, -SHORT), Some(start)),
+            (Order::OldestFirst, _, Some(start)) => (first_id_at(start, -SHORT), start),
             (Order::OldestFirst, _, None) => return Ok(Vec::new()),
         };
-        let since = since.unwrap_or(DateTime::UNIX_EPOCH);
         let doublings: Vec<i32> = (1..=MOST_DOUBLINGS).collect();
         let earliest: Vec<Uuid> =
             doublings.iter().map(|doublings| first_id_at(since, -(SHORT * (1 << doublings)))).collect();

@@ -127,8 +127,7 @@ impl<'a> Scan<'a> {
     }
 
     fn load(&self, conn: &mut PgConnection, statement: Statement) -> Result<Vec<StoredChange>, Error> {
-        let rows: Vec<ChangeRow> =
-            statement.load(conn).map_err(|error| Error::from_query(conn, "", error))?;
+        let rows: Vec<ChangeRow> = statement.load_from(conn)?;
         rows.into_iter().map(ChangeRow::read).collect()
     }
 }

@@ -354,22 +354,6 @@ fn is_column_today(conn: &mut PgConnection, column: &str, tables: Option<&[i32]>
     Ok(!statement.load_from::<Name>(conn)?.is_empty())
 }
 
-impl Statement {
-    /// Loads its rows.
-    pub(crate) fn load_from<T: QueryableByName<diesel::pg::Pg> + 'static>(
-        &self,
-        conn: &mut PgConnection,
-    ) -> Result<Vec<T>, Error> {
-        self.clone().load(conn).map_err(|error| Error::from_query(conn, "", error))
-    }
-}
-
-impl From<InvalidFilter> for Error {
-    fn from(error: InvalidFilter) -> Self {
-        Self::InvalidFilter(error)
-    }
-}
-
 /// What only the change as it is shown can answer: whether it changed the column asked for.
 impl Question {
     pub(crate) fn column_changed(&self, change: &crate::AuditChange) -> bool {
