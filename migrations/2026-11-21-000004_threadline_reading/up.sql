@@ -210,17 +210,18 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
 $$;
 COMMENT ON FUNCTION threadline.todays_columns(integer) IS 'The columns of a table today, with their ids in the trail.';
 
--- How the columns of an older layout relate to those of today: new names, NULL for a name that now means another column,
--- and the columns whose type has changed since. A column that is gone keeps its name, unless another column has had it.
-CREATE OR REPLACE FUNCTION threadline.since_layout(of_table integer, older integer, OUT renamed jsonb, OUT retyped text[])
+-- How the columns of an older layout relate to those of today: new names, NULL for a name that now means another column, the
+-- columns whose type has changed since, and by name those that are gone, each with what tells it from others of its name.
+CREATE OR REPLACE FUNCTION threadline.since_layout(of_table integer, older integer, OUT renamed jsonb, OUT retyped text[], OUT gone jsonb)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-    WITH today AS MATERIALIZED (SELECT t.id, t.name, t.type FROM threadline.todays_columns(of_table) t),
-    every AS (SELECT l.layout, c.id, c.name, c.type
-        FROM threadline.table_layouts l, jsonb_to_recordset(l.columns) c (id integer, name text, type text) WHERE l.table_id = of_table)
-    SELECT coalesce(jsonb_object_agg(was.name, today.name) FILTER (WHERE today.name <> was.name OR (today.name IS NULL AND (
-            was.name IN (SELECT t.name FROM today t) OR EXISTS (SELECT FROM every e WHERE e.name = was.name AND e.id <> was.id)))), '{}'),
-        coalesce(array_agg(today.name) FILTER (WHERE today.type IS DISTINCT FROM was.type AND today.name IS NOT NULL), '{}')
-    FROM every was LEFT JOIN today ON today.id = was.id WHERE was.layout = older
+    WITH today AS MATERIALIZED (SELECT t.id, t.name, t.type FROM threadline.todays_columns(of_table) t)
+    SELECT coalesce(jsonb_object_agg(was.name, today.name) FILTER (WHERE today.name <> was.name OR (today.name IS NULL AND was.is_taken)), '{}'),
+        coalesce(array_agg(today.name) FILTER (WHERE today.type IS DISTINCT FROM was.type AND today.name IS NOT NULL), '{}'),
+        coalesce(jsonb_object_agg(was.name, jsonb_build_array(was.relation, was.attnum)) FILTER (WHERE today.name IS NULL AND NOT was.is_taken), '{}')
+    FROM (SELECT c.id, c.attnum, c.name, c.type, l.relation_oid::bigint AS relation, c.name IN (SELECT t.name FROM today t) AS is_taken
+            FROM threadline.table_layouts l, jsonb_to_recordset(l.columns) c (id integer, attnum integer, name text, type text)
+            WHERE l.table_id = of_table AND l.layout = older) was
+        LEFT JOIN today ON today.id = was.id
 $$;
 COMMENT ON FUNCTION threadline.since_layout(integer, integer) IS 'How the columns of an older layout relate to those of today.';
 

@@ -136,6 +136,8 @@ fn check_world(steps: &[Step]) -> Result<(), TestCaseError> {
     let mut instants = Vec::new();
     let mut open = false;
     let mut added = false;
+    // A refresh has seen a column called extra, in the place where the next one will be.
+    let mut seen = false;
     for step in steps {
         match step {
             Step::Write(writes) => {
@@ -162,6 +164,7 @@ fn check_world(steps: &[Step]) -> Result<(), TestCaseError> {
                     open = false;
                 }
                 run(conn, "SELECT threadline.refresh_all()");
+                seen |= added;
             }
             Step::AddColumn | Step::DropColumn | Step::RenameColumn => {
                 if open {
@@ -186,6 +189,9 @@ fn check_world(steps: &[Step]) -> Result<(), TestCaseError> {
                             "UPDATE posts SET clicks = clicks + 1 WHERE id % 2 = 0; DELETE FROM posts WHERE id = 7",
                         );
                     } else if change.starts_with("ADD") {
+                        if seen {
+                            run(conn, "SELECT threadline.refresh_all()");
+                        }
                         run(conn, "UPDATE posts SET extra = body WHERE id % 2 = 0");
                     }
                 }
@@ -251,5 +257,18 @@ fn time_travel_equals_a_shadow_copy_taken_at_each_instant() {
         .run(&prop::collection::vec(step(), 1..14), |steps| check_world(&steps))
     {
         panic!("{error}");
+    }
+}
+
+#[test]
+fn columns_of_one_name_that_were_dropped_one_after_the_other_are_not_taken_for_one() {
+    use Step::{AddColumn, DropColumn, Refresh};
+    for steps in [
+        vec![AddColumn, DropColumn, AddColumn, DropColumn],
+        vec![AddColumn, Refresh, DropColumn, AddColumn, DropColumn, AddColumn],
+        vec![AddColumn, Refresh, DropColumn, AddColumn, Refresh, DropColumn, AddColumn, DropColumn],
+        vec![AddColumn, DropColumn, Refresh, AddColumn, DropColumn, Refresh],
+    ] {
+        check_world(&steps).unwrap_or_else(|error| panic!("{steps:?}: {error}"));
     }
 }

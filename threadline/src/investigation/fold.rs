@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::change::{AuditChange, ChangeId, FieldChange, Op};
 use super::image::{Columns, Json, RowImage, RowState};
-use super::log::{Present, PresentState, RowLog, SinceLayout, StoredChange, TodaysColumns};
+use super::log::{GoneColumn, Present, PresentState, RowLog, SinceLayout, StoredChange, TodaysColumns};
 
 /// A row's past.
 pub(crate) struct Folded {
@@ -35,12 +35,7 @@ pub(crate) fn fold(log: RowLog) -> Folded {
     let layouts = anchor.layouts.take().unwrap_or_default();
     let attributes = anchor.attributes.take().unwrap_or_default();
     let mut row = Row::at_present(&mut anchor.present);
-    let reader = Reader {
-        row_key: &anchor.row_key,
-        policy: &anchor.present,
-        layouts: &layouts,
-        attributes: &attributes,
-    };
+    let mut reader = Reader::new(&anchor.row_key, &anchor.present, &layouts, &attributes);
 
     let now = row.shown(&anchor.present);
     let mut steps = Vec::with_capacity(changes.len());
@@ -76,18 +71,20 @@ pub(crate) fn shown(
     layouts: &BTreeMap<i32, SinceLayout>,
     attributes: &TodaysColumns,
 ) -> (AuditChange, Option<RowImage>) {
-    let reader = Reader { row_key: "", policy, layouts, attributes };
+    let mut reader = Reader::new("", policy, layouts, attributes);
     let Named { stored, image, diff, masked, .. } = reader.named(stored);
     let row = image.map(|columns| policy.image(columns, &masked));
     (reader.change(stored, diff, &masked), row)
 }
 
-/// Reads stored changes under today's column names.
+/// Reads stored changes, the newest first, under today's column names.
 struct Reader<'a> {
     row_key: &'a str,
     policy: &'a Present,
     layouts: &'a BTreeMap<i32, SinceLayout>,
     attributes: &'a TodaysColumns,
+    /// Columns that are gone, by the name they had: of those with one name the newest keeps it.
+    gone: BTreeMap<String, GoneColumn>,
 }
 
 /// A change with its payload under today's column names, not redacted yet.
@@ -124,17 +121,32 @@ impl Effect {
     }
 }
 
-impl Reader<'_> {
-    fn named(&self, mut stored: StoredChange) -> Named {
+impl<'a> Reader<'a> {
+    fn new(
+        row_key: &'a str,
+        policy: &'a Present,
+        layouts: &'a BTreeMap<i32, SinceLayout>,
+        attributes: &'a TodaysColumns,
+    ) -> Self {
+        Self { row_key, policy, layouts, attributes, gone: BTreeMap::new() }
+    }
+
+    fn named(&mut self, mut stored: StoredChange) -> Named {
         let own = stored.attributes.take().map(|columns| columns.since(self.attributes)).unwrap_or_default();
         let since = stored.layout.and_then(|layout| self.layouts.get(&layout)).unwrap_or(&own);
-        let today = |name: String| since.renamed.get(&name).cloned().unwrap_or(Some(name));
+        for (name, column) in &since.gone {
+            self.gone.entry(name.clone()).or_insert(*column);
+        }
+        let today = |name: String| match since.gone.get(&name) {
+            Some(column) => (self.gone.get(&name) == Some(column)).then_some(name),
+            None => since.renamed.get(&name).cloned().unwrap_or(Some(name)),
+        };
         fn renamed<V>(
             columns: BTreeMap<String, V>,
             since: &SinceLayout,
             today: impl Fn(String) -> Option<String>,
         ) -> BTreeMap<String, V> {
-            if since.renamed.is_empty() {
+            if since.renamed.is_empty() && since.gone.is_empty() {
                 return columns;
             }
             columns.into_iter().filter_map(|(name, value)| Some((today(name)?, value))).collect()
@@ -180,7 +192,7 @@ impl Reader<'_> {
         }
     }
 
-    fn read(&self, stored: StoredChange) -> Effect {
+    fn read(&mut self, stored: StoredChange) -> Effect {
         let Named { stored, image, diff, masked, retyped } = self.named(stored);
         let moved = stored.previous_row_key.is_some();
         let departs = stored.previous_row_key.as_deref() == Some(self.row_key);

@@ -77,7 +77,12 @@ pub(crate) struct SinceLayout {
     pub(crate) renamed: BTreeMap<String, Option<String>>,
     /// Columns, by today's names, whose type was another one.
     pub(crate) retyped: Vec<String>,
+    /// Columns that are gone, by the name they had, which no column has today.
+    pub(crate) gone: BTreeMap<String, GoneColumn>,
 }
+
+/// Tells a column that is gone from others of its name: the relation it was in, and its attribute number there.
+pub(crate) type GoneColumn = (u32, i32);
 
 /// A row of `audit_changes`, as stored.
 #[derive(Deserialize)]
@@ -134,7 +139,9 @@ impl Attributes {
                 None if columns.values().any(|(name, _)| name == was) => {
                     since.renamed.insert(was.clone(), None);
                 }
-                None => {}
+                None => {
+                    since.gone.insert(was.clone(), (self.relation, *attribute));
+                }
             }
         }
         since

@@ -121,16 +121,17 @@ END
 $$;
 COMMENT ON FUNCTION threadline.reading_of(integer) IS 'What reading a table''s changes takes.';
 
--- What a change's columns were called and are called today, {old name: today's name or null}, and those of another type.
-CREATE OR REPLACE FUNCTION threadline.since_change(reading jsonb, change threadline.audit_changes, OUT renamed jsonb, OUT retyped text[])
+-- As since_layout, for the columns of a change without a layout.
+CREATE OR REPLACE FUNCTION threadline.since_change(reading jsonb, change threadline.audit_changes, OUT renamed jsonb, OUT retyped text[], OUT gone jsonb)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT coalesce(jsonb_object_agg(was.key, today.name) FILTER (WHERE today.name <> was.key
-                OR (today.name IS NULL AND EXISTS (SELECT FROM jsonb_each(known.columns) other WHERE other.value ->> 0 = was.key))), '{}'),
-        coalesce(array_agg(today.name) FILTER (WHERE today.name IS NOT NULL AND today.type IS DISTINCT FROM was.value ->> 1), '{}')
-    FROM (SELECT reading -> 'attributes' -> (change.attributes ->> 'relation')) known (columns),
-        jsonb_each(change.attributes -> 'columns') was,
-        LATERAL (SELECT known.columns -> (was.value ->> 0) ->> 0, known.columns -> (was.value ->> 0) ->> 1) today (name, type)
-    WHERE known.columns IS NOT NULL
+    SELECT coalesce(jsonb_object_agg(was.name, was.today) FILTER (WHERE was.today <> was.name OR (was.today IS NULL AND was.is_taken)), '{}'),
+        coalesce(array_agg(was.today) FILTER (WHERE was.today IS NOT NULL AND was.type_today IS DISTINCT FROM was.type), '{}'),
+        coalesce(jsonb_object_agg(was.name, jsonb_build_array(change.attributes -> 'relation', was.attnum)) FILTER (WHERE was.today IS NULL AND NOT was.is_taken), '{}')
+    FROM (SELECT c.key AS name, c.value -> 0 AS attnum, c.value ->> 1 AS type, known.columns -> (c.value ->> 0) ->> 0 AS today,
+                known.columns -> (c.value ->> 0) ->> 1 AS type_today,
+                EXISTS (SELECT FROM jsonb_each(known.columns) other WHERE other.value ->> 0 = c.key) AS is_taken
+            FROM (SELECT reading -> 'attributes' -> (change.attributes ->> 'relation')) known (columns), jsonb_each(change.attributes -> 'columns') c
+            WHERE known.columns IS NOT NULL) was
 $$;
 COMMENT ON FUNCTION threadline.since_change(jsonb, threadline.audit_changes) IS 'How the columns of a change without a layout relate to today''s.';
 
@@ -152,6 +153,9 @@ DECLARE
     since jsonb;
     renamed jsonb;
     retyped text[];
+    -- Columns that are gone, by the name they had: of those with one name the newest keeps it.
+    lost jsonb;
+    gone jsonb := '{}';
     redacted text[];
     olds jsonb;
     news jsonb;
@@ -169,14 +173,20 @@ BEGIN
             change := queue[place];
             renamed := NULL;
             retyped := '{}';
+            lost := NULL;
             olds := NULL;
             news := NULL;
             IF change.attributes IS NOT NULL THEN
-                SELECT s.renamed, s.retyped INTO renamed, retyped FROM threadline.since_change(reading, change) s;
+                SELECT s.renamed, s.retyped, s.gone INTO renamed, retyped, lost FROM threadline.since_change(reading, change) s;
             ELSIF reading -> 'layouts' ? change.layout::text THEN
                 since := reading -> 'layouts' -> change.layout::text;
                 renamed := since -> 'renamed';
                 retyped := ARRAY(SELECT jsonb_array_elements_text(since -> 'retyped'));
+                lost := since -> 'gone';
+            END IF;
+            IF lost <> '{}' THEN
+                renamed := renamed || (SELECT coalesce(jsonb_object_agg(l.key, NULL), '{}') FROM jsonb_each(lost) l WHERE gone -> l.key <> l.value);
+                gone := lost || gone;
             END IF;
             redacted := coalesce(change.masked, '{}');
             whole := change.row_data;
