@@ -252,7 +252,7 @@ DECLARE
     redacted CONSTANT record := threadline.present_policy(stored, threadline.audited_relation(of_table));
     policy CONSTANT threadline.audited_tables := redacted.policy;
 BEGIN
-    RETURN jsonb_build_object('schema', stored.schema_name, 'name', stored.table_name,
+    RETURN jsonb_build_object('schema', stored.schema_name, 'name', stored.table_name, 'key', policy.key_columns,
         'present', jsonb_build_object('state', 'unknown', 'exclude', policy.exclude, 'mask', policy.mask,
             'mask_placeholder', policy.mask_placeholder, 'ignore', policy.ignore),
         'layouts', (SELECT jsonb_object_agg(l.layout, s) FROM threadline.table_layouts l, threadline.since_layout(l.table_id, l.layout) s

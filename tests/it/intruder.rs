@@ -516,7 +516,7 @@ fn an_ignored_column_is_not_shown_as_the_next_tenant_has_it() {
 }
 
 #[test]
-fn errors_of_table_as_of_name_no_key_of_another_tenant() {
+fn errors_of_the_past_name_no_key_of_another_tenant() {
     let db = audited_database();
     let conn = &mut db.connect();
     run(conn, POSTS);
@@ -526,6 +526,47 @@ fn errors_of_table_as_of_name_no_key_of_another_tenant() {
         conn,
         "UPDATE posts SET note = '7' WHERE id = 424242; SET session_replication_role = replica; UPDATE posts SET note = 'z' WHERE id = 424242; SET session_replication_role = origin",
     );
-    let said = as_tenant("a").table_as_of(conn, &table("posts"), at, |_| Ok(()));
+    let said = as_tenant("a").table_as_of(conn, &table("posts"), at, |_| Ok(())).unwrap_err();
     assert!(!format!("{said:?}").contains("424242"), "{said:?}");
+    let count = |conn: &mut PgConnection| {
+        diesel::sql_query("SELECT count(note) FROM posts").execute(conn).map_err(threadline::Error::from)
+    };
+    let said = as_tenant("a").travel(conn, at, count).unwrap_err();
+    assert!(!format!("{said:?}").contains("424242"), "{said:?}");
+    let said = Trail::unscoped().travel(conn, at, count).unwrap_err();
+    assert!(format!("{said:?}").contains("424242"), "{said:?}");
+}
+
+#[test]
+fn a_tenant_of_any_type_sees_its_own_past_and_nobody_elses() {
+    for (column, own, other) in [
+        ("numeric", "1.50", "2.50"),
+        ("char(5)", "a", "b"),
+        ("inet", "10.0.0.1", "10.0.0.2"),
+        ("boolean", "true", "false"),
+        ("uuid", "00000000-0000-0000-0000-00000000000a", "00000000-0000-0000-0000-00000000000b"),
+    ] {
+        let db = audited_database();
+        let conn = &mut db.connect();
+        run(
+            conn,
+            &format!(
+                "CREATE TABLE posts (id bigint PRIMARY KEY, org {column}, note text); SELECT threadline.attach('posts', scope => 'org');
+                INSERT INTO posts VALUES (1, '{own}', 'mine'), (2, '{other}', 'theirs'), (3, '{own}', 'untouched')"
+            ),
+        );
+        let tenant: &'static str =
+            text(conn, "SELECT scope FROM threadline.audit_changes ORDER BY row_key LIMIT 1").leak();
+        let at = clock(conn);
+        run(conn, "UPDATE posts SET note = 'later' WHERE id < 3; DELETE FROM posts WHERE id < 3");
+        let mut rows = Vec::new();
+        as_tenant(tenant)
+            .table_as_of(conn, &table("posts"), at, |row| {
+                rows.push(row.row_key);
+                Ok(())
+            })
+            .unwrap();
+        rows.sort();
+        assert_eq!(rows, ["1", "3"], "{column}");
+    }
 }

@@ -6,8 +6,8 @@ use diesel::connection::SimpleConnection;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestCaseError, TestRunner};
 use threadline::{
-    Action, ActionStatus, Actor, AuditContext, Cursor, Error, Filter, LinkedChange, Op, Order, PageRequest,
-    Scope, TableName, Trail,
+    Action, ActionStatus, Actor, AuditContext, Cursor, Error, Filter, HistoryLimit, LinkedChange, Op, Order,
+    PageRequest, Scope, TableName, Trail,
 };
 use threadline_tests::{audited_database, clock, row_key, run, text, texts};
 
@@ -583,4 +583,33 @@ fn an_actors_transactions_and_all_actions_are_listed_in_pages_also_those_that_ch
         5
     );
     assert!(trail.actor_window(conn, &Actor::user(8), &Filter::new().nobody(), &request).is_err());
+}
+
+#[test]
+fn an_entry_names_its_row_so_that_its_history_can_be_asked_for() {
+    let db = audited_database();
+    let conn = &mut db.connect();
+    run(
+        conn,
+        "CREATE TABLE members (user_id text, org_id integer, role text, PRIMARY KEY (org_id, user_id)); SELECT threadline.attach('members');
+        CREATE TABLE notes (id text PRIMARY KEY, body text); SELECT threadline.attach('notes');
+        INSERT INTO members VALUES ('7', 1, 'owner'); INSERT INTO notes VALUES ('[\"a\"]', 'x'), (repeat('k', 2000), 'long')",
+    );
+    run(
+        conn,
+        "ALTER TABLE members RENAME org_id TO organization_id; UPDATE members SET role = 'guest'; TRUNCATE notes",
+    );
+    let page = Trail::unscoped().timeline(conn, &Filter::new()).unwrap();
+    let mut keys = Vec::new();
+    for entry in page.entries.iter().rev() {
+        keys.push(entry.key.as_ref().map(ToString::to_string));
+        if let Some(key) = &entry.key {
+            let history =
+                Trail::unscoped().row_history(conn, &entry.table, key, HistoryLimit::default()).unwrap();
+            assert!(history.versions.iter().any(|version| version.change.id == entry.change.id), "{key}");
+        }
+    }
+    let member = Some(r#"{"organization_id":"1","user_id":"7"}"#.to_owned());
+    let note = Some(r#"{"id":"[\"a\"]"}"#.to_owned());
+    assert_eq!(keys, [member.clone(), note, None, member, None]);
 }

@@ -756,3 +756,22 @@ fn a_lookup_by_key_uses_indexes_alone_also_for_what_is_gone_and_in_joins() {
     let (read, plan) = plan(conn, "SELECT count(*) FROM posts");
     assert!(!read.is_empty(), "the test can tell: {plan}");
 }
+
+#[test]
+fn a_column_whose_domain_forbids_null_travels() {
+    let db = audited_database();
+    let conn = &mut db.connect();
+    run(
+        conn,
+        "CREATE DOMAIN address AS text NOT NULL CHECK (VALUE LIKE '%@%'); CREATE DOMAIN number AS bigint NOT NULL;
+        CREATE TABLE people (id number PRIMARY KEY, email address); SELECT threadline.attach('people');
+        INSERT INTO people SELECT n, n || '@a' FROM generate_series(1, 3) n",
+    );
+    let at = clock(conn);
+    run(conn, "UPDATE people SET email = '1@b' WHERE id = 1; DELETE FROM people WHERE id = 2");
+    assert_eq!(
+        past_texts(conn, at, "SELECT email::text FROM people ORDER BY id").unwrap(),
+        ["1@a", "2@a", "3@a"]
+    );
+    assert_eq!(past_texts(conn, at, "SELECT email::text FROM people WHERE id = 2").unwrap(), ["2@a"]);
+}

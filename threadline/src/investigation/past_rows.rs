@@ -124,7 +124,6 @@ impl Trail {
                 each(conn, rows)
             })
         })
-        .map_err(|error| self.discreet(error))
     }
 
     /// The query for the images of a table at an instant, written by the database.

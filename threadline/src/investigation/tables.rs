@@ -7,9 +7,10 @@ use diesel::prelude::*;
 use diesel::sql_types::{Integer, Text};
 use serde::{Deserialize, Serialize};
 
-use super::change::AuditChange;
+use super::change::{AuditChange, Op};
 use super::fold;
 use super::image::RowImage;
+use super::key::RowKey;
 use super::log::{Present, SinceLayout, StoredChange, TodaysColumns};
 use super::statement::Statement;
 use crate::capture::TableName;
@@ -21,6 +22,9 @@ use crate::error::Error;
 pub struct TableChange {
     /// The table, under the name it had when its capture was last compiled.
     pub table: TableName,
+    /// The row's key after the change; `None` where the trail keeps no more than a digest of it, where the table has no key or
+    /// was given another one since, and for a TRUNCATE.
+    pub key: Option<RowKey>,
     /// The change; its columns have today's names.
     #[serde(flatten)]
     pub change: AuditChange,
@@ -32,6 +36,8 @@ pub struct TableChange {
 struct Table {
     schema: String,
     name: String,
+    /// Key columns under today's names.
+    key: Option<Vec<String>>,
     present: Present,
     layouts: Option<BTreeMap<i32, SinceLayout>>,
     attributes: Option<TodaysColumns>,
@@ -80,6 +86,8 @@ impl Tables {
         let table = self.0.get(&stored.table_id).ok_or_else(|| {
             Error::Payload(serde::de::Error::custom("a change of a table that is not among the audited ones"))
         })?;
+        let columns = table.key.as_deref().filter(|_| stored.op != Op::Truncate);
+        let key = columns.and_then(|columns| RowKey::stored(columns, &stored.row_key));
         let (layouts, attributes) = (BTreeMap::new(), BTreeMap::new());
         let (change, row) = fold::shown(
             stored,
@@ -87,6 +95,6 @@ impl Tables {
             table.layouts.as_ref().unwrap_or(&layouts),
             table.attributes.as_ref().unwrap_or(&attributes),
         );
-        Ok(TableChange { table: TableName::new(Some(&table.schema), &table.name), change, row })
+        Ok(TableChange { table: TableName::new(Some(&table.schema), &table.name), key, change, row })
     }
 }

@@ -11,6 +11,7 @@ use uuid::Uuid;
 use super::change::{AuditAction, AuditChange, AuditTransaction};
 use super::filter::{ActorFilter, Filter, InvalidFilter};
 use super::image::RowImage;
+use super::key::RowKey;
 use super::page::{Page, PageRequest, Place, Position};
 use super::scan::{Question, Scan};
 use super::scope::Surface;
@@ -27,6 +28,9 @@ use crate::intent::Actor;
 pub struct LinkedChange {
     /// The table, under the name it had when its capture was last compiled.
     pub table: TableName,
+    /// The row's key after the change, to ask [`row_history`](Trail::row_history) and others with; `None` where the trail keeps
+    /// no more than a digest of it, where the table has no key or was given another one since, and for a TRUNCATE.
+    pub key: Option<RowKey>,
     /// The change; its columns have today's names.
     pub change: AuditChange,
     /// The whole row: the new one of an insert, the old one of a delete or of an update that changed the key.
@@ -170,9 +174,9 @@ impl Trail {
 pub(crate) fn linked(conn: &mut PgConnection, changes: Vec<TableChange>) -> Result<Vec<LinkedChange>, Error> {
     let ids = changes.iter().map(|change| change.change.id.transaction_id).collect();
     let who = Who::of(conn, ids)?;
-    let link = |TableChange { table, change, row }| {
+    let link = |TableChange { table, key, change, row }| {
         let (transaction, action) = who.why(change.id.transaction_id);
-        LinkedChange { table, change, row, transaction, action }
+        LinkedChange { table, key, change, row, transaction, action }
     };
     Ok(changes.into_iter().map(link).collect())
 }

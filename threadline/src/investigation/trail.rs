@@ -8,7 +8,7 @@ use diesel::connection::{AnsiTransactionManager, TransactionManager};
 use diesel::prelude::*;
 
 use super::scope::{ResolvedScope, Scope, Surface};
-use crate::error::{Error, PastProblem};
+use crate::error::Error;
 use crate::intent::{depth, roll_back};
 
 type Cause = Box<dyn std::error::Error + Send + Sync>;
@@ -68,22 +68,6 @@ impl Trail {
     /// with [`Error::ScopeFailed`], and nothing is shown.
     pub fn scoped(hook: impl Fn(Surface) -> Result<Scope, Cause> + Send + Sync + 'static) -> Self {
         Self { hook: Some(Arc::new(hook)) }
-    }
-
-    /// The same error, without the key of a row that may not be this reader's.
-    pub(crate) fn discreet(&self, error: Error) -> Error {
-        match error {
-            Error::UnknownPast { reason: reason @ (PastProblem::Gap | PastProblem::DoesNotFit), .. }
-                if self.hook.is_some() =>
-            {
-                Error::UnknownPast {
-                    reason,
-                    message: "the past of a row of the table is not known for sure".to_owned(),
-                    hint: Some("ask somebody who may see the whole trail".to_owned()),
-                }
-            }
-            error => error,
-        }
     }
 
     /// What may be seen on this surface; `None` for everything.

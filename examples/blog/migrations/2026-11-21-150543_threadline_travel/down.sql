@@ -11,6 +11,7 @@ DROP FUNCTION threadline.past_query(integer, text, text);
 DROP FUNCTION threadline.key_value(anyelement, text, integer);
 DROP FUNCTION threadline.decode_past(anyelement, jsonb, text, jsonb, text[]);
 DROP FUNCTION threadline.undo(anyarray, jsonb, text, threadline.undoing, boolean);
+DROP FUNCTION threadline.stay_discreet(jsonb, text);
 DROP FUNCTION threadline.since_change(jsonb, threadline.audit_changes);
 DROP FUNCTION threadline.reading_of(integer);
 DROP FUNCTION threadline.check_past(integer, threadline.past_instant);

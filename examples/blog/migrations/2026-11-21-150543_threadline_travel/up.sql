@@ -135,6 +135,18 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
 $$;
 COMMENT ON FUNCTION threadline.since_change(jsonb, threadline.audit_changes) IS 'How the columns of a change without a layout relate to today''s.';
 
+-- Fails without naming a row when rows may be another tenant's, whom the reader is not to know of.
+CREATE OR REPLACE FUNCTION threadline.stay_discreet(reading jsonb, problem text) RETURNS void
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF reading -> 'discreet' = 'true' THEN
+        RAISE EXCEPTION 'threadline: the past of a row of table % is not known for sure', reading ->> 'table' USING
+            ERRCODE = 'object_not_in_prerequisite_state', CONSTRAINT = problem, HINT = 'Ask somebody who may see the whole trail.';
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION threadline.stay_discreet(jsonb, text) IS 'Fails without naming a row when rows may be another tenant''s.';
+
 -- The row with a key before its changes: `image` as it was, redacted, and `decoded` as the table's row type; not found when
 -- there was none. `by_transaction` and `by_ordinal` name the change that removed the row seen; NULL when it is still there.
 --
@@ -211,6 +223,7 @@ BEGIN
             place := place + 1;
         END LOOP;
         IF NOT fits THEN
+            PERFORM threadline.stay_discreet(reading, 'threadline_gap');
             RAISE EXCEPTION 'threadline: a write to the row of table % with the key % escaped capture between % and %', reading ->> 'table', key,
                     (queue[1]).captured_at, coalesce(newer.captured_at::text, 'now') USING
                 ERRCODE = 'object_not_in_prerequisite_state', CONSTRAINT = 'threadline_gap', HINT = 'Its history says what was captured.';
@@ -267,6 +280,7 @@ BEGIN
     END LOOP;
     RETURN jsonb_populate_record(base, image);
 EXCEPTION WHEN data_exception OR integrity_constraint_violation OR datatype_mismatch THEN
+    PERFORM threadline.stay_discreet(reading, 'threadline_unfit');
     FOR name IN SELECT jsonb_object_keys(image) LOOP
         BEGIN
             PERFORM jsonb_populate_record(base, jsonb_build_object(name, image -> name));
@@ -321,18 +335,20 @@ DECLARE
     output text;
     same_key text;
     scope_form text;
+    scope_is_plain boolean;
     scope_text text;
 BEGIN
     SELECT string_agg(format('l.%I', c.name), ', ' ORDER BY c.attnum),
         string_agg(coalesce(
             CASE WHEN c.place = 1 AND steady AND departure_column IS NOT NULL THEN format('d.%I', departure_column) || CASE c.base WHEN 'varchar'::regtype THEN '::varchar' ELSE '' END
-                WHEN c.place IS NOT NULL THEN format('threadline.key_value(NULL::%s, d.row_key, %s)', c.type,
+                WHEN c.place IS NOT NULL THEN format('threadline.key_value((NULL::%s).%I, d.row_key, %s)', relation, c.name,
                     CASE cardinality(key_columns) WHEN 1 THEN 'NULL' ELSE c.place::text END) END,
-            format('NULL::%s', c.type)) || coalesce(' COLLATE ' || c.collation_name, ''), ', ' ORDER BY c.attnum),
+            -- Not NULL::type: that fails for a domain that is NOT NULL.
+            format('(NULL::%s).%I', relation, c.name)) || coalesce(' COLLATE ' || c.collation_name, ''), ', ' ORDER BY c.attnum),
         string_agg(CASE
-            WHEN c.name = ANY (policy.exclude) THEN format('NULL::%s', c.type)
+            WHEN c.name = ANY (policy.exclude) THEN format('(NULL::%s).%I', relation, c.name)
             WHEN c.name = ANY (policy.mask) AND c.category = 'S' THEN format('%L::%s', policy.mask_placeholder, c.type)
-            WHEN c.name = ANY (policy.mask) THEN format('NULL::%s', c.type)
+            WHEN c.name = ANY (policy.mask) THEN format('(NULL::%s).%I', relation, c.name)
             WHEN c.name = ANY (policy.ignore) AND c.place IS NULL AND seen_now IS NOT NULL
                 THEN format('CASE WHEN u.touched THEN CASE WHEN %2$s THEN (u.decoded).%1$I END ELSE s.%1$I END', c.name, seen_now)
             -- Where what is stored of a key says all of its value, its column is left bare, so that filters reach the indexes.
@@ -340,8 +356,9 @@ BEGIN
             ELSE format('CASE WHEN u.touched THEN (u.decoded).%1$I ELSE s.%1$I END', c.name)
         END || format(' AS %I', c.name), ', ' ORDER BY c.attnum),
         string_agg(format('n.%1$I OPERATOR(pg_catalog.=) s.%1$I', c.name), ' AND ') FILTER (WHERE c.place IS NOT NULL),
-        min(threadline.key_form(c.type_oid)) FILTER (WHERE c.name = policy.scope_column)
-    INTO from_live, from_departures, output, same_key, scope_form
+        min(threadline.key_form(c.type_oid)) FILTER (WHERE c.name = policy.scope_column),
+        bool_or(c.base = ANY (ARRAY['int2', 'int4', 'int8', 'uuid', 'text', 'varchar']::regtype[])) FILTER (WHERE c.name = policy.scope_column)
+    INTO from_live, from_departures, output, same_key, scope_form, scope_is_plain
     FROM (
         SELECT a.attnum, a.attname::text AS name, a.atttypid AS type_oid, format_type(a.atttypid, -1) AS type, array_position(key_columns, a.attname::text) AS place,
             t.oid AS base, t.typcategory AS category,
@@ -357,7 +374,11 @@ BEGIN
     END IF;
     IF policy.scope_column IS NOT NULL THEN
         scope_text := CASE WHEN form = 'images'
-            THEN format('CASE WHEN u.touched THEN u.image ->> %1$L ELSE %2$s END', policy.scope_column, format(scope_form, format('s.%I', policy.scope_column)))
+            -- What is stored of a value may be spelt otherwise than what is stored of a scope, as 1.50 and 1.5 are.
+            THEN format('CASE WHEN u.touched THEN %1$s ELSE %2$s END',
+                format(CASE WHEN scope_is_plain THEN '%1$s' ELSE scope_form END, format(CASE WHEN scope_is_plain THEN 'u.image ->> %1$L'
+                    ELSE 'threadline.key_value((NULL::%2$s).%1$I, u.image ->> %1$L, NULL)' END, policy.scope_column, relation)),
+                format(scope_form, format('s.%I', policy.scope_column)))
             ELSE format(scope_form, format('CASE WHEN u.touched THEN (u.decoded).%1$I ELSE s.%1$I END', policy.scope_column)) END;
     END IF;
     RETURN format($query$
@@ -368,7 +389,7 @@ FROM (SELECT true AS threadline_live, %2$s AS threadline_table, %3$s, %4$s COLLA
     SELECT false, d.table_id, %6$s, d.row_key, d.captured_at, d.transaction_id, d.ordinal FROM threadline.audit_departures d) s
 LEFT JOIN LATERAL (SELECT EXISTS (SELECT FROM threadline.audit_changes c
     WHERE c.table_id = %2$s AND c.row_key = s.threadline_key AND {threadline:undone}) AS touched) e ON true
-LEFT JOIN LATERAL threadline.undo('{}'::%8$s[], %9$L::jsonb, s.threadline_key, CASE WHEN NOT s.threadline_live OR e.touched THEN (
+LEFT JOIN LATERAL threadline.undo('{}'::%8$s[], %9$L::jsonb || '{"discreet": {threadline:scoped}}'::jsonb, s.threadline_key, CASE WHEN NOT s.threadline_live OR e.touched THEN (
     SELECT ROW((SELECT %10$s FROM %5$s n WHERE %11$s),
         array_agg(x.change ORDER BY (x.change).captured_at DESC, (x.change).transaction_id DESC, (x.change).ordinal DESC))::threadline.undoing
     FROM (SELECT c AS change FROM threadline.audit_changes c WHERE c.table_id = %2$s AND c.row_key = s.threadline_key AND c.op <> 'T' AND {threadline:undone}
@@ -390,12 +411,13 @@ COMMENT ON FUNCTION threadline.past_query(integer, text, text) IS 'The query for
 CREATE OR REPLACE FUNCTION threadline.fill_past(query text, instant threadline.past_instant, scopes text[]) RETURNS text
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO, YMD' AS $$
 BEGIN
-    RETURN replace(replace(replace(replace(replace(replace(query,
+    RETURN replace(replace(replace(replace(replace(replace(replace(query,
         '{threadline:undone}', threadline.undone_condition('c', instant)),
         '{threadline:lowest}', format('%L::uuid', instant.lowest)),
         '{threadline:since}', format('%L::timestamptz', instant.since)),
         '{threadline:instant}', format('%L::threadline.past_instant', instant)),
         '{threadline:unscoped}', (scopes IS NULL)::text),
+        '{threadline:scoped}', (scopes IS NOT NULL)::text),
         '{threadline:scopes}', format('%L::text[]', coalesce(scopes, '{}')));
 END
 $$;
@@ -528,7 +550,7 @@ $$;
 COMMENT ON FUNCTION threadline.live_relations(oid[], oid[]) IS 'The relations this transaction has read as they are now.';
 
 REVOKE ALL ON FUNCTION threadline.resolve_instant(timestamptz), threadline.undone_condition(text, threadline.past_instant),
-    threadline.check_past(integer, threadline.past_instant), threadline.reading_of(integer), threadline.since_change(jsonb, threadline.audit_changes),
+    threadline.check_past(integer, threadline.past_instant), threadline.reading_of(integer), threadline.since_change(jsonb, threadline.audit_changes), threadline.stay_discreet(jsonb, text),
     threadline.undo(anyarray, jsonb, text, threadline.undoing, boolean), threadline.decode_past(anyelement, jsonb, text, jsonb, text[]),
     threadline.key_value(anyelement, text, integer), threadline.past_query(integer, text, text),
     threadline.image_sql(oid, threadline.audited_tables, text), threadline.past_images(integer, threadline.past_instant, text[]),
@@ -536,7 +558,7 @@ REVOKE ALL ON FUNCTION threadline.resolve_instant(timestamptz), threadline.undon
     threadline.begin_travel(timestamptz, text[], text[]), threadline.drop_travel(), threadline.live_relations(oid[], oid[]) FROM PUBLIC;
 -- Reading takes SELECT on the tables; these by themselves show nothing but catalogs.
 GRANT EXECUTE ON FUNCTION threadline.resolve_instant(timestamptz), threadline.undone_condition(text, threadline.past_instant),
-    threadline.check_past(integer, threadline.past_instant), threadline.reading_of(integer), threadline.since_change(jsonb, threadline.audit_changes),
+    threadline.check_past(integer, threadline.past_instant), threadline.reading_of(integer), threadline.since_change(jsonb, threadline.audit_changes), threadline.stay_discreet(jsonb, text),
     threadline.undo(anyarray, jsonb, text, threadline.undoing, boolean), threadline.decode_past(anyelement, jsonb, text, jsonb, text[]),
     threadline.key_value(anyelement, text, integer), threadline.past_query(integer, text, text),
     threadline.image_sql(oid, threadline.audited_tables, text), threadline.past_images(integer, threadline.past_instant, text[]),

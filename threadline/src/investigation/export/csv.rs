@@ -83,7 +83,7 @@ struct Record {
 
 impl Record {
     /// The cells in the order of [`COLUMNS`].
-    fn fill(&mut self, TableChange { table, change, row }: &TableChange, who: &Who, why: &Why) {
+    fn fill(&mut self, TableChange { table, change, row, .. }: &TableChange, who: &Who, why: &Why) {
         let (transaction, action) = who.of_transaction(change.id.transaction_id);
         let is_update = change.op == Op::Update;
         let columns = row.as_ref().map(|row| &row.columns);

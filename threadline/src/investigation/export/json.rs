@@ -8,6 +8,7 @@ use uuid::Uuid;
 use crate::capture::TableName;
 use crate::investigation::change::AuditChange;
 use crate::investigation::image::RowImage;
+use crate::investigation::key::RowKey;
 use crate::investigation::tables::TableChange;
 use crate::investigation::timeline::Who;
 
@@ -15,6 +16,7 @@ use crate::investigation::timeline::Who;
 #[derive(Serialize)]
 struct Entry<'a> {
     table: &'a TableName,
+    key: &'a Option<RowKey>,
     change: &'a AuditChange,
     row: &'a Option<RowImage>,
     transaction: &'a RawValue,
@@ -78,7 +80,7 @@ pub(super) fn lines(changes: &[TableChange], who: &Who) -> Vec<u8> {
 }
 
 fn entry(text: &mut Vec<u8>, change: &TableChange, why: &Why) {
-    let TableChange { table, change, row } = change;
-    let entry = Entry { table, change, row, transaction: &why.transaction, action: &why.action };
+    let TableChange { table, key, change, row } = change;
+    let entry = Entry { table, key, change, row, transaction: &why.transaction, action: &why.action };
     serde_json::to_writer(text, &entry).expect("what was read from the trail serializes");
 }
