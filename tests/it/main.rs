@@ -1,7 +1,6 @@
 //! Promises that hold across crates, on a real PostgreSQL.
 
 mod attacks;
-
 mod drift;
 mod export;
 mod feed;
@@ -25,6 +24,7 @@ mod restore;
 mod round_trips;
 mod schema;
 mod scopes;
+mod telemetry;
 mod timeline;
 mod transaction;
 mod transactions;

@@ -47,14 +47,12 @@ pub enum Error {
 impl Error {
     /// Tells the log what is wrong, as making the response does: for a host that answers in its own way.
     pub fn log(&self) {
+        let cause = self.kind();
         // Anybody can ask without being somebody; that is no fault of the application's.
-        let level = match self {
-            Self::MissingActor(StatusCode::UNAUTHORIZED) => log::Level::Info,
-            _ => log::Level::Error,
-        };
-        match self.kind() {
-            Some(kind) => log::log!(level, "threadline: {self} ({kind})"),
-            None => log::log!(level, "threadline: {self}"),
+        if matches!(self, Self::MissingActor(StatusCode::UNAUTHORIZED)) {
+            tracing::info!(cause, "threadline: {self}");
+        } else {
+            tracing::error!(cause, "threadline: {self}");
         }
     }
 

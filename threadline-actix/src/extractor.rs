@@ -8,6 +8,7 @@ use actix_web::{FromRequest, HttpMessage, HttpRequest, web};
 use diesel::PgConnection;
 use diesel::r2d2::{ConnectionManager, Pool};
 use threadline::{Action, AuditContext, AuditedPool, OpenTransaction, TransactionBuilder};
+use tracing::Span;
 use uuid::Uuid;
 
 use crate::error::Error;
@@ -103,7 +104,9 @@ impl Audit {
         F: FnOnce(AuditedPool) -> Result<T, Failure<E>> + Send + 'static,
     {
         let pool = self.pool.clone().ok_or(Error::NoPool)?;
-        match web::block(move || work(pool)).await {
+        // The thread that runs it knows nothing of the request's span.
+        let span = Span::current();
+        match web::block(move || span.in_scope(|| work(pool))).await {
             Ok(Ok(value)) => Ok(value),
             Ok(Err(Failure::Body(error))) => Err(error),
             // Where the request has one, the transaction was made of something else, which is a mistake of the handler's.

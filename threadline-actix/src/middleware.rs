@@ -145,7 +145,7 @@ impl Settings {
             id.filter(|id| {
                 let sane = is_sane(id);
                 if !sane {
-                    log::warn!("threadline: `fill_gaps` gave an id that is not 1 to 256 visible ASCII characters; it is left out");
+                    tracing::warn!("threadline: `fill_gaps` gave an id that is not 1 to 256 visible ASCII characters; it is left out");
                 }
                 sane
             })

@@ -255,6 +255,44 @@ impl PastProblem {
 }
 
 impl Error {
+    /// What kind of error it is, in a word that does not change and quotes nothing: for logs and metrics.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Query(..) => "query",
+            Self::ConnectionLost(..) => "connection_lost",
+            Self::SchemaMissing => "schema_missing",
+            Self::SchemaVersion { .. } => "schema_version",
+            Self::NotAudited { .. } => "not_audited",
+            Self::NoSuchTable { .. } => "no_such_table",
+            Self::PolicyContradiction { .. } => "policy_contradiction",
+            Self::Refused { .. } => "refused",
+            Self::SchemaContradiction { .. } => "schema_contradiction",
+            Self::MissingActor => "missing_actor",
+            Self::InvalidContext(..) => "invalid_context",
+            Self::InvalidFilter(..) => "invalid_filter",
+            Self::InvalidPage { .. } => "invalid_page",
+            Self::ScopeFailed(..) => "scope_failed",
+            Self::Export(..) => "export",
+            Self::NoConnection(..) => "no_connection",
+            Self::Aborted(..) => "aborted",
+            Self::NoChanges => "no_changes",
+            Self::Conflict(..) => "conflict",
+            Self::Commit(..) => "commit",
+            Self::NothingToUndo { .. } => "nothing_to_undo",
+            Self::UndoRefused { .. } => "undo_refused",
+            Self::UndoStale { .. } => "undo_stale",
+            Self::UndoAltered { .. } => "undo_altered",
+            Self::UndoFailed { .. } => "undo_failed",
+            Self::InvalidFeedCursor(..) => "invalid_feed_cursor",
+            Self::FeedElsewhere { .. } => "feed_elsewhere",
+            Self::FeedRewound { .. } => "feed_rewound",
+            Self::TrailMoved { .. } => "trail_moved",
+            Self::UnknownPast { .. } => "unknown_past",
+            Self::LiveTables { .. } => "live_tables",
+            Self::Payload(..) => "payload",
+        }
+    }
+
     /// Names what a failed call ran into, asking the database where the error alone does not say.
     pub(crate) fn from_query(conn: &mut PgConnection, table: &str, error: DieselError) -> Self {
         if let DieselError::DatabaseError(_, information) = &error

@@ -44,6 +44,7 @@ pub mod intent;
 pub mod investigation;
 mod migrations;
 mod registry;
+pub mod telemetry;
 
 pub use threadline_macros::Audited;
 

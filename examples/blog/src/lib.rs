@@ -9,6 +9,7 @@ pub mod db;
 pub mod error;
 pub mod jobs;
 mod login;
+pub mod metrics;
 pub mod models;
 mod origin;
 pub mod pages;

@@ -1,11 +1,13 @@
 //! Migrates the database that `DATABASE_URL` names and serves it at `LISTEN`, by default 127.0.0.1:8080.
 //!
-//! `SESSION_KEY` is the secret of the sessions; `DEMO_PASSWORD` lets the seeded users log in.
+//! `SESSION_KEY` is the secret of the sessions; `DEMO_PASSWORD` lets the seeded users log in; `METRICS_LISTEN`, such as
+//! 127.0.0.1:9090, is where Prometheus finds the metrics.
 
 use std::error::Error;
 use std::{env, thread};
 
-use blog::{db, jobs, seed, server, session};
+use actix_web::rt;
+use blog::{db, jobs, metrics, seed, server, session};
 use threadline::AuditedPool;
 
 #[actix_web::main]
@@ -21,6 +23,11 @@ async fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
     let pool = AuditedPool::new(pool);
     if let Ok(password) = env::var("DEMO_PASSWORD") {
         seed::passwords(&pool, &password)?;
+    }
+    if let Ok(listen) = env::var("METRICS_LISTEN") {
+        let (metrics, address) = metrics::bind(&listen)?;
+        rt::spawn(metrics);
+        println!("metrics on http://{address}/metrics");
     }
     let (server, address) = server::bind(pool.clone(), key, &listen)?;
     thread::spawn(move || jobs::work(&pool));

@@ -5,10 +5,12 @@ use std::collections::BTreeMap;
 use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
 use diesel::sql_types::{Bool, Integer, Text};
+use tracing::field::Empty;
 
 use super::spec::{AuditSpec, TableName};
 use crate::error::Error;
 use crate::registry::{AuditedModel, audited_models};
+use crate::telemetry;
 
 /// Audits `table` as `spec` says, whatever was said before; does nothing when it is audited just so already.
 ///
@@ -31,7 +33,7 @@ pub fn attach(conn: &mut PgConnection, table: &TableName, spec: &AuditSpec<'_>) 
     if !found {
         return Err(Error::NoSuchTable { table: table.to_sql() });
     }
-    run(conn, table, &spec.attach_sql(table))
+    run(conn, "attach", table, &spec.attach_sql(table))
 }
 
 /// Ends the audit of `table`; what was recorded stays. A table that is not audited is nothing to do.
@@ -40,7 +42,7 @@ pub fn attach(conn: &mut PgConnection, table: &TableName, spec: &AuditSpec<'_>) 
 ///
 /// [`Error::Refused`] when the connection's role may not.
 pub fn detach(conn: &mut PgConnection, table: &TableName) -> Result<(), Error> {
-    run(conn, table, &AuditSpec::detach_sql(table))
+    run(conn, "detach", table, &AuditSpec::detach_sql(table))
 }
 
 /// Audits the table of every model this program was linked with, in one transaction; for hosts that migrate in code.
@@ -107,8 +109,15 @@ pub fn maintain(conn: &mut PgConnection) -> Result<u32, Error> {
         .map_err(|error| Error::from_query(conn, "threadline", error))
 }
 
-fn run(conn: &mut PgConnection, table: &TableName, sql: &str) -> Result<(), Error> {
-    conn.batch_execute(sql).map_err(|error| Error::from_query(conn, &table.to_sql(), error))
+fn run(conn: &mut PgConnection, operation: &'static str, table: &TableName, sql: &str) -> Result<(), Error> {
+    let span = tracing::info_span!("threadline.capture_setup", operation, %table, outcome = Empty);
+    let done = span.in_scope(|| {
+        conn.batch_execute(sql).map_err(|error| Error::from_query(conn, &table.to_sql(), error))
+    });
+    let outcome = telemetry::outcome(&done);
+    span.record("outcome", outcome);
+    telemetry::CAPTURE_SETUPS.add(1, [operation, outcome]);
+    done
 }
 
 /// `body` in one transaction (a savepoint inside another), with our own error kept.

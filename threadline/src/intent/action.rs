@@ -31,12 +31,19 @@ impl FromSql<Text, Pg> for ActionStatus {
     }
 }
 
-impl fmt::Display for ActionStatus {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
+impl ActionStatus {
+    /// `ok` or `error`.
+    pub fn as_str(self) -> &'static str {
+        match self {
             Self::Ok => "ok",
             Self::Error => "error",
-        })
+        }
+    }
+}
+
+impl fmt::Display for ActionStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
     }
 }
 
@@ -95,6 +102,14 @@ impl Action {
     /// The same action, tried and failed for this reason.
     pub fn failed(self, reason: impl Into<String>) -> Self {
         Self { status: ActionStatus::Error, ..self }.reason(reason)
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(super) fn status(&self) -> ActionStatus {
+        self.status
     }
 
     pub(super) fn problems(&self) -> Vec<String> {

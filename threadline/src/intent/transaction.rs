@@ -10,11 +10,13 @@ use diesel::result::{DatabaseErrorKind, Error as DieselError};
 use diesel::sql_types::{Bool, Integer, Jsonb, Nullable, Uuid as SqlUuid};
 use serde::Deserialize;
 use serde_json::Value;
+use tracing::field::Empty;
 use uuid::Uuid;
 
-use super::action::Action;
+use super::action::{Action, ActionStatus};
 use super::context::{AuditContext, InvalidContext};
 use crate::error::Error;
+use crate::telemetry;
 
 // Typed functions rather than SQL text: Diesel keeps their prepared statements, so a call is one round trip.
 #[diesel::declare_sql_function]
@@ -245,6 +247,24 @@ impl TransactionBuilder {
         E: From<Error>,
         F: FnOnce(&mut PgConnection, &OpenTransaction) -> Result<T, E>,
     {
+        let action = self.action.as_ref().map(Action::name);
+        let span = tracing::info_span!("threadline.transaction", action, outcome = Empty);
+        let (result, took) = telemetry::timed(|| span.in_scope(|| self.attempt_unseen(conn, body)));
+        let outcome = result.as_ref().map_or_else(Failure::outcome, |_| "committed");
+        span.record("outcome", outcome);
+        telemetry::TRANSACTIONS.add(1, [outcome]);
+        telemetry::TRANSACTION_DURATION.note(took, [outcome]);
+        if result.is_ok() && self.action.is_some() {
+            telemetry::ACTIONS.add(1, [ActionStatus::Ok.as_str()]);
+        }
+        result
+    }
+
+    fn attempt_unseen<T, E, F>(&self, conn: &mut PgConnection, body: F) -> Result<T, Failure<E>>
+    where
+        E: From<Error>,
+        F: FnOnce(&mut PgConnection, &OpenTransaction) -> Result<T, E>,
+    {
         let before = |error: Error| Failure::Before(error.into());
         let outside = depth(conn).map_err(|error| before(error.into()))?;
         let open = self.begin(conn, outside).map_err(before)?;
@@ -381,7 +401,7 @@ impl TransactionBuilder {
         };
         // The failure itself is what the caller has to hear of. The cause of this one is not logged: it may quote a value.
         if record_action(conn, &self.context, &action.clone().failed(reason)).is_err() {
-            log::error!("threadline: a failed action could not be recorded");
+            tracing::error!("threadline: a failed action could not be recorded");
         }
     }
 }
@@ -397,6 +417,15 @@ enum Failure<E> {
 }
 
 impl<E> Failure<E> {
+    fn outcome(&self) -> &'static str {
+        match self {
+            Self::Before(_) => "not_begun",
+            Self::Body(_) => "rolled_back",
+            Self::Ours(..) => "not_committed",
+            Self::Panic(_) => "panicked",
+        }
+    }
+
     fn raise(self) -> E {
         match self {
             Self::Before(error) | Self::Body(error) | Self::Ours(error, _) => error,
@@ -411,7 +440,9 @@ pub(super) fn record_action(
     context: &AuditContext,
     action: &Action,
 ) -> QueryResult<Uuid> {
-    diesel::select(insert_action(context.to_json(), json_of(action))).get_result(conn)
+    let id = diesel::select(insert_action(context.to_json(), json_of(action))).get_result(conn)?;
+    telemetry::ACTIONS.add(1, [action.status().as_str()]);
+    Ok(id)
 }
 
 fn json_of(action: &Action) -> Value {

@@ -9,7 +9,7 @@ use super::page::{Page, PageRequest, Place};
 use super::scan::{Place as IndexPlace, first_id_at, of_actors};
 use super::scope::Surface;
 use super::statement::Statement;
-use super::trail::{Trail, in_one_snapshot};
+use super::trail::Trail;
 use crate::error::Error;
 
 /// What a filter can ask of changes and not of actions.
@@ -43,8 +43,7 @@ impl Trail {
             .into());
         }
         let after = request.after_id()?;
-        in_one_snapshot(conn, |conn| {
-            let scope = self.scope(conn, Surface::Actions)?;
+        self.read(conn, Surface::Actions, |conn, scope| {
             let mut statement = Statement::new(&format!(
                 "SELECT {} FROM threadline.audit_actions a WHERE true",
                 AuditAction::COLUMNS

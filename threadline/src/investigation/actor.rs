@@ -11,7 +11,7 @@ use super::scan::{Place as IndexPlace, first_id_at};
 use super::scope::Surface;
 use super::statement::Statement;
 use super::timeline::Who;
-use super::trail::{Trail, in_one_snapshot};
+use super::trail::Trail;
 use super::transaction::LinkedTransaction;
 use crate::error::Error;
 use crate::intent::Actor;
@@ -42,8 +42,7 @@ impl Trail {
             .into());
         }
         let after = request.after_id()?;
-        in_one_snapshot(conn, |conn| {
-            let scope = self.scope(conn, Surface::ActorHistory)?;
+        self.read(conn, Surface::ActorHistory, |conn, scope| {
             let first = filter.from.map_or(Uuid::nil(), |from| first_id_at(from, TimeDelta::zero()));
             let past = filter.to.map_or(Uuid::max(), |to| first_id_at(to, TimeDelta::milliseconds(1)));
             let place = IndexPlace::of_actor("t", actor);

@@ -11,7 +11,7 @@ use super::image::{RowImage, RowState};
 use super::key::{RowKey, WalkKey};
 use super::log::{self, Reach};
 use super::scope::{ResolvedScope, Surface};
-use super::trail::{Trail, in_one_snapshot};
+use super::trail::Trail;
 use crate::capture::TableName;
 use crate::error::Error;
 
@@ -108,10 +108,7 @@ impl Trail {
         key: &RowKey,
         at: DateTime<Utc>,
     ) -> Result<AsOf<RowImage>, Error> {
-        in_one_snapshot(conn, |conn| {
-            let scope = self.scope(conn, Surface::AsOf)?;
-            read(conn, &table.to_sql(), key, at, scope.as_ref())
-        })
+        self.read(conn, Surface::AsOf, |conn, scope| read(conn, &table.to_sql(), key, at, scope.as_ref()))
     }
 }
 

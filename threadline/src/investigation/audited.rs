@@ -14,7 +14,7 @@ use super::history::{self, History, HistoryLimit};
 use super::image::RowState;
 use super::key::{AuditKey, KeyColumns, TypedKey};
 use super::scope::Surface;
-use super::trail::{Trail, in_one_snapshot};
+use super::trail::Trail;
 use crate::capture::{AuditSpec, TableName};
 use crate::error::Error;
 
@@ -112,8 +112,7 @@ impl Trail {
     ) -> Result<History<M>, Error> {
         let table = M::table_name().to_sql();
         let key = TypedKey::<K, M::KeyColumns>::new(key);
-        in_one_snapshot(conn, |conn| {
-            let scope = self.scope(conn, Surface::RowHistory)?;
+        self.read(conn, Surface::RowHistory, |conn, scope| {
             let mut history = history::read::<M>(conn, &table, &key, limit, scope.as_ref())?;
             let images: Vec<_> =
                 history.versions.iter().filter_map(|version| version.after.present()).collect();
@@ -140,8 +139,7 @@ impl Trail {
     ) -> Result<AsOf<M>, Error> {
         let table = M::table_name().to_sql();
         let key = TypedKey::<K, M::KeyColumns>::new(key);
-        in_one_snapshot(conn, |conn| {
-            let scope = self.scope(conn, Surface::AsOf)?;
+        self.read(conn, Surface::AsOf, |conn, scope| {
             as_of::read(conn, &table, &key, at, scope.as_ref())?.and_then(|image| {
                 let mut decoded = decode::decode::<M>(conn, &[&image])?;
                 Ok(match decoded.pop().expect("one image yields one row") {

@@ -13,7 +13,7 @@ use super::image::{Json, RowImage};
 use super::key::RowKey;
 use super::past_rows::{fetch, image};
 use super::scope::Surface;
-use super::trail::{Trail, in_one_snapshot};
+use super::trail::Trail;
 use super::travel::in_snapshot;
 use crate::capture::TableName;
 use crate::error::Error;
@@ -70,8 +70,7 @@ impl Trail {
     ) -> Result<RowDiff, Error> {
         check_order(from, to)?;
         let table = table.to_sql();
-        in_one_snapshot(conn, |conn| {
-            let scope = self.scope(conn, Surface::AsOf)?;
+        self.read(conn, Surface::AsOf, |conn, scope| {
             let from = as_of::read(conn, &table, key, from, scope.as_ref())?;
             let to = as_of::read(conn, &table, key, to, scope.as_ref())?;
             let image = |answer: &AsOf<RowImage>| match answer {

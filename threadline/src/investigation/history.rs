@@ -11,7 +11,7 @@ use super::key::{RowKey, WalkKey};
 use super::log::{self, Reach};
 use super::scope::{ResolvedScope, Surface};
 use super::timeline::Who;
-use super::trail::{Trail, in_one_snapshot};
+use super::trail::Trail;
 use crate::capture::TableName;
 use crate::error::Error;
 
@@ -78,8 +78,7 @@ impl Trail {
         key: &RowKey,
         limit: HistoryLimit,
     ) -> Result<History<()>, Error> {
-        in_one_snapshot(conn, |conn| {
-            let scope = self.scope(conn, Surface::RowHistory)?;
+        self.read(conn, Surface::RowHistory, |conn, scope| {
             read(conn, &table.to_sql(), key, limit, scope.as_ref())
         })
     }

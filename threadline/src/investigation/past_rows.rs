@@ -15,7 +15,7 @@ use super::decode;
 use super::image::RowImage;
 use super::key::RowKey;
 use super::scope::Surface;
-use super::trail::{Trail, in_one_snapshot};
+use super::trail::Trail;
 use super::travel::in_snapshot;
 use crate::capture::TableName;
 use crate::error::{Error, PastProblem};
@@ -48,8 +48,7 @@ impl Trail {
         at: DateTime<Utc>,
     ) -> Result<Vec<AsOf<RowImage>>, Error> {
         let table = table.to_sql();
-        in_one_snapshot(conn, |conn| {
-            let scope = self.scope(conn, Surface::AsOf)?;
+        self.read(conn, Surface::AsOf, |conn, scope| {
             keys.iter().map(|key| as_of::read(conn, &table, key, at, scope.as_ref())).collect()
         })
     }

@@ -1,14 +1,17 @@
 //! What a reader may see of the trail: the host's decision, asked for at each read.
 
 use std::collections::BTreeSet;
+use std::fmt;
 
 use diesel::prelude::*;
 use diesel::sql_types::{Integer, Nullable, Text};
+use tracing::field::Empty;
 
 use super::change::AuditTransaction;
 use super::statement::Statement;
 use crate::capture::TableName;
 use crate::error::Error;
+use crate::telemetry;
 
 /// The kind of read a scope is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -38,6 +41,47 @@ pub enum Surface {
     Feed,
     /// Plans that undo something.
     Undo,
+}
+
+impl Surface {
+    /// Its name, such as `row_history`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Timeline => "timeline",
+            Self::Count => "count",
+            Self::Export => "export",
+            Self::RowHistory => "row_history",
+            Self::AsOf => "as_of",
+            Self::Travel => "travel",
+            Self::ActorHistory => "actor_history",
+            Self::Transaction => "transaction",
+            Self::Incident => "incident",
+            Self::Actions => "actions",
+            Self::Feed => "feed",
+            Self::Undo => "undo",
+        }
+    }
+
+    /// Reads, and tells telemetry that it was done and how it went.
+    pub(crate) fn observed<T, E>(
+        self,
+        outcome: impl FnOnce(&Result<T, E>) -> &'static str,
+        read: impl FnOnce() -> Result<T, E>,
+    ) -> Result<T, E> {
+        let span = tracing::debug_span!("threadline.read", surface = self.as_str(), outcome = Empty);
+        let (result, took) = telemetry::timed(|| span.in_scope(read));
+        let outcome = outcome(&result);
+        span.record("outcome", outcome);
+        telemetry::READS.add(1, [self.as_str(), outcome]);
+        telemetry::READ_DURATION.note(took, [self.as_str()]);
+        result
+    }
+}
+
+impl fmt::Display for Surface {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
 }
 
 /// The part of the trail a reader may see. It can only narrow what a filter asks for.

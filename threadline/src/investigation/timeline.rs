@@ -17,7 +17,7 @@ use super::scan::{Question, Scan};
 use super::scope::Surface;
 use super::statement::Statement;
 use super::tables::TableChange;
-use super::trail::{Trail, in_one_snapshot};
+use super::trail::Trail;
 use crate::capture::TableName;
 use crate::error::Error;
 use crate::intent::Actor;
@@ -106,8 +106,7 @@ impl Trail {
     ) -> Result<Page<LinkedChange>, Error> {
         filter.check()?;
         let after = request.after_change()?;
-        in_one_snapshot(conn, |conn| {
-            let scope = self.scope(conn, Surface::Timeline)?;
+        self.read(conn, Surface::Timeline, |conn, scope| {
             let question = Question::new(conn, filter, scope)?;
             let changes =
                 Scan::new(&question, request.direction(), after).next(conn, request.wanted() + 1)?;
@@ -122,8 +121,7 @@ impl Trail {
     /// As [`timeline`](Self::timeline).
     pub fn count(&self, conn: &mut PgConnection, filter: &Filter, cap: u32) -> Result<Count, Error> {
         filter.check()?;
-        let counted = in_one_snapshot(conn, |conn| {
-            let scope = self.scope(conn, Surface::Count)?;
+        let counted = self.read(conn, Surface::Count, |conn, scope| {
             let question = Question::new(conn, filter, scope)?;
             Scan::new(&question, PageRequest::new().direction(), None).count(conn, cap as usize + 1)
         })?;

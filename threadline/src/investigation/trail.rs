@@ -10,6 +10,7 @@ use diesel::prelude::*;
 use super::scope::{ResolvedScope, Scope, Surface};
 use crate::error::Error;
 use crate::intent::{depth, roll_back};
+use crate::telemetry;
 
 type Cause = Box<dyn std::error::Error + Send + Sync>;
 type Hook = dyn Fn(Surface) -> Result<Scope, Cause> + Send + Sync;
@@ -70,6 +71,22 @@ impl Trail {
         Self { hook: Some(Arc::new(hook)) }
     }
 
+    /// Runs several reads in one snapshot, so that they fit together; inside a transaction of the caller's, in that one. They
+    /// are given what may be seen; `None` for everything.
+    pub(crate) fn read<T>(
+        &self,
+        conn: &mut PgConnection,
+        surface: Surface,
+        read: impl FnOnce(&mut PgConnection, Option<ResolvedScope>) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        surface.observed(telemetry::outcome, || {
+            in_one_snapshot(conn, |conn| {
+                let scope = self.scope(conn, surface)?;
+                read(conn, scope)
+            })
+        })
+    }
+
     /// What may be seen on this surface; `None` for everything.
     pub(crate) fn scope(
         &self,
@@ -88,8 +105,7 @@ impl Trail {
 const BEGIN: &str = "BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY; \
      SET LOCAL plan_cache_mode = force_generic_plan; SET LOCAL jit = off";
 
-/// Runs several reads in one snapshot, so that they fit together; inside a transaction of the caller's, in that one.
-pub(crate) fn in_one_snapshot<T>(
+fn in_one_snapshot<T>(
     conn: &mut PgConnection,
     read: impl FnOnce(&mut PgConnection) -> Result<T, Error>,
 ) -> Result<T, Error> {

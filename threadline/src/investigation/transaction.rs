@@ -14,7 +14,7 @@ use super::scope::{ResolvedScope, Surface};
 use super::statement::Statement;
 use super::tables::TableChange;
 use super::timeline::Who;
-use super::trail::{Trail, in_one_snapshot};
+use super::trail::Trail;
 use crate::error::Error;
 
 /// A transaction and the action it was begun with.
@@ -70,8 +70,7 @@ impl Trail {
         conn: &mut PgConnection,
         id: Uuid,
     ) -> Result<Option<LinkedTransaction>, Error> {
-        in_one_snapshot(conn, |conn| {
-            let scope = self.scope(conn, Surface::Transaction)?;
+        self.read(conn, Surface::Transaction, |conn, scope| {
             if !is_visible(conn, id, scope.as_ref())? {
                 return Ok(None);
             }
@@ -128,8 +127,7 @@ impl Trail {
         request: &PageRequest,
     ) -> Result<Page<TableChange>, Error> {
         let after = request.after_change()?;
-        in_one_snapshot(conn, |conn| {
-            let scope = self.scope(conn, Surface::Transaction)?;
+        self.read(conn, Surface::Transaction, |conn, scope| {
             let question = Question::of_one_transaction(id, scope);
             let changes =
                 Scan::new(&question, request.direction(), after).next(conn, request.wanted() + 1)?;
@@ -145,8 +143,7 @@ impl Trail {
         id: Uuid,
         surface: Surface,
     ) -> Result<Option<TransactionBundle>, Error> {
-        in_one_snapshot(conn, |conn| {
-            let scope = self.scope(conn, surface)?;
+        self.read(conn, surface, |conn, scope| {
             if !is_visible(conn, id, scope.as_ref())? {
                 return Ok(None);
             }

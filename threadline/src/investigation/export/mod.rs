@@ -18,8 +18,9 @@ use super::filter::Filter;
 use super::page::Order;
 use super::scan::Question;
 use super::scope::Surface;
-use super::trail::{Trail, in_one_snapshot};
+use super::trail::Trail;
 use crate::error::Error;
+use crate::telemetry;
 
 /// Of what an export is made of. Fields and columns may be added without another number.
 const FORMAT_VERSION: u32 = 1;
@@ -39,6 +40,15 @@ pub enum ExportFormat {
 }
 
 impl ExportFormat {
+    /// `csv`, `json` or `ndjson`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Csv => "csv",
+            Self::Json => "json",
+            Self::Ndjson => "ndjson",
+        }
+    }
+
     /// The columns of a CSV export, in this order; a later version may have more after them.
     ///
     /// Those called JSON hold the text of a JSON value in which numbers keep every digit, or are empty where there is
@@ -187,8 +197,7 @@ impl Trail {
         writer: impl io::Write,
     ) -> Result<ExportSummary, Error> {
         filter.check()?;
-        in_one_snapshot(conn, |conn| {
-            let scope = self.scope(conn, Surface::Export)?;
+        self.read(conn, Surface::Export, |conn, scope| {
             let question = Question::new(conn, filter, scope)?;
             let summary = ExportSummary::begin(conn, &question, options)?;
             let mut export = Export { options, output: Output::new(writer), summary };
@@ -196,7 +205,9 @@ impl Trail {
             // One more than may be written says whether there are more.
             let most = options.max_rows.map(|most| most.saturating_add(1));
             in_batches(conn, &question, options.order, most, |batch| export.batch(&batch))?;
-            export.end()
+            let summary = export.end()?;
+            telemetry::EXPORT_ROWS.add(summary.rows, [options.format.as_str()]);
+            Ok(summary)
         })
     }
 }

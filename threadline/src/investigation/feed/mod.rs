@@ -34,6 +34,7 @@ use super::timeline::Who;
 use super::trail::Trail;
 use super::transaction::actions_of;
 use crate::error::Error;
+use crate::telemetry;
 
 /// What the feed has after a cursor.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -156,6 +157,15 @@ impl Trail {
     /// [`Error::TrailMoved`] when the trail was restored or upgraded into another cluster and that has not been said to it; those of
     /// [`Trail::transaction_context`].
     pub fn read_feed(
+        &self,
+        conn: &mut PgConnection,
+        cursor: &FeedCursor,
+        limit: u32,
+    ) -> Result<FeedBatch, Error> {
+        Surface::Feed.observed(telemetry::outcome, || self.read_unobserved(conn, cursor, limit))
+    }
+
+    fn read_unobserved(
         &self,
         conn: &mut PgConnection,
         cursor: &FeedCursor,

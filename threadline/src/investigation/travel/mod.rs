@@ -10,6 +10,7 @@ use diesel::prelude::*;
 use diesel::result::Error as DieselError;
 
 use self::views::Views;
+use super::scope::Surface;
 use super::trail::Trail;
 use crate::capture::TableName;
 use crate::error::Error;
@@ -104,8 +105,7 @@ impl Trail {
     /// The body is the host's code and is trusted to name tables without their schema: what it reads by a qualified name, or
     /// through a function that pins its search path, is the table itself, with every tenant's rows. That is an error where it
     /// is all the body reads of the table, and cannot be told where it reads the table the other way as well. What a row holds
-    /// in columns that are ignored was not recorded, and may be a later tenant's; such errors as
-    /// [`PastProblem::Gap`](crate::PastProblem) name a row by its key, whoever owns it.
+    /// in columns that are ignored was not recorded, and may be a later tenant's.
     ///
     /// # Errors
     ///
@@ -168,6 +168,15 @@ impl Travel {
         conn: &mut PgConnection,
         body: F,
     ) -> Result<(T, Vec<TableName>), E>
+    where
+        E: From<Error>,
+        F: FnOnce(&mut PgConnection) -> Result<T, E>,
+    {
+        let outcome = |result: &Result<_, E>| if result.is_ok() { "ok" } else { "failed" };
+        Surface::Travel.observed(outcome, || self.run_unobserved(conn, body))
+    }
+
+    fn run_unobserved<T, E, F>(self, conn: &mut PgConnection, body: F) -> Result<(T, Vec<TableName>), E>
     where
         E: From<Error>,
         F: FnOnce(&mut PgConnection) -> Result<T, E>,

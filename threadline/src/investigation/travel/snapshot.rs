@@ -5,8 +5,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use diesel::connection::{AnsiTransactionManager, SimpleConnection};
 use diesel::prelude::*;
 
+use super::super::scope::Surface;
 use crate::error::Error;
 use crate::intent::{depth, roll_back};
+use crate::telemetry;
 
 /// Begins it. What is read has to be one snapshot, which a transaction that is open already need not be.
 pub(super) fn begin(conn: &mut PgConnection) -> Result<(), Error> {
@@ -22,6 +24,13 @@ pub(super) fn begin(conn: &mut PgConnection) -> Result<(), Error> {
 
 /// Runs `body` in such a transaction with the output settings of capture, under which images are compared.
 pub(in crate::investigation) fn in_snapshot<T>(
+    conn: &mut PgConnection,
+    body: impl FnOnce(&mut PgConnection) -> Result<T, Error>,
+) -> Result<T, Error> {
+    Surface::AsOf.observed(telemetry::outcome, || in_unobserved_snapshot(conn, body))
+}
+
+fn in_unobserved_snapshot<T>(
     conn: &mut PgConnection,
     body: impl FnOnce(&mut PgConnection) -> Result<T, Error>,
 ) -> Result<T, Error> {

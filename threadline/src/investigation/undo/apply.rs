@@ -8,7 +8,6 @@ use diesel::sql_types::{Nullable, Text};
 use serde_json::json;
 use uuid::Uuid;
 
-use super::make;
 use super::plan::{Resolution, UndoOp, UndoPlan, UndoStep};
 use super::render::{self, SETTINGS, Statement};
 use super::table::{self, Texts, TypedValue, Value};
@@ -86,7 +85,7 @@ impl UndoPlan {
                 conn.batch_execute(&format!("SET LOCAL {setting}"))?;
             }
             self.lock(conn)?;
-            let plan = make(conn, &self.target, &self.trail)?;
+            let plan = self.trail.undo_plan(conn, &self.target)?;
             if plan.digest != self.digest {
                 return Err(Error::UndoStale { plan: Box::new(plan) });
             }

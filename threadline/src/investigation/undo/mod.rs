@@ -30,7 +30,7 @@ use super::change::{ChangeId, Op};
 use super::log::StoredChange;
 use super::scope::{ResolvedScope, Surface};
 use super::timeline::Who;
-use super::trail::{Trail, in_one_snapshot};
+use super::trail::Trail;
 use crate::capture::TableName;
 use crate::error::Error;
 
@@ -61,13 +61,16 @@ impl Trail {
     /// [`Error::NothingToUndo`] when the trail has nothing of the target, or something that may not be seen;
     /// [`Error::NotAudited`] for a row of a table it does not know; [`Error::ScopeFailed`]; others of the database.
     pub fn undo_plan(&self, conn: &mut PgConnection, target: &UndoTarget) -> Result<UndoPlan, Error> {
-        in_one_snapshot(conn, |conn| make(conn, target, self))
+        self.read(conn, Surface::Undo, |conn, scope| make(conn, target, self, scope.as_ref()))
     }
 }
 
-fn make(conn: &mut PgConnection, target: &UndoTarget, trail: &Trail) -> Result<UndoPlan, Error> {
-    let scope = trail.scope(conn, Surface::Undo)?;
-    let scope = scope.as_ref();
+fn make(
+    conn: &mut PgConnection,
+    target: &UndoTarget,
+    trail: &Trail,
+    scope: Option<&ResolvedScope>,
+) -> Result<UndoPlan, Error> {
     let Targeted { transactions, actions, changes } = target::read(conn, target)?;
     check_visible(conn, target, scope, &changes)?;
     // What has no change may not be known of either.
