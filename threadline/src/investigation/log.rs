@@ -193,11 +193,17 @@ pub(crate) fn read(
 /// the instant all changes are read: one statement may have moved a row here and another one away, and either can have been
 /// captured first. The TRUNCATE of a partition may not concern the row.
 fn since(conn: &mut PgConnection, anchor: &Anchor, at: DateTime<Utc>) -> Result<Vec<StoredChange>, Error> {
-    let mut found = changes(conn, anchor, Some(at), None, None)?;
-    let mut limit = 16;
+    let mut limit = 32;
+    // Most rows have so few changes that one statement reads both sides of the instant.
+    let mut found = changes(conn, anchor, None, None, Some(limit))?;
+    let mut is_all = found.len() < limit as usize;
+    let mut older = found.split_off(found.partition_point(|change| change.captured_at > at));
+    if older.is_empty() && !is_all {
+        found = changes(conn, anchor, Some(at), None, None)?;
+        older = changes(conn, anchor, None, Some(at), Some(limit))?;
+        is_all = older.len() < limit as usize;
+    }
     loop {
-        let older = changes(conn, anchor, None, Some(at), Some(limit))?;
-        let is_all = older.len() < limit as usize;
         let newest = older.first().map(|newest| newest.transaction_id);
         let is_done = match newest {
             Some(newest) => ended_at(conn, newest)? <= Some(at),
@@ -224,6 +230,8 @@ fn since(conn: &mut PgConnection, anchor: &Anchor, at: DateTime<Utc>) -> Result<
             return Ok(found);
         }
         limit *= 8;
+        older = changes(conn, anchor, None, Some(at), Some(limit))?;
+        is_all = older.len() < limit as usize;
     }
 }
 
