@@ -278,6 +278,32 @@ fn a_transaction_still_capturing_at_the_instant_is_undone_as_a_whole() {
 }
 
 #[test]
+fn a_row_of_many_changes_is_told_at_each_of_its_instants() {
+    let db = audited_database();
+    let conn = &mut db.connect();
+    run(conn, TABLES);
+    attach::<Membership>(conn, "memberships");
+    let before = clock(conn);
+    // More than one statement reads, and one transaction of more changes than that.
+    run(conn, "INSERT INTO memberships VALUES (7, 'ann', 'r0')");
+    let mut instants = vec![(clock(conn), "r0".to_owned())];
+    for round in 1..=40 {
+        run(conn, &format!("UPDATE memberships SET role = 'r{round}'"));
+        instants.push((clock(conn), format!("r{round}")));
+    }
+    let many: String = (0..50).map(|n| format!("UPDATE memberships SET role = 'm{n}';")).collect();
+    conn.batch_execute(&format!("BEGIN; {many}")).unwrap();
+    instants.push((clock(conn), "r40".to_owned()));
+    conn.batch_execute("UPDATE memberships SET role = 'last'; COMMIT").unwrap();
+    instants.push((clock(conn), "last".to_owned()));
+    for (at, role) in instants {
+        let then = Membership::as_of(conn, (7, "ann"), at).unwrap();
+        assert_eq!(then.present().map(|row| row.role), Some(role), "{at}");
+    }
+    assert_eq!(Membership::as_of(conn, (7, "ann"), before).unwrap().present(), None);
+}
+
+#[test]
 fn has_more_is_exact_and_the_limit_is_kept() {
     let db = audited_database();
     let conn = &mut db.connect();
