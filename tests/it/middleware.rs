@@ -1,6 +1,7 @@
 //! What a request brings with it and what of it is believed, and what is answered and logged when something is missing.
 
 use std::cell::{Cell, RefCell};
+use std::io;
 use std::panic::resume_unwind;
 use std::rc::Rc;
 use std::sync::{Mutex, Once};
@@ -360,7 +361,7 @@ async fn read_needs_no_actor_and_postgresql_refuses_every_write_in_it() {
     assert_eq!((answer.status, &answer.body[..]), (200, "cannot execute INSERT in a read-only transaction"));
     let answer = ask(&app, TestRequest::get().uri("/poke").to_request()).await;
     assert_eq!(answer.status, 500);
-    answer.assert_opaque("(read-only transaction)");
+    answer.assert_opaque("cause=\"read-only transaction\"");
     let conn = &mut db.connect();
     assert_eq!(texts(conn, "SELECT id FROM notes"), Vec::<String>::new());
 }
@@ -407,11 +408,11 @@ async fn errors_are_opaque_in_answer_and_log_and_trail_though_postgresql_quotes_
         .service(fails);
     let app = init_service(app).await;
     for (how, logged) in [
-        ("twice", "the database refused a statement (unique violation)"),
+        ("twice", r#"the database refused a statement cause="unique violation""#),
         ("swallowed", "its error was not returned; everything is rolled back"),
-        ("deferred", "could not be committed (unique violation)"),
-        ("cast", "the database refused a statement (refused by the database)"),
-        ("raised", "the database refused a statement (refused by the database)"),
+        ("deferred", r#"could not be committed cause="unique violation""#),
+        ("cast", r#"the database refused a statement cause="refused by the database""#),
+        ("raised", r#"the database refused a statement cause="refused by the database""#),
         ("panics", "the body of an audited handler panicked"),
     ] {
         let answer = ask(&app, TestRequest::post().uri(&format!("/fails/{how}")).to_request()).await;
@@ -501,6 +502,16 @@ thread_local! {
 /// What anybody has logged with the secret in it.
 static LEAKED: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
+fn hear(line: &str, ours: bool) {
+    if ours {
+        LOG.with_borrow_mut(|log| log.push_str(line));
+    }
+    if line.contains(SECRET) {
+        LEAKED.lock().unwrap().push(line.to_owned());
+    }
+}
+
+/// What others tell `log`.
 struct Listener;
 
 impl log::Log for Listener {
@@ -509,16 +520,23 @@ impl log::Log for Listener {
     }
 
     fn log(&self, record: &log::Record<'_>) {
-        let line = format!("{}\n", record.args());
-        if record.target().starts_with("threadline") {
-            LOG.with_borrow_mut(|log| log.push_str(&line));
-        }
-        if line.contains(SECRET) {
-            LEAKED.lock().unwrap().push(line);
-        }
+        hear(&format!("{}\n", record.args()), false);
     }
 
     fn flush(&self) {}
+}
+
+/// A line of what we, and others, tell `tracing`.
+impl io::Write for Listener {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        let line = String::from_utf8_lossy(line);
+        hear(&line, line.trim_start().starts_with("threadline"));
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// Everything is heard, of every test in this process.
@@ -527,5 +545,12 @@ fn listen() {
     ONCE.call_once(|| {
         log::set_logger(&Listener).expect("no other test sets one");
         log::set_max_level(log::LevelFilter::Trace);
+        tracing_subscriber::fmt()
+            .with_max_level(tracing::Level::TRACE)
+            .with_ansi(false)
+            .with_level(false)
+            .without_time()
+            .with_writer(|| Listener)
+            .init();
     });
 }
