@@ -1,7 +1,7 @@
 //! Promises that hold across crates, on a real PostgreSQL.
 
 mod attacks;
-
+mod config;
 mod drift;
 mod export;
 mod feed;
