@@ -3,6 +3,7 @@
 mod attacks;
 mod config;
 mod drift;
+mod evidence;
 mod export;
 mod feed;
 mod guides;

@@ -8,10 +8,11 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::names::{TABLE_FORM, table_named};
-use super::secrets::{self, ENVIRONMENT, names_credential};
+use super::secrets::{self, ENVIRONMENT};
 use super::source::{Source, key_path};
 use super::{Config, IgnoredTable, InvalidConfig, check};
 use crate::capture::TableName;
+use crate::operation::credential::names_credential;
 
 type Value<'t> = Spanned<DeValue<'t>>;
 
@@ -322,12 +323,13 @@ fn table_windows(
 ) -> Option<BTreeMap<TableName, Duration>> {
     let mut tables = BTreeMap::new();
     for (key, value) in windows(source, path, value)? {
-        let place = key_path(path, key.get_ref());
         let Some(table) = table_named(key.get_ref()) else {
+            let place = key_path(path, key.get_ref());
             source.report(Some(key.span()), &place, "is not the name of a table", TABLE_FORM);
             continue;
         };
-        source.stands(&check::table_path(path, &table), &value.span());
+        let place = check::table_path(path, &table);
+        source.stands(&place, &value.span());
         let window = duration(source, &place, value);
         match tables.entry(table) {
             Entry::Occupied(_) => {

@@ -3,41 +3,9 @@
 use toml::de::{DeTable, DeValue};
 
 use super::source::{Source, key_path};
+use crate::operation::credential::{has_userinfo, names_credential};
 
 pub(super) const ENVIRONMENT: &str = "credentials are not written here; set them in the environment (DATABASE_URL, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY)";
-
-/// Parts of names that credentials go by, in one spelling.
-const CREDENTIALS: [&str; 13] = [
-    "password",
-    "passwd",
-    "passphrase",
-    "pwd",
-    "secret",
-    "token",
-    "accesskey",
-    "apikey",
-    "privatekey",
-    "credential",
-    "databaseurl",
-    "connectionstring",
-    "dsn",
-];
-
-/// Whether a key's name says that its value is a credential.
-pub(super) fn names_credential(key: &str) -> bool {
-    let plain: String = key.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect();
-    CREDENTIALS.iter().any(|credential| plain.contains(credential))
-}
-
-/// Whether a text has a URL with a user or a password in it, as `postgres://me:mine@db`.
-pub(super) fn has_userinfo(text: &str) -> bool {
-    text.match_indices("://").any(|(at, separator)| {
-        let after = &text[at + separator.len()..];
-        let end =
-            after.find(|c: char| c.is_whitespace() || matches!(c, '/' | '?' | '#')).unwrap_or(after.len());
-        after[..end].contains('@')
-    })
-}
 
 /// Reports every URL with userinfo below `table`, and in what is unknown every key that names a credential.
 pub(super) fn report(source: &mut Source<'_>, path: &str, value: &toml::Spanned<DeValue<'_>>, unknown: bool) {
