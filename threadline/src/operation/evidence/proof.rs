@@ -193,7 +193,7 @@ impl ProofDocument {
                 summary.verdicts.add(counted.verdict, counted.records());
                 summary.statuses.add(counted.status, counted.records());
             }
-            let (subject, reference, from, to) = request.filter.parts();
+            let EvidenceFilter { subject, reference, from, to } = request.filter.clone();
             let assessed: Vec<_> =
                 counts.iter().map(|counted| (counted.subject, counted.verdict, counted.records())).collect();
             Ok(Self {
@@ -202,7 +202,7 @@ impl ProofDocument {
                 proof_type: "threadline_evidence",
                 subject,
                 mode: request.mode,
-                filters: ProofFilters { reference: reference.cloned(), from, to, limit: request.limit },
+                filters: ProofFilters { reference, from, to, limit: request.limit },
                 summary,
                 claim_assessment: ClaimAssessment::of(subject, &assessed),
                 records: page.entries,

@@ -17,10 +17,10 @@ use crate::investigation::{Page, PageRequest, Place, Statement, in_one_snapshot}
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[must_use]
 pub struct EvidenceFilter {
-    subject: Option<Subject>,
-    reference: Option<Reference>,
-    from: Option<DateTime<Utc>>,
-    to: Option<DateTime<Utc>>,
+    pub(super) subject: Option<Subject>,
+    pub(super) reference: Option<Reference>,
+    pub(super) from: Option<DateTime<Utc>>,
+    pub(super) to: Option<DateTime<Utc>>,
 }
 
 impl EvidenceFilter {
@@ -60,12 +60,6 @@ impl EvidenceFilter {
             problems.push("from: is later than `to`".to_owned());
         }
         if problems.is_empty() { Ok(()) } else { Err(InvalidEvidence::all(problems)) }
-    }
-
-    pub(super) fn parts(
-        &self,
-    ) -> (Option<Subject>, Option<&Reference>, Option<DateTime<Utc>>, Option<DateTime<Utc>>) {
-        (self.subject, self.reference.as_ref(), self.from, self.to)
     }
 
     /// Adds which of the records `e` are meant.
