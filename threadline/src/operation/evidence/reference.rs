@@ -38,9 +38,13 @@ impl Reference {
         Self(BTreeMap::from([(name.into(), text.to_string())]))
     }
 
-    /// A table.
+    /// A table. PostgreSQL can have one with a control character in its name, which is written here as an escape.
     pub fn table(table: &TableName) -> Self {
-        Self::new("table", table.to_plain())
+        let name: String = table.to_plain().chars().fold(String::new(), |mut name, character| {
+            if character.is_control() { name.extend(character.escape_unicode()) } else { name.push(character) }
+            name
+        });
+        Self::new("table", name)
     }
 
     /// The same with one more name, or another text for one it has.
@@ -86,14 +90,27 @@ impl Reference {
             problems.extend(
                 text_problem(name, TextKind::Name).map(|problem| format!("reference: a name {problem}")),
             );
-            let problem = text_problem(text, TextKind::Name)
-                .or(has_userinfo(text).then_some("has a URL with a credential"));
-            problems.extend(problem.map(|problem| format!("reference: the text of a name {problem}")));
+            problems.extend(value_problem(text).map(|problem| format!("reference: the text of a name {problem}")));
         }
         if self.to_json().len() > LARGEST {
             problems.push(format!("reference: is larger than {LARGEST} bytes"));
         }
         problems
+    }
+}
+
+/// A table's quoted name can be twice the 256 bytes other texts have.
+fn value_problem(text: &str) -> Option<&'static str> {
+    if text.is_empty() {
+        Some("is empty")
+    } else if text.len() > 512 {
+        Some("is longer than 512 bytes")
+    } else if text.chars().any(char::is_control) {
+        Some("has a control character")
+    } else if has_userinfo(text) {
+        Some("has a URL with a user or password in it")
+    } else {
+        None
     }
 }
 
