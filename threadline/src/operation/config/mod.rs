@@ -28,6 +28,7 @@ mod read;
 mod secrets;
 mod sections;
 mod source;
+mod values;
 
 pub use self::discover::{CONFIG_FILE, CONFIG_VARIABLE};
 pub use self::problem::{ConfigError, InvalidConfig, Problem};

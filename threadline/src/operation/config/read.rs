@@ -10,11 +10,10 @@ use toml::de::{DeTable, DeValue};
 use super::names::{TABLE_FORM, table_named};
 use super::secrets::{self, ENVIRONMENT};
 use super::source::{Source, key_path};
+use super::values::{Value, duration, list, number, table, text, windows};
 use super::{Config, IgnoredTable, InvalidConfig, check};
 use crate::capture::TableName;
 use crate::operation::credential::names_credential;
-
-type Value<'t> = Spanned<DeValue<'t>>;
 
 /// The sections and their keys.
 const KEYS: [(&str, &[&str]); 5] = [
@@ -41,8 +40,6 @@ const KEYS: [(&str, &[&str]); 5] = [
     ("storage", &["url"]),
     ("worker", &["partitions_every", "retention_every", "exports_every", "health_every"]),
 ];
-
-const DURATION: &str = "a duration in quotes, such as \"400 days\", \"1h 30min\" or \"500ms\"";
 
 pub(super) fn parse(text: &str) -> Result<Config, InvalidConfig> {
     let mut source = Source::new(text);
@@ -161,70 +158,6 @@ fn put<T>(place: &mut T, read: Option<T>) {
     }
 }
 
-fn text(source: &mut Source<'_>, path: &str, value: &Value<'_>, wanted: &str) -> Option<String> {
-    match value.get_ref() {
-        DeValue::String(text) => Some(text.clone().into_owned()),
-        _ => {
-            source.wrong_kind(path, value, wanted);
-            None
-        }
-    }
-}
-
-fn duration(source: &mut Source<'_>, path: &str, value: &Value<'_>) -> Option<Duration> {
-    let DeValue::String(text) = value.get_ref() else {
-        source.wrong_kind(path, value, DURATION);
-        return None;
-    };
-    let duration = humantime::parse_duration(text).ok();
-    if duration.is_none() {
-        source.report(Some(value.span()), path, "is not a duration", format!("write {DURATION}"));
-    }
-    duration
-}
-
-/// A number that is not negative and fits its type; its range is for the check to say.
-fn number<T: TryFrom<i128>>(source: &mut Source<'_>, path: &str, value: &Value<'_>) -> Option<T> {
-    let DeValue::Integer(written) = value.get_ref() else {
-        source.wrong_kind(path, value, "a whole number without quotes");
-        return None;
-    };
-    let number = i128::from_str_radix(written.as_str(), written.radix())
-        .ok()
-        .and_then(|number| T::try_from(number).ok());
-    if number.is_none() {
-        source.report(Some(value.span()), path, "is a number out of range", check::range_of(path));
-    }
-    number
-}
-
-fn table(source: &mut Source<'_>, path: &str, value: &Value<'_>) -> Option<TableName> {
-    let text = text(source, path, value, "a table's name in quotes")?;
-    let table = table_named(&text);
-    if table.is_none() {
-        source.report(Some(value.span()), path, "is not the name of a table", TABLE_FORM);
-    }
-    table
-}
-
-fn list<'v, 't>(
-    source: &mut Source<'_>,
-    path: &str,
-    value: &'v Value<'t>,
-    wanted: &str,
-) -> Option<Vec<(String, &'v Value<'t>)>> {
-    let DeValue::Array(values) = value.get_ref() else {
-        source.wrong_kind(path, value, wanted);
-        return None;
-    };
-    let items: Vec<_> =
-        values.iter().enumerate().map(|(index, value)| (format!("{path}[{index}]"), value)).collect();
-    for (path, value) in &items {
-        source.stands(path, &value.span());
-    }
-    Some(items)
-}
-
 fn expected(source: &mut Source<'_>, path: &str, value: &Value<'_>) -> Option<Vec<TableName>> {
     let items = list(source, path, value, "a list of tables, such as [\"public.posts\"]")?;
     let tables =
@@ -288,16 +221,6 @@ fn ignored(source: &mut Source<'_>, path: &str, value: &Value<'_>) -> Option<Vec
         tables.push(IgnoredTable::new(name, reason.unwrap_or_else(|| "unread".to_owned())));
     }
     Some(tables)
-}
-
-fn windows<'v, 't>(source: &mut Source<'_>, path: &str, value: &'v Value<'t>) -> Option<&'v DeTable<'t>> {
-    match value.get_ref() {
-        DeValue::Table(windows) => Some(windows),
-        _ => {
-            source.wrong_kind(path, value, "durations by name, such as { \"login.failed\" = \"90 days\" }");
-            None
-        }
-    }
 }
 
 fn action_windows(

@@ -9,6 +9,7 @@ use diesel::sql_types::Text;
 use serde::{Deserialize, Serialize};
 
 use super::record::InvalidEvidence;
+use super::show::plain;
 use crate::capture::TableName;
 use crate::intent::{TextKind, text_problem};
 use crate::operation::credential::has_userinfo;
@@ -40,11 +41,7 @@ impl Reference {
 
     /// A table. PostgreSQL can have one with a control character in its name, which is written here as an escape.
     pub fn table(table: &TableName) -> Self {
-        let name: String = table.to_plain().chars().fold(String::new(), |mut name, character| {
-            if character.is_control() { name.extend(character.escape_unicode()) } else { name.push(character) }
-            name
-        });
-        Self::new("table", name)
+        Self::new("table", plain(table.to_plain()))
     }
 
     /// The same with one more name, or another text for one it has.
@@ -90,7 +87,9 @@ impl Reference {
             problems.extend(
                 text_problem(name, TextKind::Name).map(|problem| format!("reference: a name {problem}")),
             );
-            problems.extend(value_problem(text).map(|problem| format!("reference: the text of a name {problem}")));
+            problems.extend(
+                value_problem(text).map(|problem| format!("reference: the text of a name {problem}")),
+            );
         }
         if self.to_json().len() > LARGEST {
             problems.push(format!("reference: is larger than {LARGEST} bytes"));

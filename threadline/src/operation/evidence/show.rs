@@ -12,11 +12,15 @@ fn instant(at: DateTime<Utc>) -> String {
     at.to_rfc3339_opts(SecondsFormat::Secs, true)
 }
 
-/// A text that was recorded, with nothing in it that a terminal would obey.
-fn plain(text: impl fmt::Display) -> String {
+/// A text with nothing in it that a terminal would obey.
+pub(super) fn plain(text: impl fmt::Display) -> String {
     let mut plain = String::new();
     for character in text.to_string().chars() {
-        if character.is_control() { plain.extend(character.escape_unicode()) } else { plain.push(character) }
+        if character.is_control() {
+            plain.extend(character.escape_unicode());
+        } else {
+            plain.push(character);
+        }
     }
     plain
 }
