@@ -1,7 +1,9 @@
 //! Promises that hold across crates, on a real PostgreSQL.
 
 mod attacks;
+mod config;
 mod drift;
+mod evidence;
 mod export;
 mod feed;
 mod guides;

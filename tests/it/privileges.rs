@@ -93,7 +93,10 @@ fn the_application_can_neither_read_nor_change_nor_forge_the_trail() {
     // Of everything in the schema it may call those by which it says who it acts for and what it does, and those that read.
     let callable = "SELECT string_agg(DISTINCT p.proname, ' ') FROM pg_proc p WHERE pronamespace = 'threadline'::regnamespace
         AND has_function_privilege('{app}', p.oid, 'EXECUTE') AND p.prosecdef";
-    assert_eq!(text(conn, &callable.replace("{app}", app.name())), "begin finish record_action set_context");
+    assert_eq!(
+        text(conn, &callable.replace("{app}", app.name())),
+        "begin finish record_action record_application_evidence set_context"
+    );
     assert_eq!(text(conn, "SELECT md5(string_agg(c::text, '')) FROM threadline.audit_changes c"), trail);
 }
 

@@ -10,6 +10,7 @@ use crate::intent::{InvalidContext, gave_way};
 use crate::investigation::undo::{Conflict, Limit, LimitReason, UndoPlan};
 use crate::investigation::{FeedCursor, InvalidFeedCursor, InvalidFilter};
 use crate::migrations::SCHEMA_VERSION;
+use crate::operation::evidence::InvalidEvidence;
 
 /// Why a call could not be answered. A call that fails leaves nothing half-written in the database.
 #[derive(Debug, thiserror::Error)]
@@ -91,6 +92,9 @@ pub enum Error {
     /// A filter asks for something that cannot be asked.
     #[error(transparent)]
     InvalidFilter(#[from] InvalidFilter),
+    /// A record of evidence, or a question about it, is not what can be recorded or asked.
+    #[error(transparent)]
+    InvalidEvidence(#[from] InvalidEvidence),
     /// A page is asked for that there cannot be: its size, or where it starts.
     #[error("{problem}")]
     InvalidPage {
@@ -270,6 +274,7 @@ impl Error {
             Self::MissingActor => "missing_actor",
             Self::InvalidContext(..) => "invalid_context",
             Self::InvalidFilter(..) => "invalid_filter",
+            Self::InvalidEvidence(..) => "invalid_evidence",
             Self::InvalidPage { .. } => "invalid_page",
             Self::ScopeFailed(..) => "scope_failed",
             Self::Export(..) => "export",

@@ -125,6 +125,17 @@ impl PageRequest {
             Some(cursor) => Err(cursor.misplaced(self.order)),
         }
     }
+
+    /// Where to go on, for a list of evidence.
+    pub(crate) fn after_evidence(&self) -> Result<Option<(DateTime<Utc>, Uuid)>, Error> {
+        match &self.after {
+            None => Ok(None),
+            Some(Cursor { order, place: Place::Evidence(recorded_at, id) }) if *order == self.order => {
+                Ok(Some((*recorded_at, *id)))
+            }
+            Some(cursor) => Err(cursor.misplaced(self.order)),
+        }
+    }
 }
 
 /// Some entries of a list, and how to go on.
@@ -170,6 +181,7 @@ pub(crate) struct Position {
 pub(crate) enum Place {
     Change(Position),
     Id(Uuid),
+    Evidence(DateTime<Utc>, Uuid),
 }
 
 /// Where a page ends. Opaque: keep it, send it, hand it back; it holds no value of any row.
@@ -197,7 +209,8 @@ impl Cursor {
     }
 }
 
-/// Version, order, kind, and the place: `v1.d.c.<microseconds>.<transaction>.<ordinal>`, `v1.a.i.<id>`.
+/// Version, order, kind, and the place: `v1.d.c.<microseconds>.<transaction>.<ordinal>`, `v1.a.i.<id>`,
+/// `v1.d.e.<microseconds>.<id>`.
 impl fmt::Display for Cursor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let order = match self.order {
@@ -210,6 +223,9 @@ impl fmt::Display for Cursor {
                 write!(f, "v1.{order}.c.{micros}.{transaction}.{}", id.ordinal)
             }
             Place::Id(id) => write!(f, "v1.{order}.i.{}", id.simple()),
+            Place::Evidence(recorded_at, id) => {
+                write!(f, "v1.{order}.e.{}.{}", recorded_at.timestamp_micros(), id.simple())
+            }
         }
     }
 }
@@ -237,6 +253,10 @@ impl FromStr for Cursor {
                     },
                 }),
                 "i" => Place::Id(Uuid::try_parse(parts.next()?).ok()?),
+                "e" => Place::Evidence(
+                    DateTime::from_timestamp_micros(parts.next()?.parse().ok()?)?,
+                    Uuid::try_parse(parts.next()?).ok()?,
+                ),
                 _ => return None,
             };
             let cursor = Self { order, place };

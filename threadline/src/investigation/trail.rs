@@ -105,7 +105,8 @@ impl Trail {
 const BEGIN: &str = "BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY; \
      SET LOCAL plan_cache_mode = force_generic_plan; SET LOCAL jit = off";
 
-fn in_one_snapshot<T>(
+/// Runs several reads in one snapshot, for what is no part of the trail; inside a transaction of the caller's, in that one.
+pub(crate) fn in_one_snapshot<T>(
     conn: &mut PgConnection,
     read: impl FnOnce(&mut PgConnection) -> Result<T, Error>,
 ) -> Result<T, Error> {

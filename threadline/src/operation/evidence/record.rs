@@ -1,0 +1,290 @@
+//! Writing evidence.
+
+use std::fmt;
+use std::time::Duration;
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use diesel::prelude::*;
+use diesel::sql_types::{Bool, Jsonb};
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+use uuid::Uuid;
+
+use super::reference::Reference;
+use super::subject::{Status, Subject, Verdict};
+use crate::error::Error;
+use crate::intent::{Actor, TextKind, text_problem};
+use crate::operation::credential::has_userinfo;
+
+// Typed functions rather than SQL text: Diesel keeps their prepared statements, so a call is one round trip.
+#[diesel::declare_sql_function]
+extern "SQL" {
+    #[sql_name = "threadline.record_evidence"]
+    fn record_evidence(records: Jsonb) -> Jsonb;
+    #[sql_name = "threadline.record_application_evidence"]
+    fn record_application_evidence(records: Jsonb) -> Jsonb;
+}
+
+/// Bytes the detail has as JSON at most.
+const LARGEST_DETAIL: usize = 32_000;
+/// Levels of nesting in it.
+const DETAIL_DEPTH: usize = 16;
+/// Records that go to the database at once.
+const BATCH: usize = 500;
+const DAY: Duration = Duration::from_secs(86_400);
+/// As long as a record can stand for what stays the same: a hundred years.
+const LONGEST: Duration = Duration::from_secs(3_155_760_000);
+
+/// A fact about how the trail is governed, to be [recorded](record).
+///
+/// It holds no value of any row and no secret: names, counts, durations and kinds of errors, not what the database said.
+#[derive(Clone, Debug, PartialEq)]
+#[must_use]
+pub struct Record {
+    subject: Subject,
+    reference: Reference,
+    writer: String,
+    entry_point: String,
+    status: Status,
+    verdict: Verdict,
+    actor: Option<Actor>,
+    recorded_at: Option<DateTime<Utc>>,
+    unless_unchanged_for: Duration,
+    detail: Map<String, Value>,
+}
+
+impl Record {
+    /// A fact about `reference`, as it should be, established now. `writer` is the part of the program that records it,
+    /// `entry_point` what that was called by, such as a command or the worker; each 1 to 256 bytes.
+    pub fn new(
+        subject: Subject,
+        reference: Reference,
+        writer: impl Into<String>,
+        entry_point: impl Into<String>,
+    ) -> Self {
+        Self {
+            subject,
+            reference,
+            writer: writer.into(),
+            entry_point: entry_point.into(),
+            status: Status::Ok,
+            verdict: subject.verdict(),
+            actor: None,
+            recorded_at: None,
+            unless_unchanged_for: if subject.is_event() { Duration::ZERO } else { DAY },
+            detail: Map::new(),
+        }
+    }
+
+    /// How it went.
+    pub fn status(self, status: Status) -> Self {
+        Self { status, ..self }
+    }
+
+    /// That it supports less than a record of its subject does by itself; it cannot support more.
+    pub fn at_most(self, verdict: Verdict) -> Self {
+        Self { verdict: self.verdict.max(verdict), ..self }
+    }
+
+    /// Who asked for it.
+    pub fn actor(self, actor: Actor) -> Self {
+        Self { actor: Some(actor), ..self }
+    }
+
+    /// When the fact was established, if that was earlier than now: at the start of a check that took a while, say.
+    pub fn recorded_at(self, instant: DateTime<Utc>) -> Self {
+        Self { recorded_at: Some(instant), ..self }
+    }
+
+    /// Leaves the record out when the newest one of its subject and reference says the same, in status, verdict and detail,
+    /// and is younger than this. A day for all but events, which are always written; zero always writes. Keep what changes by
+    /// itself, such as how long a check took, out of the detail of what is to be left out.
+    pub fn unless_unchanged_for(self, time: Duration) -> Self {
+        Self { unless_unchanged_for: time, ..self }
+    }
+
+    /// A part of the fact, up to 32,000 bytes of JSON with all others. No values of rows, no secrets, no messages of the
+    /// database: those quote rows.
+    pub fn detail(mut self, name: impl Into<String>, value: impl Into<Value>) -> Self {
+        self.detail.insert(name.into(), value.into());
+        self
+    }
+
+    /// What it is about.
+    pub fn subject(&self) -> Subject {
+        self.subject
+    }
+
+    fn problems(&self) -> Vec<String> {
+        let mut problems = self.reference.problems();
+        for (name, text) in [("writer", &self.writer), ("entry_point", &self.entry_point)] {
+            problems.extend(text_problem(text, TextKind::Name).map(|problem| format!("{name}: {problem}")));
+        }
+        if self.unless_unchanged_for > LONGEST {
+            problems.push("unless_unchanged_for: is longer than a hundred years".to_owned());
+        }
+        problems.extend(detail_problem(&self.detail).map(|problem| format!("detail: {problem}")));
+        problems
+    }
+
+    fn to_json(&self) -> Value {
+        json!({
+            "subject": self.subject,
+            "reference": self.reference,
+            "status": self.status,
+            "verdict": self.verdict,
+            "actor": self.actor,
+            "writer": self.writer,
+            "entry_point": self.entry_point,
+            "library_version": env!("CARGO_PKG_VERSION"),
+            "recorded_at": self.recorded_at.map(|at| at.to_rfc3339_opts(SecondsFormat::Micros, true)),
+            "unless_unchanged_for": self.unless_unchanged_for.as_secs_f64(),
+            "detail": self.detail,
+        })
+    }
+}
+
+/// What is wrong with a detail, found without recursion: it may be nested deeper than the stack is.
+fn detail_problem(detail: &Map<String, Value>) -> Option<String> {
+    let mut left: Vec<(&Value, usize)> = detail.values().map(|value| (value, 1)).collect();
+    let wrong = |text: &str| {
+        if text.contains('\0') {
+            Some("has a NUL character".to_owned())
+        } else if has_userinfo(text) {
+            Some("has a URL with a user or password in it".to_owned())
+        } else {
+            None
+        }
+    };
+    if let Some(problem) = detail.keys().find_map(|name| wrong(name)) {
+        return Some(problem);
+    }
+    while let Some((value, depth)) = left.pop() {
+        if depth > DETAIL_DEPTH {
+            return Some(format!("is nested deeper than {DETAIL_DEPTH} levels"));
+        }
+        let problem = match value {
+            Value::String(text) => wrong(text),
+            Value::Array(values) => {
+                left.extend(values.iter().map(|value| (value, depth + 1)));
+                None
+            }
+            Value::Object(values) => {
+                left.extend(values.values().map(|value| (value, depth + 1)));
+                values.keys().find_map(|name| wrong(name))
+            }
+            _ => None,
+        };
+        if problem.is_some() {
+            return problem;
+        }
+    }
+    let size = serde_json::to_string(detail).map_or(usize::MAX, |json| json.len());
+    (size > LARGEST_DETAIL).then(|| format!("is larger than {LARGEST_DETAIL} bytes"))
+}
+
+/// What became of a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+pub struct Recorded {
+    /// Its id, or that of the earlier record that says the same.
+    pub id: Uuid,
+    /// Whether a row was written.
+    pub written: bool,
+}
+
+/// Records a fact, as a part of the current transaction if there is one: what is rolled back was never recorded.
+///
+/// # Errors
+///
+/// [`Error::InvalidEvidence`] with all that is wrong with the record, before the database is asked;
+/// [`Error::Refused`] for an instant that is still to come; and those of the database, such as a missing privilege: see
+/// [`may_record`].
+pub fn record(conn: &mut PgConnection, record: &Record) -> Result<Recorded, Error> {
+    let recorded = record_all(conn, std::slice::from_ref(record))?;
+    Ok(recorded.into_iter().next().expect("the database answers for each record"))
+}
+
+/// Records facts as [`record`] does, in one statement for up to 500 of them; all or, after an error, none.
+///
+/// # Errors
+///
+/// As [`record`].
+pub fn record_all(conn: &mut PgConnection, records: &[Record]) -> Result<Vec<Recorded>, Error> {
+    let problems = records.iter().enumerate().flat_map(|(index, record)| {
+        let which = if records.len() > 1 { format!("record {}: ", index + 1) } else { String::new() };
+        record.problems().into_iter().map(move |problem| format!("{which}{problem}"))
+    });
+    match problems.collect::<Vec<_>>() {
+        problems if problems.is_empty() => {}
+        problems => return Err(InvalidEvidence::all(problems).into()),
+    }
+    let of_the_application = records.iter().all(|record| record.subject.is_of_the_application());
+    let insert = |conn: &mut PgConnection, batch: &[Record]| {
+        let batch = Value::from(batch.iter().map(Record::to_json).collect::<Vec<_>>());
+        let answer: Result<Value, _> = if of_the_application {
+            diesel::select(record_application_evidence(batch)).get_result(conn)
+        } else {
+            diesel::select(record_evidence(batch)).get_result(conn)
+        };
+        let answer = answer.map_err(|error| Error::from_query(conn, "", error))?;
+        serde_json::from_value::<Vec<Recorded>>(answer).map_err(Error::Payload)
+    };
+    if records.len() <= BATCH {
+        return if records.is_empty() { Ok(Vec::new()) } else { insert(conn, records) };
+    }
+    conn.transaction(|conn| {
+        let batches: Result<Vec<_>, Error> = records.chunks(BATCH).map(|batch| insert(conn, batch)).collect();
+        Ok(batches?.concat())
+    })
+}
+
+/// Whether the role that is logged in may record this subject. For operations that look at the trail with few rights and
+/// leave the evidence to others.
+///
+/// # Errors
+///
+/// Those of the database.
+pub fn may_record(conn: &mut PgConnection, subject: Subject) -> Result<bool, Error> {
+    #[derive(QueryableByName)]
+    struct Answer {
+        #[diesel(sql_type = Bool)]
+        may: bool,
+    }
+    let function =
+        if subject.is_of_the_application() { "record_application_evidence" } else { "record_evidence" };
+    let answer: Answer = diesel::sql_query(format!(
+        "SELECT has_function_privilege('threadline.{function}(jsonb)', 'EXECUTE') AS may"
+    ))
+    .get_result(conn)
+    .map_err(|error| Error::from_query(conn, "", error))?;
+    Ok(answer.may)
+}
+
+/// What is wrong with a record, or with a question about evidence. No text of either is quoted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InvalidEvidence {
+    problems: Vec<String>,
+}
+
+impl InvalidEvidence {
+    pub(super) fn one(problem: impl Into<String>) -> Self {
+        Self { problems: vec![problem.into()] }
+    }
+
+    pub(super) fn all(problems: Vec<String>) -> Self {
+        Self { problems }
+    }
+
+    /// Each problem, such as `reference: is empty`.
+    pub fn problems(&self) -> &[String] {
+        &self.problems
+    }
+}
+
+impl fmt::Display for InvalidEvidence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "invalid evidence: {}", self.problems.join("; "))
+    }
+}
+
+impl std::error::Error for InvalidEvidence {}

@@ -1,0 +1,102 @@
+//! A proof document as a text for people.
+
+use std::fmt;
+
+use chrono::{DateTime, SecondsFormat, Utc};
+
+use super::assess::{Claim, ClaimReason};
+use super::proof::{Mode, ProofDocument};
+use super::subject::{Status, Subject};
+
+fn instant(at: DateTime<Utc>) -> String {
+    at.to_rfc3339_opts(SecondsFormat::Secs, true)
+}
+
+/// A text with nothing in it that a terminal would obey.
+pub(super) fn plain(text: impl fmt::Display) -> String {
+    let mut plain = String::new();
+    for character in text.to_string().chars() {
+        if character.is_control() {
+            plain.extend(character.escape_unicode());
+        } else {
+            plain.push(character);
+        }
+    }
+    plain
+}
+
+fn count(number: u64, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
+}
+
+impl fmt::Display for Claim {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}, ", self.subject, self.verdict)?;
+        match self.reason {
+            ClaimReason::DirectFact => write!(f, "by {}", count(self.records, "direct record")),
+            ClaimReason::PostureSnapshot => {
+                write!(f, "from {} of how it was set", count(self.records, "record"))
+            }
+            ClaimReason::Declared => write!(f, "as {} says", count(self.records, "record")),
+            ClaimReason::NoRecords if self.counts => f.write_str("for there are no records"),
+            ClaimReason::NoRecords => {
+                f.write_str("for there are no records; none of this kind need have happened")
+            }
+        }
+    }
+}
+
+impl fmt::Display for ProofDocument {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let subject = self.subject.map_or("overview", Subject::as_str);
+        let mode = match self.mode {
+            Mode::Latest => "the newest record of each reference",
+            Mode::History => "all records",
+        };
+        writeln!(f, "Threadline evidence, format {}: {subject}", self.format_version)?;
+        writeln!(f, "generated {}, {mode}", instant(self.generated_at))?;
+        if let Some(reference) = &self.filters.reference {
+            writeln!(f, "about {}", plain(reference))?;
+        }
+        match (self.filters.from, self.filters.to) {
+            (None, None) => {}
+            (from, to) => {
+                let [from, to] = [from, to].map(|at| at.map_or_else(|| "…".to_owned(), instant));
+                writeln!(f, "from {from} to {to}")?;
+            }
+        }
+        writeln!(f, "\nverdict: {}", self.claim_assessment.verdict)?;
+        for claim in &self.claim_assessment.claims {
+            writeln!(f, "  {claim}")?;
+        }
+        let summary = &self.summary;
+        write!(f, "\n{} about {}", count(summary.records, "record"), count(summary.references, "thing"))?;
+        if summary.statuses.finding + summary.statuses.error > 0 {
+            write!(
+                f,
+                "; {}, {}",
+                count(summary.statuses.finding, "finding"),
+                count(summary.statuses.error, "error")
+            )?;
+        }
+        writeln!(f)?;
+        for record in &self.records {
+            write!(f, "  {}  {}  {}", instant(record.recorded_at), record.subject, plain(&record.reference))?;
+            if record.status != Status::Ok {
+                write!(f, "  {}", record.status)?;
+            }
+            write!(f, "  {}", plain(record.detail.as_str()))?;
+            if let Some(actor) = &record.actor {
+                write!(f, "  asked for by {}", plain(actor))?;
+            }
+            let provenance = &record.provenance;
+            let [writer, entry_point, db_role] =
+                [&provenance.writer, &provenance.entry_point, &provenance.db_role].map(plain);
+            writeln!(f, "  ({writer}, {entry_point}, as {db_role})")?;
+        }
+        if summary.truncated {
+            writeln!(f, "  … and more; the counts and the verdict are of all")?;
+        }
+        Ok(())
+    }
+}
