@@ -43,6 +43,7 @@ mod error;
 pub mod intent;
 pub mod investigation;
 mod migrations;
+pub mod operation;
 mod registry;
 
 pub use threadline_macros::Audited;
@@ -63,6 +64,7 @@ pub use crate::investigation::{
     Version, change_diff, feed_hold, listen_for_feed, travel, undo, wait_for_feed,
 };
 pub use crate::migrations::{CORE_MIGRATIONS, CoreMigration, CoreMigrations, MIGRATIONS};
+pub use crate::operation::{continuity, health, policy, verify};
 pub use crate::registry::{AuditedModel, audited_models};
 
 /// What the code of our macros names; no part of the public interface.
