@@ -1,12 +1,14 @@
 //! Promises that hold across crates, on a real PostgreSQL.
 
 mod attacks;
+mod continuity;
 
 mod drift;
 mod export;
 mod feed;
 mod guides;
 mod handlers;
+mod health;
 mod intent;
 mod intruder;
 mod keys;
@@ -33,3 +35,4 @@ mod truncate;
 mod typed_reading;
 mod types;
 mod undo;
+mod verify;

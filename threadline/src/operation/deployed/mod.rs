@@ -286,9 +286,16 @@ pub(crate) fn resolve(
         #[diesel(sql_type = Nullable<BigInt>)]
         relation: Option<i64>,
     }
-    let quoted: Vec<String> = names.iter().map(TableName::to_sql).collect();
-    let mut statement = Statement::new("SELECT to_regclass(n.name)::oid::bigint AS relation FROM unnest(");
-    statement.bind(quoted).sql("::text[]) WITH ORDINALITY n (name, place) ORDER BY n.place");
+    let schemas: Vec<String> = names.iter().map(|name| name.schema().unwrap_or_default().to_owned()).collect();
+    let tables: Vec<String> = names.iter().map(|name| name.name().to_owned()).collect();
+    // Not all by to_regclass: it fails in a schema the role may not use.
+    let mut statement = Statement::new(
+        "SELECT coalesce(c.oid, CASE WHEN n.schema = '' THEN to_regclass(quote_ident(n.name))::oid END)::bigint AS relation FROM ROWS FROM (unnest(",
+    );
+    statement.bind(schemas).sql("::text[]), unnest(").bind(tables).sql(
+        "::text[])) WITH ORDINALITY n (schema, name, place) LEFT JOIN pg_catalog.pg_namespace s ON s.nspname::text = n.schema \
+         LEFT JOIN pg_catalog.pg_class c ON c.relnamespace = s.oid AND c.relname::text = n.name ORDER BY n.place",
+    );
     let rows: Vec<Row> = statement.load_from(conn)?;
     Ok(names.iter().cloned().zip(rows).filter_map(|(name, row)| Some((name, row.relation?))).collect())
 }

@@ -131,9 +131,9 @@ fn renamed_triggers(member: &HostTable, id: i32) -> Vec<Finding> {
     let ours: Vec<_> = member
         .triggers
         .iter()
-        .filter(|trigger| !trigger.is_clone && (trigger.captures() == Some(id) || trigger.truncates() == Some(id)))
+        .filter(|trigger| trigger.captures() == Some(id) || trigger.truncates() == Some(id))
         .collect();
-    let renamed = ours.iter().filter(|trigger| {
+    let renamed = ours.iter().filter(|trigger| !trigger.is_clone).filter(|trigger| {
         !ours.iter().any(|other| {
             other.name == trigger.given_name() && other.captures().is_some() == trigger.captures().is_some()
         })
