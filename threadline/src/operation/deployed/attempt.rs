@@ -1,5 +1,6 @@
 //! A read that may turn out to be more than the role may do, or to take too long.
 
+use std::convert::Infallible;
 use std::time::Duration;
 
 use diesel::connection::SimpleConnection;
@@ -37,7 +38,7 @@ pub(crate) fn attempt<T>(
             Self::Failed(error.into())
         }
     }
-    let outcome = conn.transaction::<(), Outcome<T>, _>(|conn| {
+    let outcome = conn.transaction::<Infallible, Outcome<T>, _>(|conn| {
         // Names are written out with their schemas then, whatever the role's search path is.
         conn.batch_execute("SET LOCAL search_path = pg_catalog, pg_temp")?;
         if let Some(timeout) = timeout {
@@ -47,7 +48,7 @@ pub(crate) fn attempt<T>(
         Err(read(conn).map_or_else(Outcome::Failed, Outcome::Answered))
     });
     match outcome {
-        Ok(()) => unreachable!("the body never succeeds"),
+        Ok(never) => match never {},
         Err(Outcome::Answered(answer)) => Ok(Ok(answer)),
         Err(Outcome::Failed(Error::Query(error))) => match Error::from_query(conn, "", error) {
             error @ Error::Query(_) => Ok(Err(Unanswered { reason: reason(&error), error })),

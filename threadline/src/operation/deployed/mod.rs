@@ -11,7 +11,7 @@ use diesel::sql_types::{Array, BigInt, Bool, Integer, Nullable, Text};
 
 pub(crate) use self::attempt::{Unanswered, attempt};
 pub(crate) use self::trigger::{Hole, ROW_TRIGGER, Trigger};
-use crate::capture::TableName;
+use crate::capture::{ActorPolicy, AuditSpec, OnTruncate, TableName, quote_literal};
 use crate::error::Error;
 use crate::investigation::Statement;
 
@@ -50,7 +50,7 @@ impl HostTable {
 
 /// A table's name as an argument of our SQL functions.
 pub(crate) fn regclass(table: &TableName) -> String {
-    format!("{}::regclass", crate::capture::quote_literal(&table.to_sql()))
+    format!("{}::regclass", quote_literal(&table.to_sql()))
 }
 
 /// A row of `audited_tables` that is attached.
@@ -100,6 +100,37 @@ impl AuditedTable {
     /// The name it was last known by.
     pub(crate) fn name(&self) -> TableName {
         TableName::new(Some(&self.schema_name), &self.table_name)
+    }
+
+    /// The statement that attaches `table` with this policy, but for what is given.
+    pub(crate) fn attach_sql(
+        &self,
+        table: &TableName,
+        scope: Option<&str>,
+        actor_policy: Option<ActorPolicy>,
+    ) -> String {
+        fn borrowed(columns: &[String]) -> Vec<&str> {
+            columns.iter().map(String::as_str).collect()
+        }
+        let spec = AuditSpec {
+            schema: None,
+            exclude: &borrowed(&self.exclude),
+            mask: &borrowed(&self.mask),
+            mask_placeholder: Some(&self.mask_placeholder),
+            ignore: &borrowed(&self.ignore),
+            key: &borrowed(&self.declared_key),
+            scope: scope.or(self.scope_column.as_deref()),
+            on_truncate: match self.on_truncate.as_str() {
+                "keep" => OnTruncate::Keep,
+                "refuse" => OnTruncate::Refuse,
+                _ => OnTruncate::Record,
+            },
+            actor_policy: actor_policy.unwrap_or(match self.actor_policy.as_str() {
+                "require" => ActorPolicy::Require,
+                _ => ActorPolicy::Allow,
+            }),
+        };
+        spec.attach_sql(table)
     }
 
     /// Whether its capture function is not what was compiled from its policy.

@@ -1,6 +1,6 @@
 //! What is wrong with the capture of the host's tables.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::HashSet;
 
 use diesel::prelude::*;
 use diesel::sql_types::{Array, Integer, Text};
@@ -8,11 +8,11 @@ use serde_json::json;
 
 use super::coverage::Decisions;
 use super::finding::{Finding, FindingCode as Code, Severity};
-use super::HealthOptions;
+use super::{HealthOptions, triggers};
 use crate::capture::{TableName, quote_ident, quote_literal};
 use crate::error::Error;
 use crate::investigation::Statement;
-use crate::operation::deployed::{AuditedTable, Deployed, Hole, HostTable, Trigger, regclass};
+use crate::operation::deployed::{AuditedTable, Deployed, HostTable, regclass};
 
 /// Everything the triggers, functions and policies tell. `expected` are relations that have to be audited.
 pub(super) fn findings(
@@ -29,9 +29,9 @@ pub(super) fn findings(
             None => findings.extend(uncovered(table, decisions, expected.contains(&table.oid))),
             Some(id) => {
                 for member in std::iter::once(table).chain(deployed.partitions(table)) {
-                    findings.extend(holes(member, table, id));
-                    findings.extend(renamed_triggers(member, id));
-                    findings.extend(needless_triggers(member, id));
+                    findings.extend(triggers::holes(member, table, id));
+                    findings.extend(triggers::renamed(member, id));
+                    findings.extend(triggers::needless(member, id));
                 }
                 if let Some(audited) = deployed.policy(table) {
                     findings.extend(function(table, audited));
@@ -60,7 +60,7 @@ pub(super) fn findings(
     Ok(findings)
 }
 
-fn refresh(table: &TableName) -> String {
+pub(super) fn refresh(table: &TableName) -> String {
     format!("SELECT threadline.refresh({});", regclass(table))
 }
 
@@ -85,110 +85,6 @@ fn uncovered(table: &HostTable, decisions: &Decisions<'_>, is_expected: bool) ->
         format!("-- first give it a primary key, or a unique index over columns that are NOT NULL\n{attach}")
     };
     Some(Finding::new(Code::UncoveredTable, severity, message).on(&table.name).fix(fix))
-}
-
-fn holes(member: &HostTable, table: &HostTable, id: i32) -> Vec<Finding> {
-    let is_partition = member.oid != table.oid;
-    let of = if is_partition { format!(" (a partition of `{}`)", table.name.to_plain()) } else { String::new() };
-    let holes = member.holes(id).into_iter().map(|hole| {
-        let message = format!("{hole}{of}");
-        let (code, fix) = match &hole {
-            Hole::Missing { .. } if is_partition => (Code::PartitionUncovered, refresh(&table.name)),
-            Hole::Missing { .. } => (Code::TriggerMissing, refresh(&table.name)),
-            Hole::Disabled { trigger, .. } => (
-                Code::TriggerDisabled,
-                format!("ALTER TABLE {} ENABLE TRIGGER {};", member.name.to_sql(), quote_ident(trigger)),
-            ),
-            Hole::Altered { trigger } => (Code::TriggerAltered, replace(member, table, trigger, id)),
-        };
-        let details = match hole {
-            Hole::Missing { truncate } => json!({ "truncate": truncate }),
-            Hole::Disabled { trigger, replica_only } => {
-                json!({ "trigger": trigger, "replica_only": replica_only })
-            }
-            Hole::Altered { trigger } => json!({ "trigger": trigger }),
-        };
-        Finding::new(code, Severity::Error, message).on(&member.name).fix(fix).details(details)
-    });
-    holes.collect()
-}
-
-/// Takes an altered trigger away and has the right one written, in one transaction: no write goes unseen meanwhile.
-fn replace(member: &HostTable, table: &HostTable, trigger: &str, id: i32) -> String {
-    let is_row = member.triggers.iter().any(|t| t.name == trigger && t.captures() == Some(id));
-    // The row trigger of a partition is PostgreSQL's copy of the table's.
-    let carrier = if is_row { table } else { member };
-    format!(
-        "BEGIN;\nDROP TRIGGER {} ON {};\n{}\nCOMMIT;",
-        quote_ident(trigger),
-        carrier.name.to_sql(),
-        refresh(&table.name)
-    )
-}
-
-/// Triggers that capture well under another name than their own: functions look for it, and it has them fire first.
-fn renamed_triggers(member: &HostTable, id: i32) -> Vec<Finding> {
-    let ours: Vec<_> = member
-        .triggers
-        .iter()
-        .filter(|trigger| trigger.captures() == Some(id) || trigger.truncates() == Some(id))
-        .collect();
-    let renamed = ours.iter().filter(|trigger| !trigger.is_clone).filter(|trigger| {
-        !ours.iter().any(|other| {
-            other.name == trigger.given_name() && other.captures().is_some() == trigger.captures().is_some()
-        })
-    });
-    let mut given = BTreeSet::new();
-    let findings = renamed.filter(|trigger| given.insert(trigger.given_name())).map(|trigger| {
-        let name = trigger.given_name();
-        Finding::new(
-            Code::TriggerAltered,
-            Severity::Error,
-            format!("trigger `{name}` was renamed to `{}`", trigger.name),
-        )
-        .on(&member.name)
-        .fix(format!(
-            "ALTER TRIGGER {} ON {} RENAME TO {};",
-            quote_ident(&trigger.name),
-            member.name.to_sql(),
-            quote_ident(name)
-        ))
-        .details(json!({ "trigger": trigger.name }))
-    });
-    findings.collect()
-}
-
-/// Triggers beyond the one of each kind, and those of other tables.
-fn needless_triggers(member: &HostTable, id: i32) -> Vec<Finding> {
-    let mut findings = Vec::new();
-    for is_row in [true, false] {
-        let of = |trigger: &&Trigger| {
-            if is_row { trigger.captures() } else { trigger.truncates() }
-        };
-        let own: Vec<_> = member.triggers.iter().filter(|trigger| of(trigger) == Some(id)).collect();
-        // The clone cannot be dropped, the one of the given name is what functions look for.
-        let kept = own
-            .iter()
-            .enumerate()
-            .min_by_key(|(_, trigger)| (!trigger.is_clone, trigger.name != trigger.given_name()))
-            .map(|(place, _)| place);
-        for (_, trigger) in own.iter().enumerate().filter(|(place, _)| Some(*place) != kept) {
-            let message = format!("trigger `{}` captures what another one captures already", trigger.name);
-            findings.push((Code::DuplicateTrigger, message, &trigger.name));
-        }
-        let foreign = member.triggers.iter().filter(|trigger| of(trigger).is_some_and(|other| other != id));
-        for trigger in foreign.filter(|trigger| !trigger.is_clone) {
-            let message = format!("trigger `{}` calls what captures another table", trigger.name);
-            findings.push((Code::SharedFunction, message, &trigger.name));
-        }
-    }
-    let findings = findings.into_iter().map(|(code, message, trigger)| {
-        Finding::new(code, Severity::Error, message)
-            .on(&member.name)
-            .fix(format!("DROP TRIGGER {} ON {};", quote_ident(trigger), member.name.to_sql()))
-            .details(json!({ "trigger": trigger }))
-    });
-    findings.collect()
 }
 
 fn function(table: &HostTable, audited: &AuditedTable) -> Option<Finding> {

@@ -10,10 +10,10 @@ use uuid::Uuid;
 
 use super::HealthOptions;
 use super::finding::{Finding, FindingCode as Code, Severity};
-use crate::capture::{ActorPolicy, AuditSpec, OnTruncate, TableName, quote_literal};
+use crate::capture::{ActorPolicy, TableName, quote_literal};
 use crate::error::Error;
 use crate::investigation::{ChangeId, HistoryLimit, RowKey, Statement, Trail};
-use crate::operation::deployed::{AuditedTable, Deployed, HostTable, Unanswered, attempt};
+use crate::operation::deployed::{AuditedTable, Deployed, HostTable, attempt};
 
 /// Changes a transaction is looked at for; one that changed more is not counted to its end.
 const CHANGES_COUNTED: u32 = 1_000;
@@ -70,37 +70,11 @@ pub(super) fn actorless(
                 ),
             )
             .on(&table.name)
-            .fix(require_actor(audited, &table.name))
+            .fix(audited.attach_sql(&table.name, None, Some(ActorPolicy::Require)))
             .details(json!({ "changes": count.changes, "transactions": count.transactions, "refused": count.refused })),
         )
     });
     Ok(findings.collect())
-}
-
-/// The attach statement of a table's whole policy, with an actor required.
-fn require_actor(audited: &AuditedTable, table: &TableName) -> String {
-    fn borrowed(columns: &[String]) -> Vec<&str> {
-        columns.iter().map(String::as_str).collect()
-    }
-    let (exclude, mask) = (borrowed(&audited.exclude), borrowed(&audited.mask));
-    let (ignore, key) = (borrowed(&audited.ignore), borrowed(&audited.declared_key));
-    let on_truncate = match audited.on_truncate.as_str() {
-        "keep" => OnTruncate::Keep,
-        "refuse" => OnTruncate::Refuse,
-        _ => OnTruncate::Record,
-    };
-    let spec = AuditSpec {
-        schema: None,
-        exclude: &exclude,
-        mask: &mask,
-        mask_placeholder: Some(&audited.mask_placeholder),
-        ignore: &ignore,
-        key: &key,
-        scope: audited.scope_column.as_deref(),
-        on_truncate,
-        actor_policy: ActorPolicy::Require,
-    };
-    spec.attach_sql(table)
 }
 
 /// Recent changes whose transaction has no row: capture believed a setting that was forged.
@@ -153,14 +127,20 @@ pub(super) fn orphans(conn: &mut PgConnection, options: &HealthOptions) -> Resul
     ])
 }
 
+/// A table whose rows could not be folded.
+pub(super) struct Unseen {
+    pub(super) table: TableName,
+    pub(super) reason: String,
+}
+
 /// Rows changed lately, folded: tables with writes that escaped capture, and tables that could not be looked at.
 pub(super) fn gaps(
     conn: &mut PgConnection,
     deployed: &Deployed,
     options: &HealthOptions,
-) -> Result<(Vec<Finding>, Vec<(TableName, Unanswered)>), Error> {
+) -> Result<(Vec<Finding>, Vec<Unseen>), Error> {
     let mut findings = Vec::new();
-    let mut unanswered = Vec::new();
+    let mut unseen = Vec::new();
     let deadline = Instant::now() + options.gap_time;
     for (table_id, row_keys) in sample(conn, options)? {
         let Some((audited, table)) = by_id(deployed, options, table_id) else { continue };
@@ -168,25 +148,16 @@ pub(super) fn gaps(
             break;
         }
         let keys: Vec<RowKey> = row_keys.iter().filter_map(|key| key_of(audited, key)).collect();
-        let folded = attempt(conn, Some(options.statement_timeout), |conn| {
-            if !table.is_readable {
-                return Ok(None);
-            }
-            gaps_of(conn, table, &keys, deadline).map(Some)
-        })?;
-        match folded {
-            Ok(Some((found, looked_at))) => findings.extend(gap(table, &found, looked_at)),
-            Ok(None) => unanswered.push((
-                table.name.clone(),
-                Unanswered {
-                    reason: "its rows are not the role's to read".to_owned(),
-                    error: Error::Query(diesel::result::Error::NotFound),
-                },
-            )),
-            Err(why) => unanswered.push((table.name.clone(), why)),
+        if !table.is_readable {
+            unseen.push(Unseen { table: table.name.clone(), reason: "its rows are not the role's to read".to_owned() });
+            continue;
+        }
+        match attempt(conn, Some(options.statement_timeout), |conn| gaps_of(conn, table, &keys, deadline))? {
+            Ok((found, looked_at)) => findings.extend(gap(table, &found, looked_at)),
+            Err(why) => unseen.push(Unseen { table: table.name.clone(), reason: why.reason }),
         }
     }
-    Ok((findings, unanswered))
+    Ok((findings, unseen))
 }
 
 /// Keys of the rows changed last, by table.

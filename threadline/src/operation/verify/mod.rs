@@ -27,23 +27,12 @@ use crate::operation::deployed::{Deployed, resolve};
 use crate::policy::{self, Declared, PolicyState};
 
 /// What has to hold. The default expects every model the program was linked with, and no other table.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Expected<'a> {
     declared: Option<Vec<Declared<'a>>>,
     tables: Vec<TableName>,
     coverage: CoverageOptions,
     scope_column: Option<String>,
-}
-
-impl Default for Expected<'_> {
-    fn default() -> Self {
-        Self {
-            declared: None,
-            tables: Vec::new(),
-            coverage: CoverageOptions::default(),
-            scope_column: None,
-        }
-    }
 }
 
 impl<'a> Expected<'a> {
@@ -91,8 +80,8 @@ impl<'a> Expected<'a> {
 /// Whether everything holds; the report says what does not.
 ///
 /// It asks the catalogs and the policies, no change: of a thousand tables in less than a second or two. What could not be
-/// checked is a violation too, because nothing vouches for it; so let it be run by a role that may read `audited_tables` and
-/// `table_layouts`.
+/// checked is a violation too, because nothing vouches for it; so let it be run by a role that may read `audited_tables`,
+/// `table_layouts` and `trail_clusters`.
 ///
 /// # Errors
 ///
@@ -244,7 +233,8 @@ fn scopes(
         let table = deployed.table(having.relation).filter(|table| expected.coverage.sees(&table.name))?;
         let policy = deployed.policy(table).filter(|_| !table.is_partition)?;
         (policy.scope_column.as_deref() != Some(&having.name)).then(|| {
-            Violation::of_scope(&table.name, &having.name, policy.scope_column.as_deref())
+            let fix = policy.attach_sql(&table.name, Some(&having.name), None);
+            Violation::of_scope(&table.name, &having.name, policy.scope_column.as_deref(), fix)
         })
     });
     Ok(violations.collect())

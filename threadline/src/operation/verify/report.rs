@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-use crate::capture::{TableName, quote_literal};
+use crate::capture::TableName;
 use crate::health::{CoverageStatus, Finding, FindingCode, Severity, TableCoverage};
 use crate::policy::TablePolicy;
 
@@ -71,17 +71,12 @@ impl Violation {
         Self::new(Rule::Names, table, message, String::new())
     }
 
-    pub(super) fn of_scope(table: &TableName, column: &str, declared: Option<&str>) -> Self {
+    pub(super) fn of_scope(table: &TableName, column: &str, declared: Option<&str>, fix: String) -> Self {
         let declared = declared.map_or("none".to_owned(), |declared| format!("`{declared}`"));
-        Self::new(
-            Rule::Scope,
-            table,
-            format!("it has the column `{column}`, and its scope is {declared}"),
-            format!(
-                "-- declare #[threadline(scope = {column})] on its model, or in its attach statement: scope => {}",
-                quote_literal(column)
-            ),
-        )
+        let message = format!(
+            "it has the column `{column}`, and its scope is {declared}; declare it on the model too, if there is one"
+        );
+        Self::new(Rule::Scope, table, message, fix)
     }
 }
 
