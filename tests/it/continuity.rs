@@ -7,7 +7,10 @@ use threadline_tests::{audited_database, clock, run, table, text};
 fn the_report_says_since_when_a_table_is_known_and_what_is_not() {
     let db = audited_database();
     let conn = &mut db.connect();
-    run(conn, "CREATE TABLE posts (id integer PRIMARY KEY, body text, secret text); INSERT INTO posts VALUES (1, 'planted', 's')");
+    run(
+        conn,
+        "CREATE TABLE posts (id integer PRIMARY KEY, body text, secret text); INSERT INTO posts VALUES (1, 'planted', 's')",
+    );
     assert!(matches!(continuity::report(conn, &table("posts")), Err(Error::NotAudited { .. })));
     let before = clock(conn);
     run(conn, "SELECT threadline.attach('posts', exclude => ARRAY['secret'])");
@@ -29,7 +32,12 @@ fn the_report_says_since_when_a_table_is_known_and_what_is_not() {
     assert_eq!(again.interruptions().len(), 1);
     assert!(again.known_since().unwrap() > since);
     let text = again.to_string();
-    assert!(text.contains("nothing was captured") && text.contains("truncated 1 times") && !text.contains("planted"), "{text}");
+    assert!(
+        text.contains("nothing was captured")
+            && text.contains("truncated 1 times")
+            && !text.contains("planted"),
+        "{text}"
+    );
 
     // What retention has removed is not known any more, though it was captured.
     let conn = &mut db.connect();
@@ -43,7 +51,10 @@ fn the_report_says_since_when_a_table_is_known_and_what_is_not() {
     assert_eq!(cut.known_since(), cut.kept_since);
     assert!(cut.kept_since.unwrap() > clock(conn));
     run(conn, "DROP TABLE posts");
-    assert_eq!(continuity::report(conn, &table("posts")).unwrap().problems, ["it is attached, and there is no such table"]);
+    assert_eq!(
+        continuity::report(conn, &table("posts")).unwrap().problems,
+        ["it is attached, and there is no such table"]
+    );
     assert_eq!(continuity::report(conn, &table("posts")).unwrap().table, table("public.posts"));
 }
 
@@ -68,7 +79,10 @@ fn a_table_is_ready_only_when_every_write_to_it_is_captured() {
     assert_eq!(problems(conn), ["it is not attached"]);
     run(conn, "SELECT threadline.attach('posts')");
     assert_eq!(problems(conn), [""; 0]);
-    run(conn, "CREATE TABLE posts_2 PARTITION OF posts FOR VALUES FROM (9) TO (20); ALTER TABLE posts_1 DISABLE TRIGGER ALL");
+    run(
+        conn,
+        "CREATE TABLE posts_2 PARTITION OF posts FOR VALUES FROM (9) TO (20); ALTER TABLE posts_1 DISABLE TRIGGER ALL",
+    );
     assert_eq!(problems(conn).len(), 3);
     run(conn, "SELECT threadline.refresh('posts')");
     assert_eq!(problems(conn), [""; 0]);

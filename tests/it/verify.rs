@@ -33,7 +33,10 @@ fn declared() -> Vec<Declared<'static>> {
 }
 
 fn expected() -> Expected<'static> {
-    Expected::new().declared(declared()).ignore(table("sessions"), "no business data").scope_column("organization_id")
+    Expected::new()
+        .declared(declared())
+        .ignore(table("sessions"), "no business data")
+        .scope_column("organization_id")
 }
 
 /// The rules that are violated, each with its table.
@@ -64,18 +67,35 @@ fn what_is_audited_as_declared_passes_and_everything_else_fails() {
     // Attached, though not as declared.
     let report = verify(conn, &expected()).unwrap();
     assert_eq!(violated(&report), ["policy T", "policy posts", "scope posts"], "{report}");
+    let scope = report.violations.iter().find(|violation| violation.rule == Rule::Scope).unwrap();
+    run(conn, &scope.fix);
+    let report = verify(conn, &expected()).unwrap();
+    assert_eq!(violated(&report), ["policy T", "policy posts"], "{report}");
     for violation in report.violations.iter().filter(|violation| violation.rule == Rule::Policy) {
         run(conn, &violation.fix);
     }
     let report = verify(conn, &expected()).unwrap();
     assert!(report.passed(), "{report}");
-    assert!(report.to_string().starts_with("verified: 2 tables covered, 0 uncovered, 2 ignored; 0 violations"), "{report}");
+    assert!(
+        report.to_string().starts_with("verified: 2 tables covered, 0 uncovered, 2 ignored; 0 violations"),
+        "{report}"
+    );
     verify::assert_expected(conn, &expected());
 
     // A new table nobody decided on, a disabled trigger, a name that means nothing, one that is a partition, a contradiction.
-    run(conn, "CREATE TABLE new (id integer PRIMARY KEY); ALTER TABLE posts DISABLE TRIGGER \"!threadline_capture\"");
-    run(conn, "CREATE TABLE parts (id integer PRIMARY KEY) PARTITION BY RANGE (id); CREATE TABLE parts_1 PARTITION OF parts DEFAULT; SELECT threadline.attach('parts')");
-    let more = expected().ignore(table("typo"), "-").ignore(table("parts_1"), "-").ignore(table("posts"), "-").expect(table("missing"));
+    run(
+        conn,
+        "CREATE TABLE new (id integer PRIMARY KEY); ALTER TABLE posts DISABLE TRIGGER \"!threadline_capture\"",
+    );
+    run(
+        conn,
+        "CREATE TABLE parts (id integer PRIMARY KEY) PARTITION BY RANGE (id); CREATE TABLE parts_1 PARTITION OF parts DEFAULT; SELECT threadline.attach('parts')",
+    );
+    let more = expected()
+        .ignore(table("typo"), "-")
+        .ignore(table("parts_1"), "-")
+        .ignore(table("posts"), "-")
+        .expect(table("missing"));
     let report = verify(conn, &more).unwrap();
     let mut lines = violated(&report);
     lines.sort();
@@ -92,7 +112,10 @@ fn what_is_audited_as_declared_passes_and_everything_else_fails() {
     );
     let text = report.to_string();
     assert!(text.contains("is a partition; name its table, `public.parts`"), "{text}");
-    assert!(text.contains("fix: ALTER TABLE \"public\".\"posts\" ENABLE TRIGGER \"!threadline_capture\";"), "{text}");
+    assert!(
+        text.contains("fix: ALTER TABLE \"public\".\"posts\" ENABLE TRIGGER \"!threadline_capture\";"),
+        "{text}"
+    );
     let json = serde_json::to_value(&report).unwrap();
     assert_eq!(json["violations"][0]["rule"], "names");
     assert_eq!(json["coverage"].as_array().unwrap().len(), report.coverage.len());
@@ -104,7 +127,10 @@ fn what_is_audited_as_declared_passes_and_everything_else_fails() {
     })
     .unwrap_err();
     let said = panic.downcast_ref::<String>().unwrap();
-    assert!(said.contains("decided uncovered_table public.new") && said.contains("trigger_disabled"), "{said}");
+    assert!(
+        said.contains("decided uncovered_table public.new") && said.contains("trigger_disabled"),
+        "{said}"
+    );
 }
 
 #[test]
@@ -133,23 +159,41 @@ fn each_option_of_a_policy_drifts_by_itself_and_both_sides_are_told() {
     let conn = &mut db.connect();
     run(conn, TABLES);
     attach_all(conn);
-    let one = |spec: AuditSpec<'static>| vec![Declared { table: table("posts"), spec, by: "blog::Post".to_owned() }];
-    let posts = |report: &[policy::TablePolicy]| report.iter().find(|policy| policy.table.name() == "posts").unwrap().clone();
+    let one = |spec: AuditSpec<'static>| {
+        vec![Declared { table: table("posts"), spec, by: "blog::Post".to_owned() }]
+    };
+    let posts = |report: &[policy::TablePolicy]| {
+        report.iter().find(|policy| policy.table.name() == "posts").unwrap().clone()
+    };
     for (spec, said) in [
         (AuditSpec { exclude: &[], ..POSTS }, "exclude: declared nothing, deployed `secret`"),
         (AuditSpec { mask: &["views"], ..POSTS }, "mask: declared `views`, deployed nothing"),
-        (AuditSpec { mask_placeholder: Some("[HIDDEN]"), ..POSTS }, "mask_placeholder: declared `[HIDDEN]`, deployed `[REDACTED]`"),
-        (AuditSpec { ignore: &["views", "secret"], ..POSTS }, "ignore: declared `secret`, `views`, deployed `views`"),
+        (
+            AuditSpec { mask_placeholder: Some("[HIDDEN]"), ..POSTS },
+            "mask_placeholder: declared `[HIDDEN]`, deployed `[REDACTED]`",
+        ),
+        (
+            AuditSpec { ignore: &["views", "secret"], ..POSTS },
+            "ignore: declared `secret`, `views`, deployed `views`",
+        ),
         (AuditSpec { key: &["id"], ..POSTS }, "key: declared `id`, deployed nothing"),
         (AuditSpec { scope: None, ..POSTS }, "scope: declared nothing, deployed `organization_id`"),
-        (AuditSpec { on_truncate: OnTruncate::Keep, ..POSTS }, "on_truncate: declared `keep`, deployed `record`"),
-        (AuditSpec { actor_policy: ActorPolicy::Require, ..POSTS }, "actor_policy: declared `require`, deployed `allow`"),
+        (
+            AuditSpec { on_truncate: OnTruncate::Keep, ..POSTS },
+            "on_truncate: declared `keep`, deployed `record`",
+        ),
+        (
+            AuditSpec { actor_policy: ActorPolicy::Require, ..POSTS },
+            "actor_policy: declared `require`, deployed `allow`",
+        ),
     ] {
         let table = posts(&policy::report(conn, &one(spec)).unwrap());
         assert_eq!(table.state, PolicyState::Drift);
         assert_eq!(table.differences.iter().map(ToString::to_string).collect::<Vec<_>>(), [said]);
     }
-    let table = posts(&policy::report(conn, &one(AuditSpec { mask_placeholder: Some("[REDACTED]"), ..POSTS })).unwrap());
+    let table = posts(
+        &policy::report(conn, &one(AuditSpec { mask_placeholder: Some("[REDACTED]"), ..POSTS })).unwrap(),
+    );
     assert_eq!((table.state, table.fix.as_str()), (PolicyState::Matches, ""));
     // The fix deploys what is declared.
     let keep = one(AuditSpec { on_truncate: OnTruncate::Keep, ..POSTS });
@@ -174,7 +218,10 @@ fn what_is_not_attached_not_declared_or_altered_is_told() {
     for table in &report {
         run(conn, &table.fix);
     }
-    run(conn, "CREATE OR REPLACE FUNCTION threadline.capture_2() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$");
+    run(
+        conn,
+        "CREATE OR REPLACE FUNCTION threadline.capture_2() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$",
+    );
     let report = policy::report(conn, &declared()).unwrap();
     assert_eq!(state(&report, "sessions"), None);
     let altered: Vec<_> = report.iter().filter(|policy| policy.state == PolicyState::Altered).collect();

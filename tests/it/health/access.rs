@@ -15,7 +15,10 @@ fn a_role_that_may_write_the_trail_is_found() {
     let conn = &mut db.connect();
     let app = TestRole::new(&db, "App Role".replace(' ', "_").to_lowercase().as_str());
     let name = app.name();
-    let month = text(conn, "SELECT min(inhrelid::regclass::text) FROM pg_inherits WHERE inhparent = 'threadline.audit_changes'::regclass");
+    let month = text(
+        conn,
+        "SELECT min(inhrelid::regclass::text) FROM pg_inherits WHERE inhparent = 'threadline.audit_changes'::regclass",
+    );
     for cause in [
         format!("GRANT INSERT ON threadline.audit_changes TO {name}"),
         format!("GRANT ALL ON ALL TABLES IN SCHEMA threadline TO {name}"),
@@ -32,7 +35,12 @@ fn a_role_that_may_write_the_trail_is_found() {
         assert_eq!(codes(&findings), ["audit_writable"], "{cause}: {findings:#?}");
         assert_eq!(findings[0].severity, Severity::Error);
         mend(conn, &findings, Code::AuditWritable);
-        assert_eq!(codes(&found(conn, &HealthOptions::catalog_only())), [""; 0], "{cause}: {}", findings[0].fix);
+        assert_eq!(
+            codes(&found(conn, &HealthOptions::catalog_only())),
+            [""; 0],
+            "{cause}: {}",
+            findings[0].fix
+        );
     }
     // Reading it is no fault.
     run(conn, &format!("GRANT SELECT ON ALL TABLES IN SCHEMA threadline TO {name}"));
@@ -47,7 +55,10 @@ fn a_role_that_may_write_the_trail_is_found() {
 fn owned_by_the_application() -> Cluster {
     let cluster = audited_cluster();
     let conn = &mut cluster.connect("app").unwrap();
-    run(conn, "CREATE ROLE app LOGIN; GRANT CREATE ON SCHEMA public TO app; GRANT CREATE ON DATABASE app TO app");
+    run(
+        conn,
+        "CREATE ROLE app LOGIN; GRANT CREATE ON SCHEMA public TO app; GRANT CREATE ON DATABASE app TO app",
+    );
     run(
         conn,
         "DO $$ DECLARE s text; BEGIN ALTER SCHEMA threadline OWNER TO app;
@@ -72,7 +83,10 @@ fn an_owner_of_the_trail_who_can_log_in_and_owns_host_tables_is_found() {
     mend(conn, &findings, Code::AuditOwnerCanLogIn);
     assert_eq!(codes(&found(conn, &HealthOptions::catalog_only())), [""; 0]);
     // Capture goes on by its fast path, and the application is out.
-    run(conn, "SET SESSION AUTHORIZATION app; INSERT INTO posts VALUES (1); INSERT INTO \"Other one\".t VALUES (1)");
+    run(
+        conn,
+        "SET SESSION AUTHORIZATION app; INSERT INTO posts VALUES (1); INSERT INTO \"Other one\".t VALUES (1)",
+    );
     assert!(refused(conn, "DELETE FROM threadline.audit_changes").contains("permission denied"));
     run(conn, "RESET SESSION AUTHORIZATION");
     assert_eq!(text(conn, "SELECT count(layout) FROM threadline.audit_changes"), "2");
@@ -93,7 +107,9 @@ fn settings_that_switch_capture_off_or_name_an_actor_are_found() {
     for cause in [
         format!("ALTER ROLE {name} SET session_replication_role = replica"),
         format!("ALTER ROLE {name} IN DATABASE {database} SET session_replication_role = 'replica'"),
-        format!("ALTER DATABASE {database} SET threadline.actor_ref = '{{\"type\": \"user\", \"id\": \"42\"}}'"),
+        format!(
+            "ALTER DATABASE {database} SET threadline.actor_ref = '{{\"type\": \"user\", \"id\": \"42\"}}'"
+        ),
         format!("ALTER ROLE {name} SET threadline.context = '{{}}'"),
     ] {
         run(conn, &cause);
@@ -136,7 +152,8 @@ fn transactions_that_hold_the_feed_back_are_found() {
     diesel_migrations::MigrationHarness::run_pending_migrations(conn, threadline::MIGRATIONS).unwrap();
     run(conn, "CREATE TABLE posts (id integer PRIMARY KEY)");
     let options = HealthOptions::catalog_only().coverage(
-        threadline::health::CoverageOptions::new().ignore(threadline_tests::table("posts"), "only written to"),
+        threadline::health::CoverageOptions::new()
+            .ignore(threadline_tests::table("posts"), "only written to"),
     );
     let holder = &mut cluster.connect("app").unwrap();
     run(holder, "BEGIN; INSERT INTO posts VALUES (1)");

@@ -48,7 +48,9 @@ fn what_is_wrong_with_triggers_is_found_and_mended() {
         "AFTER INSERT OR UPDATE OF body OR DELETE ON $t FOR EACH ROW",
     ] {
         one(
-            &format!(r#"CREATE OR REPLACE TRIGGER "!threadline_capture" {altered} EXECUTE FUNCTION threadline.capture_1()"#),
+            &format!(
+                r#"CREATE OR REPLACE TRIGGER "!threadline_capture" {altered} EXECUTE FUNCTION threadline.capture_1()"#
+            ),
             Code::TriggerAltered,
         );
     }
@@ -114,7 +116,10 @@ fn a_partition_whose_row_trigger_is_back_is_captured() {
     let db = audited_database();
     let conn = &mut db.connect();
     run(conn, EVENTS);
-    run(conn, r#"ALTER TABLE events_lowest DISABLE TRIGGER "!threadline_capture"; INSERT INTO events VALUES (1, 1)"#);
+    run(
+        conn,
+        r#"ALTER TABLE events_lowest DISABLE TRIGGER "!threadline_capture"; INSERT INTO events VALUES (1, 1)"#,
+    );
     assert_eq!(changes(conn, "events"), [""; 0]);
     let findings = found(conn, &HealthOptions::catalog_only());
     mend(conn, &findings, Code::TriggerDisabled);
@@ -172,7 +177,8 @@ fn a_key_that_lost_its_constraint_is_found() {
     let declared = r#"CREATE TABLE memberships (org integer, "User" integer, note text, CONSTRAINT pair UNIQUE ("User", org));
         ALTER TABLE memberships ALTER org SET NOT NULL, ALTER "User" SET NOT NULL;
         SELECT threadline.attach('memberships', key => ARRAY['org', 'User'])"#;
-    let plain = "CREATE TABLE posts (id integer PRIMARY KEY, slug text NOT NULL); SELECT threadline.attach('posts')";
+    let plain =
+        "CREATE TABLE posts (id integer PRIMARY KEY, slug text NOT NULL); SELECT threadline.attach('posts')";
     for (setup, cause, table) in [
         (declared, "ALTER TABLE memberships DROP CONSTRAINT pair", "memberships"),
         (declared, r#"ALTER TABLE memberships ALTER "User" DROP NOT NULL"#, "memberships"),
@@ -193,7 +199,10 @@ fn a_dropped_table_is_found_and_its_history_stays() {
     );
     let db = audited_database();
     let conn = &mut db.connect();
-    run(conn, "CREATE TABLE posts (id integer PRIMARY KEY); SELECT threadline.attach('posts'); INSERT INTO posts VALUES (1)");
+    run(
+        conn,
+        "CREATE TABLE posts (id integer PRIMARY KEY); SELECT threadline.attach('posts'); INSERT INTO posts VALUES (1)",
+    );
     assert!(threadline_tests::refused(conn, "SELECT threadline.detach_gone(1)").contains("is not gone"));
     run(conn, "DROP TABLE posts; SELECT threadline.detach_gone(1)");
     assert_eq!(text(conn, "SELECT count(*) FROM threadline.audit_changes"), "1");
@@ -233,7 +242,10 @@ fn an_interrupted_detach_is_found() {
     // It has marked the partition by then and waits for the reader.
     let waiting = &mut db.connect();
     run(waiting, "SET statement_timeout = '700ms'");
-    let said = threadline_tests::refused(waiting, r#"ALTER TABLE events DETACH PARTITION "Events High" CONCURRENTLY"#);
+    let said = threadline_tests::refused(
+        waiting,
+        r#"ALTER TABLE events DETACH PARTITION "Events High" CONCURRENTLY"#,
+    );
     assert!(said.contains("statement timeout"), "{said}");
     run(reader, "COMMIT");
     thread::sleep(Duration::from_millis(10));

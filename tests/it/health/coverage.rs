@@ -10,7 +10,9 @@ fn lines(conn: &mut PgConnection, options: &CoverageOptions) -> Vec<String> {
     let partitions = |table: &threadline::health::TableCoverage| {
         let partitions = table.partitions.iter();
         partitions
-            .map(|partition| format!(" {}{}", if partition.covered { '+' } else { '-' }, partition.table.to_plain()))
+            .map(|partition| {
+                format!(" {}{}", if partition.covered { '+' } else { '-' }, partition.table.to_plain())
+            })
             .collect::<String>()
     };
     coverage(conn, options)
@@ -34,7 +36,8 @@ fn each_schema_answers_for_its_own_tables_whatever_they_are_called() {
         CREATE TRIGGER "!threadline_capture" AFTER INSERT OR UPDATE OR DELETE ON posts FOR EACH ROW EXECUTE FUNCTION public.capture_1();
         SELECT threadline.attach('"A.b".posts')"#,
     );
-    let options = CoverageOptions::new().ignore(table("sessions"), "no business data").ignore(table("a.nothing"), "-");
+    let options =
+        CoverageOptions::new().ignore(table("sessions"), "no business data").ignore(table("a.nothing"), "-");
     assert_eq!(
         lines(conn, &options),
         [
@@ -48,10 +51,22 @@ fn each_schema_answers_for_its_own_tables_whatever_they_are_called() {
         ]
     );
     assert_eq!(lines(conn, &CoverageOptions::new().schema("a")), ["uncovered a.posts"]);
+    // Temporary tables of other sessions are nobody's either, and an extension's are not the host's to audit.
+    let other = &mut db.connect();
+    assert_eq!(lines(other, &options).len(), 7);
+    run(conn, "CREATE EXTENSION hstore; ALTER EXTENSION hstore ADD TABLE a.posts");
+    assert!(lines(conn, &options).contains(&"ignored a.posts".to_owned()));
+    run(conn, "ALTER EXTENSION hstore DROP TABLE a.posts");
     let ignored = coverage(conn, &options).unwrap().pop().unwrap();
     assert_eq!(ignored.reasons, ["no business data"]);
-    run(conn, r#"ALTER TABLE "A.b".posts DISABLE TRIGGER "!threadline_capture"; SELECT threadline.attach('a.posts')"#);
-    run(conn, "ALTER TABLE a.posts ENABLE ALWAYS TRIGGER \"!threadline_capture\"; ALTER TABLE a.posts RENAME TO \"Posts\"");
+    run(
+        conn,
+        r#"ALTER TABLE "A.b".posts DISABLE TRIGGER "!threadline_capture"; SELECT threadline.attach('a.posts')"#,
+    );
+    run(
+        conn,
+        "ALTER TABLE a.posts ENABLE ALWAYS TRIGGER \"!threadline_capture\"; ALTER TABLE a.posts RENAME TO \"Posts\"",
+    );
     let now = coverage(conn, &CoverageOptions::new()).unwrap();
     let of = |name: &str| now.iter().find(|covered| covered.table.to_plain() == name).unwrap();
     assert_eq!(of("a.Posts").status, CoverageStatus::Covered);

@@ -47,7 +47,13 @@ fn rows_that_security_hides_are_not_taken_for_gone() {
         "CREATE TABLE posts (id integer PRIMARY KEY); SELECT threadline.attach('posts'); INSERT INTO posts VALUES (1);
         ALTER TABLE posts ENABLE ROW LEVEL SECURITY",
     );
-    run(conn, &format!("GRANT SELECT ON posts TO {0}; GRANT SELECT ON ALL TABLES IN SCHEMA threadline TO {0}", watcher.name()));
+    run(
+        conn,
+        &format!(
+            "GRANT SELECT ON posts TO {0}; GRANT SELECT ON ALL TABLES IN SCHEMA threadline TO {0}",
+            watcher.name()
+        ),
+    );
     let findings = found(&mut watcher.connect(), &HealthOptions::default());
     let gaps: Vec<_> = findings.iter().filter(|finding| finding.details["check"] == "gaps").collect();
     assert_eq!(gaps.len(), 1, "{findings:#?}");
@@ -67,7 +73,10 @@ fn health_is_the_same_through_a_pooler() {
     let (_pooler, pool) = pooled_behind(&db, 1, 2);
     let (pooled, next) = (&mut *pool.get().unwrap(), &mut *pool.get().unwrap());
     let direct = found(conn, &HealthOptions::default());
-    assert_eq!(codes(&direct), ["gap public.posts", "actorless_changes public.posts", "uncovered_table public.undecided"]);
+    assert_eq!(
+        codes(&direct),
+        ["gap public.posts", "actorless_changes public.posts", "uncovered_table public.undecided"]
+    );
     for _ in 0..3 {
         assert_eq!(found(pooled, &HealthOptions::default()), direct);
         assert_eq!(threadline_tests::text(next, "SELECT current_setting('statement_timeout')"), "0");

@@ -25,7 +25,9 @@ fn found(conn: &mut PgConnection, options: &HealthOptions) -> Vec<Finding> {
 
 /// The codes of what is found, each with its table.
 fn codes(findings: &[Finding]) -> Vec<String> {
-    let name = |finding: &Finding| finding.table_name().map(|table| format!(" {}", table.to_plain())).unwrap_or_default();
+    let name = |finding: &Finding| {
+        finding.table_name().map(|table| format!(" {}", table.to_plain())).unwrap_or_default()
+    };
     findings.iter().map(|finding| format!("{}{}", finding.code, name(finding))).collect()
 }
 

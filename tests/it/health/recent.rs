@@ -10,7 +10,8 @@ use threadline_tests::{audited_database, run, table, text};
 
 use super::{codes, found, mend};
 
-const POSTS: &str = "CREATE TABLE posts (id integer, org text, body text, secret text, views integer, PRIMARY KEY (id, org));
+const POSTS: &str =
+    "CREATE TABLE posts (id integer, org text, body text, secret text, views integer, PRIMARY KEY (id, org));
     SELECT threadline.attach('posts', exclude => ARRAY['secret'], ignore => ARRAY['views'], scope => 'org')";
 const AS_ANN: &str = r#"BEGIN; SELECT threadline.set_context('{"actor": {"type": "user", "id": "ann"}}');"#;
 
@@ -26,7 +27,10 @@ fn changes_nobody_answers_for_are_counted_until_an_actor_is_required() {
     by_ann(conn, "INSERT INTO posts VALUES (1, 'a')");
     assert_eq!(codes(&found(conn, &HealthOptions::default())), [""; 0]);
     run(conn, "INSERT INTO posts VALUES (2, 'a'), (3, 'a')");
-    run(conn, "SET threadline.actor_ref = 'not json'; INSERT INTO posts VALUES (4, 'a'); RESET threadline.actor_ref");
+    run(
+        conn,
+        "SET threadline.actor_ref = 'not json'; INSERT INTO posts VALUES (4, 'a'); RESET threadline.actor_ref",
+    );
     let findings = found(conn, &HealthOptions::default());
     assert_eq!(codes(&findings), ["actorless_changes public.posts"]);
     assert_eq!(findings[0].details, serde_json::json!({ "changes": 3, "transactions": 2, "refused": 1 }));
@@ -38,7 +42,10 @@ fn changes_nobody_answers_for_are_counted_until_an_actor_is_required() {
     mend(conn, &findings, Code::ActorlessChanges);
     assert_eq!(codes(&found(conn, &HealthOptions::default())), [""; 0]);
     assert_eq!(
-        text(conn, "SELECT concat_ws(' ', exclude, ignore, scope_column, actor_policy) FROM threadline.audited_tables"),
+        text(
+            conn,
+            "SELECT concat_ws(' ', exclude, ignore, scope_column, actor_policy) FROM threadline.audited_tables"
+        ),
         "{secret} {views} org require"
     );
     assert!(conn.batch_execute("INSERT INTO posts VALUES (6, 'a')").is_err());
@@ -62,7 +69,10 @@ fn changes_without_a_transaction_are_found() {
     mend(conn, &findings, Code::OrphanChanges);
     assert_eq!(codes(&found(conn, &HealthOptions::default().check_actors(false))), [""; 0]);
     // The row that was added says what it is.
-    let added = text(conn, "SELECT concat_ws(' ', actor_type, db_role, context_error) FROM threadline.audit_transactions WHERE db_role = 'unknown'");
+    let added = text(
+        conn,
+        "SELECT concat_ws(' ', actor_type, db_role, context_error) FROM threadline.audit_transactions WHERE db_role = 'unknown'",
+    );
     assert!(added.starts_with("unknown transaction: its row was missing"), "{added}");
 }
 
@@ -89,7 +99,10 @@ fn a_write_that_escaped_capture_is_found_and_can_be_explained() {
     assert_eq!(codes(&found(conn, &options)), [""; 0]);
 
     // The next one is told again, and continuity knows them all.
-    run(conn, "BEGIN; SET LOCAL session_replication_role = replica; UPDATE posts SET org = 'z' WHERE id = 1; COMMIT");
+    run(
+        conn,
+        "BEGIN; SET LOCAL session_replication_role = replica; UPDATE posts SET org = 'z' WHERE id = 1; COMMIT",
+    );
     run(conn, "INSERT INTO posts VALUES (4, 'd', 'x')");
     run(conn, "BEGIN; SET LOCAL session_replication_role = replica; DELETE FROM posts WHERE id = 4; COMMIT");
     let findings = found(conn, &options);
@@ -103,7 +116,10 @@ fn a_write_that_escaped_capture_is_found_and_can_be_explained() {
     assert_eq!(codes(&found(conn, &options)), [""; 0]);
     let known = continuity::report(conn, &table("posts")).unwrap().gaps;
     assert_eq!(known.len(), 3);
-    assert_eq!((known[2].acknowledged_by.as_str(), known[2].reason.as_str()), ("admin:7", "restored from a backup"));
+    assert_eq!(
+        (known[2].acknowledged_by.as_str(), known[2].reason.as_str()),
+        ("admin:7", "restored from a backup")
+    );
     assert!(continuity::acknowledge_gap(conn, change, &Actor::admin(7), " ").is_err());
 }
 
@@ -123,7 +139,10 @@ fn gaps_are_not_looked_for_where_two_statements_see_different_rows() {
         .run(|conn| {
             assert_eq!(codes(&found(conn, &options)), [""; 0]);
             // Nothing of it stays: neither its settings nor a savepoint.
-            assert_eq!(text(conn, "SELECT current_setting('statement_timeout') || current_setting('search_path')"), "0\"$user\", public");
+            assert_eq!(
+                text(conn, "SELECT current_setting('statement_timeout') || current_setting('search_path')"),
+                "0\"$user\", public"
+            );
             diesel::result::QueryResult::Ok(())
         })
         .unwrap();
@@ -135,7 +154,10 @@ fn a_check_that_takes_too_long_is_reported_as_not_made() {
     let conn = &mut db.connect();
     run(conn, POSTS);
     run(conn, "INSERT INTO posts SELECT n, 'a' FROM generate_series(1, 30000) n");
-    let options = HealthOptions::default().check_gaps(false).recent_rows(1_000_000).statement_timeout(Duration::from_millis(1));
+    let options = HealthOptions::default()
+        .check_gaps(false)
+        .recent_rows(1_000_000)
+        .statement_timeout(Duration::from_millis(1));
     let findings = found(conn, &options);
     let timed_out: Vec<_> = findings.iter().filter(|finding| finding.code == Code::CouldNotCheck).collect();
     assert!(timed_out.iter().any(|finding| finding.details["check"] == "orphans"), "{findings:#?}");

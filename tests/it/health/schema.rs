@@ -4,9 +4,10 @@ use chrono::{Datelike, Utc};
 use threadline::health::{self, FindingCode as Code, HealthOptions};
 use threadline::{CORE_MIGRATIONS, Error};
 use threadline_devdb::TestDatabase;
-use threadline_tests::{audited_database, run, text, texts};
+use threadline_tests::{audited_cluster, audited_database, run, text, texts};
 
 use super::{codes, found, mend, prove};
+use crate::restore::restored;
 
 #[test]
 fn functions_and_types_that_are_not_as_shipped_are_found() {
@@ -56,7 +57,10 @@ fn migrations_that_have_not_run_are_found() {
 fn every_index_is_missed() {
     let db = audited_database();
     let conn = &mut db.connect();
-    run(conn, "CREATE TABLE posts (id integer PRIMARY KEY, org integer); SELECT threadline.attach('posts', scope => 'org')");
+    run(
+        conn,
+        "CREATE TABLE posts (id integer PRIMARY KEY, org integer); SELECT threadline.attach('posts', scope => 'org')",
+    );
     let indexes = texts(
         conn,
         "SELECT c.relname FROM pg_class c JOIN pg_index i ON i.indexrelid = c.oid WHERE c.relnamespace = 'threadline'::regnamespace
@@ -71,11 +75,16 @@ fn every_index_is_missed() {
         mend(conn, &findings, Code::MissingIndex);
         assert_eq!(codes(&found(conn, &HealthOptions::catalog_only())), [""; 0], "{index}");
     }
-    run(conn, "DROP INDEX threadline.audit_changes_time_idx; CREATE INDEX audit_changes_time_idx ON ONLY threadline.audit_changes (captured_at)");
+    run(
+        conn,
+        "DROP INDEX threadline.audit_changes_time_idx; CREATE INDEX audit_changes_time_idx ON ONLY threadline.audit_changes (captured_at)",
+    );
     let findings = found(conn, &HealthOptions::catalog_only());
     assert!(findings[0].message.contains("is invalid"), "{findings:?}");
     mend(conn, &findings, Code::MissingIndex);
-    for table in ["audit_changes", "audited_tables", "audit_long_transactions", "capture_periods", "known_gaps"] {
+    for table in
+        ["audit_changes", "audited_tables", "audit_long_transactions", "capture_periods", "known_gaps"]
+    {
         run(conn, &format!("ALTER TABLE threadline.{table} DROP CONSTRAINT {table}_pkey"));
         let findings = found(conn, &HealthOptions::catalog_only());
         assert_eq!(codes(&findings), ["missing_index"], "{table}");
@@ -102,7 +111,8 @@ fn a_month_without_a_partition_is_found() {
     for (parent, gone) in [("audit_changes", 0), ("audit_actions", 1)] {
         let partition = months(conn, parent).remove(gone);
         // Dropped, it is made anew; detached, it is attached again.
-        for cause in ["DROP TABLE threadline.$p", "ALTER TABLE threadline.$t DETACH PARTITION threadline.$p"] {
+        for cause in ["DROP TABLE threadline.$p", "ALTER TABLE threadline.$t DETACH PARTITION threadline.$p"]
+        {
             run(conn, &cause.replace("$p", &partition).replace("$t", parent));
             let findings = found(conn, &HealthOptions::catalog_only());
             assert_eq!(codes(&findings), [format!("partition_missing threadline.{parent}")], "{findings:#?}");
@@ -115,14 +125,20 @@ fn a_month_without_a_partition_is_found() {
     assert_eq!(codes(&findings), ["partition_missing threadline.audit_changes"]);
     mend(conn, &findings, Code::PartitionMissing);
     assert_eq!(codes(&found(conn, &HealthOptions::catalog_only())), [""; 0]);
-    run(conn, "SELECT threadline.maintain(); CREATE TABLE posts (id integer PRIMARY KEY); SELECT threadline.attach('posts'); INSERT INTO posts VALUES (1)");
+    run(
+        conn,
+        "SELECT threadline.maintain(); CREATE TABLE posts (id integer PRIMARY KEY); SELECT threadline.attach('posts'); INSERT INTO posts VALUES (1)",
+    );
 }
 
 #[test]
 fn a_runway_of_less_than_a_month_is_found() {
     let db = audited_database();
     let conn = &mut db.connect();
-    let parents = texts(conn, "SELECT c.relname FROM pg_class c WHERE c.relnamespace = 'threadline'::regnamespace AND c.relkind = 'p' ORDER BY 1");
+    let parents = texts(
+        conn,
+        "SELECT c.relname FROM pg_class c WHERE c.relnamespace = 'threadline'::regnamespace AND c.relkind = 'p' ORDER BY 1",
+    );
     // As it is when nobody has maintained it: the tail begins with the month after this one, unless that is a whole one away.
     let today = Utc::now();
     for parent in &parents {
@@ -142,7 +158,8 @@ fn a_runway_of_less_than_a_month_is_found() {
         );
     }
     let findings = found(conn, &HealthOptions::catalog_only());
-    let expected: Vec<String> = parents.iter().map(|parent| format!("partition_runway_short threadline.{parent}")).collect();
+    let expected: Vec<String> =
+        parents.iter().map(|parent| format!("partition_runway_short threadline.{parent}")).collect();
     assert_eq!(codes(&findings), expected);
     run(conn, &findings[0].fix);
     assert_eq!(codes(&found(conn, &HealthOptions::catalog_only())), [""; 0]);
@@ -156,4 +173,27 @@ fn a_trail_in_another_cluster_is_found() {
         Code::TrailMoved,
         &["trail_moved"],
     );
+}
+
+#[test]
+fn after_a_restore_into_another_cluster_the_fixes_are_all_it_takes() {
+    let old = audited_cluster();
+    let conn = &mut old.connect("app").unwrap();
+    run(
+        conn,
+        "CREATE TABLE gone (a integer); CREATE TABLE posts (a integer, id integer PRIMARY KEY, body text); ALTER TABLE posts DROP COLUMN a; DROP TABLE gone;
+        SELECT threadline.attach('posts'); INSERT INTO posts VALUES (1, 'a')",
+    );
+    let options = HealthOptions::default().check_actors(false);
+    assert_eq!(codes(&found(conn, &options)), [""; 0]);
+    let new = restored(&old);
+    let conn = &mut new.connect("app").unwrap();
+    let findings = found(conn, &options);
+    assert_eq!(codes(&findings), ["trail_moved", "relation_changed public.posts"], "{findings:#?}");
+    for finding in &findings {
+        run(conn, &finding.fix);
+    }
+    run(conn, "UPDATE posts SET body = 'b'");
+    let left = found(conn, &options);
+    assert_eq!(codes(&left), [""; 0], "{left:#?}");
 }

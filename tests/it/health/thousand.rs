@@ -28,12 +28,16 @@ fn a_thousand_tables() {
         );
     }
     let spec = AuditSpec { exclude: &["a"], scope: Some("organization_id"), ..AuditSpec::default() };
-    let declared: Vec<Declared<'_>> =
-        (0..1000).map(|n| Declared { table: table(&format!("t{n}")), spec, by: format!("blog::T{n}") }).collect();
+    let declared: Vec<Declared<'_>> = (0..1000)
+        .map(|n| Declared { table: table(&format!("t{n}")), spec, by: format!("blog::T{n}") })
+        .collect();
     let expected = Expected::new().declared(declared).scope_column("organization_id");
     for stale in [false, true] {
         if stale {
-            run(conn, "DO $$ BEGIN FOR n IN 0..999 LOOP EXECUTE format('ALTER TABLE t%s ADD COLUMN i integer', n); END LOOP; END $$");
+            run(
+                conn,
+                "DO $$ BEGIN FOR n IN 0..999 LOOP EXECUTE format('ALTER TABLE t%s ADD COLUMN i integer', n); END LOOP; END $$",
+            );
         }
         let conn = &mut db.connect();
         for round in ["first", "again"] {

@@ -5,9 +5,9 @@
 
 mod report;
 
+use chrono::{DateTime, Utc};
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Bool, Integer, Nullable, Text, Timestamptz};
-use chrono::{DateTime, Utc};
 
 pub use self::report::{Continuity, KnownGap, Period};
 use crate::capture::TableName;
@@ -84,7 +84,10 @@ fn read(conn: &mut PgConnection, table: &TableName) -> Result<Continuity, Error>
     Ok(Continuity {
         table: name,
         table_id: known.id,
-        periods: periods.into_iter().map(|row| Period { began_at: row.began_at, ended_at: row.ended_at }).collect(),
+        periods: periods
+            .into_iter()
+            .map(|row| Period { began_at: row.began_at, ended_at: row.ended_at })
+            .collect(),
         kept_since: known.kept_since,
         first_change: known.first_change,
         gaps,
@@ -131,9 +134,9 @@ fn problems(conn: &mut PgConnection, table: &TableName) -> Result<Vec<String>, E
         health::capture_findings(conn, &deployed, &options, &decisions)
     })?;
     let findings = findings.map_err(|unanswered| unanswered.error)?;
-    let errors = findings
-        .into_iter()
-        .filter(|finding| finding.severity == Severity::Error && finding.table_name().as_ref() == Some(table));
+    let errors = findings.into_iter().filter(|finding| {
+        finding.severity == Severity::Error && finding.table_name().as_ref() == Some(table)
+    });
     Ok(errors.map(|finding| finding.message).collect())
 }
 

@@ -94,7 +94,11 @@ impl fmt::Display for Continuity {
         writeln!(f, "{}", self.table.to_plain())?;
         match (self.known_since(), self.periods.last().and_then(|period| period.ended_at)) {
             (Some(since), _) => {
-                writeln!(f, "  Every captured write since {} is on record, with the row before and after it.", at(since))?;
+                writeln!(
+                    f,
+                    "  Every captured write since {} is on record, with the row before and after it.",
+                    at(since)
+                )?;
                 writeln!(
                     f,
                     "  Of the time before: a row that has changed since is known as it was right before its first change; \

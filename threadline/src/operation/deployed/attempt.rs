@@ -63,8 +63,12 @@ pub(crate) fn attempt<T>(
 
 /// What PostgreSQL said, where that is about privileges or time. Anything else may quote a row.
 fn reason(error: &Error) -> String {
-    const HARMLESS: [&str; 4] =
-        ["permission denied for ", "canceling statement due to ", "must be ", "query would be affected by row-level"];
+    const HARMLESS: [&str; 4] = [
+        "permission denied for ",
+        "canceling statement due to ",
+        "must be ",
+        "query would be affected by row-level",
+    ];
     match error {
         Error::Query(DieselError::DatabaseError(_, said))
             if HARMLESS.iter().any(|start| said.message().starts_with(start)) =>

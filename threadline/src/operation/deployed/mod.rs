@@ -159,8 +159,7 @@ impl Deployed {
     pub(crate) fn load(conn: &mut PgConnection) -> Result<Self, Error> {
         let tables = attempt(conn, None, host_tables)?.map_err(|unanswered| unanswered.error)?;
         let audited = attempt(conn, None, |conn| {
-            let audited: Vec<AuditedTable> =
-                Statement::new(include_str!("audited.sql")).load_from(conn)?;
+            let audited: Vec<AuditedTable> = Statement::new(include_str!("audited.sql")).load_from(conn)?;
             Ok(audited)
         })?
         .map(|audited| audited.into_iter().filter(|audited| audited.attached).collect::<Vec<_>>());
@@ -317,7 +316,8 @@ pub(crate) fn resolve(
         #[diesel(sql_type = Nullable<BigInt>)]
         relation: Option<i64>,
     }
-    let schemas: Vec<String> = names.iter().map(|name| name.schema().unwrap_or_default().to_owned()).collect();
+    let schemas: Vec<String> =
+        names.iter().map(|name| name.schema().unwrap_or_default().to_owned()).collect();
     let tables: Vec<String> = names.iter().map(|name| name.name().to_owned()).collect();
     // Not all by to_regclass: it fails in a schema the role may not use.
     let mut statement = Statement::new(

@@ -40,7 +40,11 @@ pub(super) fn grants(conn: &mut PgConnection) -> Result<Vec<Finding>, Error> {
         };
         let who = if grantee == "PUBLIC" { "every role".to_owned() } else { format!("role `{grantee}`") };
         Finding::new(Code::AuditWritable, Severity::Error, format!("{who} {what}"))
-            .fix(format!("REVOKE {} ON {object_kind} {} FROM {quoted};", privileges.join(", "), objects.join(", ")))
+            .fix(format!(
+                "REVOKE {} ON {object_kind} {} FROM {quoted};",
+                privileges.join(", "),
+                objects.join(", ")
+            ))
             .details(json!({ "role": grantee, "privileges": privileges, "objects": objects }))
     });
     Ok(findings.collect())
@@ -110,7 +114,9 @@ pub(super) fn owners(conn: &mut PgConnection) -> Result<Vec<Finding>, Error> {
         } else {
             continue;
         };
-        findings.push(finding.details(json!({ "role": role, "owner": owner.owner, "schemas": owner.host_schemas })));
+        findings.push(
+            finding.details(json!({ "role": role, "owner": owner.owner, "schemas": owner.host_schemas })),
+        );
     }
     Ok(findings)
 }
@@ -177,9 +183,13 @@ fn role_settings(conn: &mut PgConnection) -> Result<Vec<Finding>, Error> {
         };
         // A setting's name may have a dot, each part of which is an identifier.
         let quoted: Vec<String> = name.split('.').map(quote_ident).collect();
-        Finding::new(Code::DangerousSetting, Severity::Error, format!("`{name}` is set for {of}, {consequence}"))
-            .fix(format!("{alter} RESET {};", quoted.join(".")))
-            .details(json!({ "setting": name, "role": role, "database": database }))
+        Finding::new(
+            Code::DangerousSetting,
+            Severity::Error,
+            format!("`{name}` is set for {of}, {consequence}"),
+        )
+        .fix(format!("{alter} RESET {};", quoted.join(".")))
+        .details(json!({ "setting": name, "role": role, "database": database }))
     });
     Ok(findings.collect())
 }
@@ -201,17 +211,27 @@ fn server_settings(conn: &mut PgConnection) -> Result<Vec<Finding>, Error> {
     .load_from(conn)?;
     let findings = settings.into_iter().map(|Setting { name, source }| {
         let (severity, consequence, good) = match name.as_str() {
-            "session_replication_role" => (Severity::Error, "so no trigger fires and nothing is captured", "origin"),
-            _ => (Severity::Warning, "so a crash may lose or corrupt the trail, and the rest of the database", "on"),
+            "session_replication_role" => {
+                (Severity::Error, "so no trigger fires and nothing is captured", "origin")
+            }
+            _ => (
+                Severity::Warning,
+                "so a crash may lose or corrupt the trail, and the rest of the database",
+                "on",
+            ),
         };
         let fix = if source == "command line" {
             format!("-- in the command that starts the server\n-c {name}={good}")
         } else {
             format!("ALTER SYSTEM SET {name} = '{good}'; SELECT pg_reload_conf();")
         };
-        Finding::new(Code::DangerousSetting, severity, format!("`{name}` is set for the whole server, {consequence}"))
-            .fix(fix)
-            .details(json!({ "setting": name, "source": source }))
+        Finding::new(
+            Code::DangerousSetting,
+            severity,
+            format!("`{name}` is set for the whole server, {consequence}"),
+        )
+        .fix(fix)
+        .details(json!({ "setting": name, "source": source }))
     });
     Ok(findings.collect())
 }

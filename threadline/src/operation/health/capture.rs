@@ -44,8 +44,9 @@ pub(super) fn findings(
     for (audited, _) in attached().filter(|(_, table)| table.is_none()) {
         findings.push(gone(audited));
     }
-    let stale: Vec<(&AuditedTable, &HostTable)> =
-        attached().filter_map(|(audited, table)| Some((audited, table.filter(|t| is_stale(t, audited))?))).collect();
+    let stale: Vec<(&AuditedTable, &HostTable)> = attached()
+        .filter_map(|(audited, table)| Some((audited, table.filter(|t| is_stale(t, audited))?)))
+        .collect();
     let columns = known_columns(conn, &stale)?;
     for (audited, table) in attached().filter_map(|(audited, table)| Some((audited, table?))) {
         let known: Option<Vec<&KnownColumn>> = is_stale(table, audited)
@@ -71,7 +72,10 @@ fn uncovered(table: &HostTable, decisions: &Decisions<'_>, is_expected: bool) ->
     let (severity, message) = if is_expected {
         (Severity::Error, "it is expected to be audited and is not")
     } else {
-        (Severity::Warning, "nobody has decided whether it is audited: attach it, or list it as ignored with a reason")
+        (
+            Severity::Warning,
+            "nobody has decided whether it is audited: attach it, or list it as ignored with a reason",
+        )
     };
     let key = table.keys.first();
     let declared = key.filter(|key| !key.is_primary).map(|key| {
@@ -94,7 +98,9 @@ fn function(table: &HostTable, audited: &AuditedTable) -> Option<Finding> {
             Finding::new(
                 Code::FunctionAltered,
                 Severity::Error,
-                format!("capture function `{function}` was given to another owner, with whose rights it runs"),
+                format!(
+                    "capture function `{function}` was given to another owner, with whose rights it runs"
+                ),
             )
             .on(&table.name)
             .fix(format!(
@@ -177,9 +183,7 @@ fn known_columns(
     }
     let ids: Vec<i32> = stale.iter().map(|(audited, _)| audited.id).collect();
     let relations: Vec<String> = stale.iter().map(|(_, table)| table.oid.to_string()).collect();
-    let mut statement = Statement::new(
-        "SELECT s.id AS table_id, c.name, c.known_name FROM (SELECT unnest(",
-    );
+    let mut statement = Statement::new("SELECT s.id AS table_id, c.name, c.known_name FROM (SELECT unnest(");
     statement.bind(ids).sql(") AS id, unnest(").bind(relations).sql(
         "::text[])::oid AS relation) s JOIN threadline.audited_tables a ON a.id = s.id \
          CROSS JOIN LATERAL threadline.known_columns(s.relation, threadline.recorded_layout(a.id, a.layout)) c \
@@ -220,7 +224,9 @@ fn key_drift(table: &HostTable, audited: &AuditedTable, known: Option<&[&KnownCo
         .iter()
         .map(|column| match known {
             None => Some(column.as_str()),
-            Some(known) => known.iter().find(|known| known.known_name == *column).map(|known| known.name.as_str()),
+            Some(known) => {
+                known.iter().find(|known| known.known_name == *column).map(|known| known.name.as_str())
+            }
         })
         .collect();
     let columns: Option<Vec<&str>> = today.iter().copied().collect();
@@ -236,8 +242,11 @@ fn key_drift(table: &HostTable, audited: &AuditedTable, known: Option<&[&KnownCo
             }
             mine == its
         };
-        let holds =
-            if is_declared { table.keys.iter().any(|key| same(&key.columns)) } else { primary.is_some_and(|key| same(&key.columns)) };
+        let holds = if is_declared {
+            table.keys.iter().any(|key| same(&key.columns))
+        } else {
+            primary.is_some_and(|key| same(&key.columns))
+        };
         if holds {
             return None;
         }
@@ -245,7 +254,10 @@ fn key_drift(table: &HostTable, audited: &AuditedTable, known: Option<&[&KnownCo
     let was = audited.key_columns.join(", ");
     let (message, fix) = match (&columns, primary) {
         (_, Some(primary)) if !is_declared => (
-            format!("rows are told apart by ({was}), and its primary key is ({}) now", primary.columns.join(", ")),
+            format!(
+                "rows are told apart by ({was}), and its primary key is ({}) now",
+                primary.columns.join(", ")
+            ),
             refresh(&table.name),
         ),
         (Some(columns), _) => {
@@ -317,4 +329,3 @@ fn pending_detaches(conn: &mut PgConnection, options: &HealthOptions) -> Result<
     });
     Ok(findings.collect())
 }
-

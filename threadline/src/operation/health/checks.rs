@@ -31,12 +31,19 @@ impl Check {
     pub(super) const CLUSTER: Self = Self { name: "cluster", reads: &["trail_clusters"] };
     pub(super) const TRANSACTIONS: Self = Self { name: "transactions", reads: &[] };
     pub(super) const ACTORS: Self = Self { name: "actors", reads: &["audit_transactions", "audit_changes"] };
-    pub(super) const ORPHANS: Self = Self { name: "orphans", reads: &["audit_transactions", "audit_changes"] };
+    pub(super) const ORPHANS: Self =
+        Self { name: "orphans", reads: &["audit_transactions", "audit_changes"] };
     pub(super) const GAPS: Self = Self {
         name: "gaps",
         reads: &[
-            "audited_tables", "table_layouts", "capture_periods", "audit_transactions", "audit_actions", "audit_changes",
-            "audit_key_changes", "known_gaps",
+            "audited_tables",
+            "table_layouts",
+            "capture_periods",
+            "audit_transactions",
+            "audit_actions",
+            "audit_changes",
+            "audit_key_changes",
+            "known_gaps",
         ],
     };
 }

@@ -45,10 +45,11 @@ pub(super) fn long_transactions(
     );
     statement.bind(seconds).sql(") ORDER BY o.since, o.pid LIMIT 20");
     let open: Vec<Open> = statement.load_from(conn)?;
-    let Sees { sees } = Statement::new("SELECT pg_has_role(current_user, 'pg_read_all_stats', 'USAGE') AS sees")
-        .load_from::<Sees>(conn)?
-        .pop()
-        .unwrap_or(Sees { sees: false });
+    let Sees { sees } =
+        Statement::new("SELECT pg_has_role(current_user, 'pg_read_all_stats', 'USAGE') AS sees")
+            .load_from::<Sees>(conn)?
+            .pop()
+            .unwrap_or(Sees { sees: false });
     let findings = open.into_iter().map(|open| {
         let since = open.since.format("%F %T UTC");
         let (message, fix) = match (&open.prepared, open.pid) {

@@ -31,8 +31,10 @@ use std::collections::HashSet;
 use diesel::prelude::*;
 
 use self::checks::{Check, Checks};
+pub use self::coverage::{
+    CoverageOptions, CoverageStatus, Ignored, PartitionCoverage, TableCoverage, coverage,
+};
 pub(crate) use self::coverage::{Decisions, of_deployed};
-pub use self::coverage::{CoverageOptions, CoverageStatus, Ignored, PartitionCoverage, TableCoverage, coverage};
 pub(crate) use self::finding::sort;
 pub use self::finding::{Finding, FindingCode, Severity};
 pub use self::options::HealthOptions;
@@ -73,7 +75,8 @@ pub(crate) fn of(
     if let Err(unanswered) = &deployed.audited {
         checks.could_not(Check::POLICIES, unanswered);
     }
-    checks.run(conn, Check::CAPTURE, |conn| capture::findings(conn, deployed, options, decisions, expected))?;
+    checks
+        .run(conn, Check::CAPTURE, |conn| capture::findings(conn, deployed, options, decisions, expected))?;
     checks.run(conn, Check::SCHEMA, |conn| schema::findings(conn, deployed))?;
     checks.run(conn, Check::PARTITIONS, partitions::findings)?;
     checks.run(conn, Check::GRANTS, access::grants)?;

@@ -113,7 +113,8 @@ fn partition_missing(table: &TableName, missing: &Stretch, loose: &[String]) -> 
     };
     let partition = TableName::new(Some("threadline"), &name);
     let bound = |id: &Option<String>, open: &str| id.as_deref().map_or(open.to_owned(), quote_literal);
-    let values = format!("FROM ({}) TO ({})", bound(&missing.from, "MINVALUE"), bound(&missing.to, "MAXVALUE"));
+    let values =
+        format!("FROM ({}) TO ({})", bound(&missing.from, "MINVALUE"), bound(&missing.to, "MAXVALUE"));
     // One that was detached by hand goes back to its place, with what it holds.
     let fix = if loose.contains(&name) {
         format!("ALTER TABLE {} ATTACH PARTITION {} FOR VALUES {values};", table.to_sql(), partition.to_sql())
@@ -139,10 +140,7 @@ fn partition_missing(table: &TableName, missing: &Stretch, loose: &[String]) -> 
 fn stretch(bound: &str) -> Option<Stretch> {
     let (from, to) = bound.strip_prefix("FOR VALUES FROM (")?.strip_suffix(')')?.split_once(") TO (")?;
     let id = |text: &str| text.trim_matches('\'').to_owned();
-    Some(Stretch {
-        from: (from != "MINVALUE").then(|| id(from)),
-        to: (to != "MAXVALUE").then(|| id(to)),
-    })
+    Some(Stretch { from: (from != "MINVALUE").then(|| id(from)), to: (to != "MAXVALUE").then(|| id(to)) })
 }
 
 /// `threadline.first_id_at`. Texts of ids are ordered as the ids are.

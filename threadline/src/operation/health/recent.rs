@@ -149,7 +149,10 @@ pub(super) fn gaps(
         }
         let keys: Vec<RowKey> = row_keys.iter().filter_map(|key| key_of(audited, key)).collect();
         if !table.is_readable {
-            unseen.push(Unseen { table: table.name.clone(), reason: "its rows are not the role's to read".to_owned() });
+            unseen.push(Unseen {
+                table: table.name.clone(),
+                reason: "its rows are not the role's to read".to_owned(),
+            });
             continue;
         }
         match attempt(conn, Some(options.statement_timeout), |conn| gaps_of(conn, table, &keys, deadline))? {
@@ -211,8 +214,9 @@ fn gaps_of(
         looked_at += 1;
     }
     if !found.is_empty() {
-        let mut statement =
-            Statement::new("SELECT g.transaction_id, g.ordinal FROM threadline.known_gaps g WHERE g.transaction_id = ANY (");
+        let mut statement = Statement::new(
+            "SELECT g.transaction_id, g.ordinal FROM threadline.known_gaps g WHERE g.transaction_id = ANY (",
+        );
         statement.bind(found.iter().map(|id| id.transaction_id).collect::<Vec<_>>()).sql(")");
         let known: HashSet<(Uuid, i32)> = statement
             .load_from::<Known>(conn)?

@@ -65,7 +65,8 @@ pub(super) fn findings(conn: &mut PgConnection, deployed: &Deployed) -> Result<V
                         && object.is_definer == is_definer
                         && object.is_sound
                 });
-                (!as_shipped).then(|| function_altered(shipped, found.is_empty(), all.contains(&shipped.name)))
+                (!as_shipped)
+                    .then(|| function_altered(shipped, found.is_empty(), all.contains(&shipped.name)))
             }
             Kind::Table | Kind::Type => found.is_empty().then(|| {
                 let kind = kind_name(shipped.kind);
@@ -144,7 +145,9 @@ fn index(name: &str, found: &[&Object], statement: &str) -> Option<Finding> {
         Finding::new(
             Code::MissingIndex,
             Severity::Warning,
-            format!("index `threadline.{name}` {what}: reading the trail is slow; making it holds off writers"),
+            format!(
+                "index `threadline.{name}` {what}: reading the trail is slow; making it holds off writers"
+            ),
         )
         .fix(fix)
         .details(json!({ "index": name })),

@@ -31,7 +31,8 @@ pub(super) fn shipped() -> Vec<Shipped> {
         all.retain(|earlier| {
             !made.iter().any(|later| {
                 later.name == earlier.name
-                    && matches!(later.kind, Kind::Function { .. }) == matches!(earlier.kind, Kind::Function { .. })
+                    && matches!(later.kind, Kind::Function { .. })
+                        == matches!(earlier.kind, Kind::Function { .. })
             })
         });
         all.extend(made);
@@ -46,7 +47,8 @@ pub(super) fn callable_by_all() -> Vec<&'static str> {
         for grant in migration.up.split("GRANT EXECUTE ON FUNCTION ").skip(1) {
             let functions = grant.split_once(" TO PUBLIC;").map_or("", |(functions, _)| functions);
             let parts = functions.split("threadline.").skip(1);
-            names.extend(parts.filter_map(|part| Some(part.split_once('(')?.0)).filter(|name| is_plain(name)));
+            names
+                .extend(parts.filter_map(|part| Some(part.split_once('(')?.0)).filter(|name| is_plain(name)));
         }
     }
     names
@@ -124,7 +126,10 @@ mod tests {
         for shipped in &all {
             assert!(is_plain(shipped.name) && shipped.statement.ends_with(';'), "{shipped:?}");
             if let Kind::Function { body, .. } = shipped.kind {
-                assert!(!body.is_empty() && !body.contains("CREATE OR REPLACE FUNCTION threadline.set_"), "{shipped:?}");
+                assert!(
+                    !body.is_empty() && !body.contains("CREATE OR REPLACE FUNCTION threadline.set_"),
+                    "{shipped:?}"
+                );
             }
         }
         let version = all.iter().find(|shipped| shipped.name == "schema_version").expect("it is shipped");

@@ -12,7 +12,8 @@ use crate::operation::deployed::{Hole, HostTable, Trigger};
 /// What escapes capture of table `id` at one of its members, the table itself or a partition.
 pub(super) fn holes(member: &HostTable, table: &HostTable, id: i32) -> Vec<Finding> {
     let is_partition = member.oid != table.oid;
-    let of = if is_partition { format!(" (a partition of `{}`)", table.name.to_plain()) } else { String::new() };
+    let of =
+        if is_partition { format!(" (a partition of `{}`)", table.name.to_plain()) } else { String::new() };
     let holes = member.holes(id).into_iter().map(|hole| {
         let message = format!("{hole}{of}");
         let (code, fix) = match &hole {

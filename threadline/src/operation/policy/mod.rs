@@ -231,7 +231,11 @@ fn differences(spec: &AuditSpec<'_>, policy: &AuditedTable) -> Vec<Difference> {
         ("mask_placeholder", one(placeholder), one(&policy.mask_placeholder)),
         ("ignore", sorted(owned(spec.ignore)), sorted(policy.ignore.clone())),
         ("key", owned(spec.key), policy.declared_key.clone()),
-        ("scope", spec.scope.into_iter().map(str::to_owned).collect(), policy.scope_column.iter().cloned().collect()),
+        (
+            "scope",
+            spec.scope.into_iter().map(str::to_owned).collect(),
+            policy.scope_column.iter().cloned().collect(),
+        ),
         ("on_truncate", one(spec.on_truncate.as_str()), one(&policy.on_truncate)),
         ("actor_policy", one(spec.actor_policy.as_str()), one(&policy.actor_policy)),
     ];

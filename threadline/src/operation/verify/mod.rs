@@ -96,8 +96,11 @@ pub fn verify(conn: &mut PgConnection, expected: &Expected<'_>) -> Result<Verify
         }
     };
     in_one_snapshot(conn, |conn| {
-        let names: Vec<TableName> =
-            declared.iter().map(|declared| declared.table.clone()).chain(expected.tables.iter().cloned()).collect();
+        let names: Vec<TableName> = declared
+            .iter()
+            .map(|declared| declared.table.clone())
+            .chain(expected.tables.iter().cloned())
+            .collect();
         let relations = resolve(conn, &names)?;
         let decisions = Decisions::resolve(conn, &expected.coverage)?;
         let deployed = Deployed::load(conn)?;
@@ -128,7 +131,9 @@ pub fn verify(conn: &mut PgConnection, expected: &Expected<'_>) -> Result<Verify
             let drift = policies.iter().filter(|policy| policy.state == PolicyState::Drift);
             violations.extend(drift.map(Violation::from));
         }
-        violations.sort_by(|a, b| (&a.schema, &a.table, a.rule, &a.message).cmp(&(&b.schema, &b.table, b.rule, &b.message)));
+        violations.sort_by(|a, b| {
+            (&a.schema, &a.table, a.rule, &a.message).cmp(&(&b.schema, &b.table, b.rule, &b.message))
+        });
         Ok(VerifyReport { violations, findings: rest, coverage, policies })
     })
 }
@@ -186,7 +191,9 @@ fn names_that_mean_nothing(
             None => Some("does not exist".to_owned()),
             Some(oid) => problem(*oid),
         };
-        violations.extend(what.map(|what| Violation::of_name(name, format!("it is expected to be audited and {what}"))));
+        violations.extend(
+            what.map(|what| Violation::of_name(name, format!("it is expected to be audited and {what}"))),
+        );
     }
     for ignored in &decisions.nameless {
         let message = "it is ignored and does not exist; take it off the list".to_owned();

@@ -140,7 +140,8 @@ impl VerifyReport {
 
 impl fmt::Display for VerifyReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let count = |status: CoverageStatus| self.coverage.iter().filter(|table| table.status == status).count();
+        let count =
+            |status: CoverageStatus| self.coverage.iter().filter(|table| table.status == status).count();
         writeln!(
             f,
             "{}: {} tables covered, {} uncovered, {} ignored; {} violations",
