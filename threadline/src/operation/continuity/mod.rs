@@ -161,7 +161,7 @@ pub fn assert_ready(conn: &mut PgConnection, table: &TableName) -> Result<(), Er
 }
 
 /// Has the trail say that the gap after a change is known: who looked into it, and what is known of the write that escaped.
-/// [`health::findings`](crate::health::findings) no longer tells of it, this module does. Replaces what was said before.
+/// [`health::findings`] no longer tells of it, this module does. Replaces what was said before.
 ///
 /// # Errors
 ///

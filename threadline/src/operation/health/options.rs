@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::coverage::CoverageOptions;
 use crate::capture::TableName;
 
-/// What [`findings`] looks at, and how long.
+/// What [`findings`](super::findings) looks at, and how long.
 ///
 /// The default makes every check: those that read the catalogs, and those that read changes, which are bounded.
 #[derive(Clone, Debug, PartialEq, Eq)]

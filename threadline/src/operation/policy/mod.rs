@@ -41,7 +41,7 @@ pub struct Declared<'a> {
 }
 
 /// What the models this program was linked with declare, in the order of their tables; models of one table that agree are
-/// one entry. See [`audited_models`](crate::audited_models).
+/// one entry. See [`audited_models`].
 ///
 /// # Errors
 ///
