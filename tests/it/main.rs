@@ -2,12 +2,15 @@
 
 mod attacks;
 mod config;
+mod continuity;
+
 mod drift;
 mod evidence;
 mod export;
 mod feed;
 mod guides;
 mod handlers;
+mod health;
 mod intent;
 mod intruder;
 mod keys;
@@ -35,3 +38,4 @@ mod truncate;
 mod typed_reading;
 mod types;
 mod undo;
+mod verify;

@@ -223,6 +223,14 @@ pub enum Error {
         /// The tables, views and sequences, each with its schema, in the order of their names.
         tables: Vec<TableName>,
     },
+    /// Writes to the table escape capture, or may.
+    #[error("table `{table}` is not ready: {}; see `threadline::health::findings` for what mends it", problems.join("; "))]
+    NotReady {
+        /// The table as a person writes it.
+        table: String,
+        /// Every reason.
+        problems: Vec<String>,
+    },
     /// What the trail holds is not what this library writes.
     #[error("the audit trail holds a payload this library cannot read")]
     Payload(#[source] serde_json::Error),
@@ -275,6 +283,7 @@ impl Error {
             Self::InvalidContext(..) => "invalid_context",
             Self::InvalidFilter(..) => "invalid_filter",
             Self::InvalidEvidence(..) => "invalid_evidence",
+            Self::NotReady { .. } => "not_ready",
             Self::InvalidPage { .. } => "invalid_page",
             Self::ScopeFailed(..) => "scope_failed",
             Self::Export(..) => "export",

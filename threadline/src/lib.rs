@@ -65,7 +65,7 @@ pub use crate::investigation::{
     Version, change_diff, feed_hold, listen_for_feed, travel, undo, wait_for_feed,
 };
 pub use crate::migrations::{CORE_MIGRATIONS, CoreMigration, CoreMigrations, MIGRATIONS};
-pub use crate::operation::{config, evidence};
+pub use crate::operation::{config, continuity, evidence, health, policy, verify};
 pub use crate::registry::{AuditedModel, audited_models};
 
 /// What the code of our macros names; no part of the public interface.

@@ -65,6 +65,11 @@ pub const CORE_MIGRATIONS: &[CoreMigration] = &[
         down: include_str!("../migrations/2026-11-21-000008_threadline_feed/down.sql"),
     },
     CoreMigration {
+        name: "health",
+        up: include_str!("../migrations/2026-11-21-000010_threadline_health/up.sql"),
+        down: include_str!("../migrations/2026-11-21-000010_threadline_health/down.sql"),
+    },
+    CoreMigration {
         name: "evidence",
         up: include_str!("../migrations/2026-11-21-000012_threadline_evidence/up.sql"),
         down: include_str!("../migrations/2026-11-21-000012_threadline_evidence/down.sql"),

@@ -1,5 +1,10 @@
 //! Operation: what keeps the trail healthy over the years, and proves that it was.
 
 pub mod config;
+pub mod continuity;
 mod credential;
+mod deployed;
 pub mod evidence;
+pub mod health;
+pub mod policy;
+pub mod verify;

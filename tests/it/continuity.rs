@@ -1,0 +1,95 @@
+//! Continuity: since when a table is known, and what is not.
+
+use threadline::{Error, continuity};
+use threadline_tests::{audited_database, clock, run, table, text};
+
+#[test]
+fn the_report_says_since_when_a_table_is_known_and_what_is_not() {
+    let db = audited_database();
+    let conn = &mut db.connect();
+    run(
+        conn,
+        "CREATE TABLE posts (id integer PRIMARY KEY, body text, secret text); INSERT INTO posts VALUES (1, 'planted', 's')",
+    );
+    assert!(matches!(continuity::report(conn, &table("posts")), Err(Error::NotAudited { .. })));
+    let before = clock(conn);
+    run(conn, "SELECT threadline.attach('posts', exclude => ARRAY['secret'])");
+    run(conn, "INSERT INTO posts VALUES (2, 'planted')");
+    let report = continuity::report(conn, &table("posts")).unwrap();
+    let since = report.known_since().unwrap();
+    assert!(before < since && since < clock(conn));
+    assert!(report.first_change.unwrap() > since);
+    assert_eq!((report.interruptions().len(), report.truncates, report.is_redacted), (0, 0, true));
+    assert_eq!(report.problems, [""; 0]);
+    continuity::assert_ready(conn, &table("posts")).unwrap();
+
+    run(conn, "TRUNCATE posts; SELECT threadline.detach('posts')");
+    let ended = continuity::report(conn, &table("posts")).unwrap();
+    assert_eq!((ended.known_since(), ended.truncates), (None, 1));
+    assert!(ended.to_string().contains("Its capture ended at"), "{ended}");
+    run(conn, "INSERT INTO posts VALUES (3, 'unseen'); SELECT threadline.attach('posts')");
+    let again = continuity::report(conn, &table("posts")).unwrap();
+    assert_eq!(again.interruptions().len(), 1);
+    assert!(again.known_since().unwrap() > since);
+    let text = again.to_string();
+    assert!(
+        text.contains("nothing was captured")
+            && text.contains("truncated 1 times")
+            && !text.contains("planted"),
+        "{text}"
+    );
+
+    // What retention has removed is not known any more, though it was captured.
+    let conn = &mut db.connect();
+    let oldest = threadline_tests::text(
+        conn,
+        "SELECT inhrelid::regclass FROM pg_inherits JOIN pg_class c ON c.oid = inhrelid WHERE inhparent = 'threadline.audit_changes'::regclass
+        AND pg_get_expr(c.relpartbound, c.oid) LIKE '%MINVALUE%'",
+    );
+    run(conn, &format!("DROP TABLE {oldest}"));
+    let cut = continuity::report(conn, &table("posts")).unwrap();
+    assert_eq!(cut.known_since(), cut.kept_since);
+    assert!(cut.kept_since.unwrap() > clock(conn));
+    run(conn, "DROP TABLE posts");
+    assert_eq!(
+        continuity::report(conn, &table("posts")).unwrap().problems,
+        ["it is attached, and there is no such table"]
+    );
+    assert_eq!(continuity::report(conn, &table("posts")).unwrap().table, table("public.posts"));
+}
+
+#[test]
+fn a_table_is_ready_only_when_every_write_to_it_is_captured() {
+    let db = audited_database();
+    let conn = &mut db.connect();
+    run(
+        conn,
+        "CREATE TABLE posts (id integer PRIMARY KEY) PARTITION BY RANGE (id); CREATE TABLE posts_1 PARTITION OF posts FOR VALUES FROM (0) TO (9);
+        CREATE TABLE other (id integer PRIMARY KEY)",
+    );
+    let problems = |conn: &mut diesel::PgConnection| match continuity::assert_ready(conn, &table("posts")) {
+        Ok(()) => Vec::new(),
+        Err(Error::NotReady { table, problems }) => {
+            assert_eq!(table, "public.posts");
+            problems
+        }
+        Err(error) => panic!("{error}"),
+    };
+    assert!(matches!(continuity::assert_ready(conn, &table("nothing")), Err(Error::NoSuchTable { .. })));
+    assert_eq!(problems(conn), ["it is not attached"]);
+    run(conn, "SELECT threadline.attach('posts')");
+    assert_eq!(problems(conn), [""; 0]);
+    run(
+        conn,
+        "CREATE TABLE posts_2 PARTITION OF posts FOR VALUES FROM (9) TO (20); ALTER TABLE posts_1 DISABLE TRIGGER ALL",
+    );
+    assert_eq!(problems(conn).len(), 3);
+    run(conn, "SELECT threadline.refresh('posts')");
+    assert_eq!(problems(conn), [""; 0]);
+    run(conn, "ALTER FUNCTION threadline.capture_1() SECURITY INVOKER");
+    assert_eq!(problems(conn), ["capture function `threadline.capture_1()` was altered by hand"]);
+    let error = continuity::assert_ready(conn, &table("posts")).unwrap_err().to_string();
+    assert!(error.contains("table `public.posts` is not ready: capture function"), "{error}");
+    assert_eq!(text(conn, "SELECT threadline.refresh('posts')"), "true");
+    assert_eq!(problems(conn), [""; 0]);
+}

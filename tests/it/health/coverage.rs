@@ -1,0 +1,104 @@
+//! Coverage: what is audited, by the triggers that fire.
+
+use diesel::PgConnection;
+use threadline::health::{CoverageOptions, CoverageStatus, coverage};
+use threadline_tests::{audited_database, run, table};
+
+use super::EVENTS;
+
+fn lines(conn: &mut PgConnection, options: &CoverageOptions) -> Vec<String> {
+    let partitions = |table: &threadline::health::TableCoverage| {
+        let partitions = table.partitions.iter();
+        partitions
+            .map(|partition| {
+                format!(" {}{}", if partition.covered { '+' } else { '-' }, partition.table.to_plain())
+            })
+            .collect::<String>()
+    };
+    coverage(conn, options)
+        .unwrap()
+        .iter()
+        .map(|table| format!("{} {}{}", table.status, table.table.to_plain(), partitions(table)))
+        .collect()
+}
+
+#[test]
+fn each_schema_answers_for_its_own_tables_whatever_they_are_called() {
+    let db = audited_database();
+    let conn = &mut db.connect();
+    run(
+        conn,
+        r#"CREATE SCHEMA a; CREATE SCHEMA "A.b"; CREATE TABLE a.posts (id integer PRIMARY KEY); CREATE TABLE "A.b".posts (id integer PRIMARY KEY);
+        CREATE TABLE posts (id integer PRIMARY KEY); CREATE TABLE "A.b"."threadline_capture_posts" (id integer PRIMARY KEY);
+        CREATE TABLE "audit_changes" (id integer PRIMARY KEY); CREATE TEMP TABLE passing (id integer PRIMARY KEY);
+        CREATE VIEW seen AS SELECT * FROM posts;
+        CREATE TABLE sessions (id integer PRIMARY KEY); CREATE FUNCTION public.capture_1() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$;
+        CREATE TRIGGER "!threadline_capture" AFTER INSERT OR UPDATE OR DELETE ON posts FOR EACH ROW EXECUTE FUNCTION public.capture_1();
+        SELECT threadline.attach('"A.b".posts')"#,
+    );
+    let options =
+        CoverageOptions::new().ignore(table("sessions"), "no business data").ignore(table("a.nothing"), "-");
+    assert_eq!(
+        lines(conn, &options),
+        [
+            "covered \"A.b\".posts",
+            "uncovered \"A.b\".threadline_capture_posts",
+            "uncovered a.posts",
+            "ignored public.__diesel_schema_migrations",
+            "uncovered public.audit_changes",
+            "uncovered public.posts",
+            "ignored public.sessions",
+        ]
+    );
+    assert_eq!(lines(conn, &CoverageOptions::new().schema("a")), ["uncovered a.posts"]);
+    // Temporary tables of other sessions are nobody's either, and an extension's are not the host's to audit.
+    let other = &mut db.connect();
+    assert_eq!(lines(other, &options).len(), 7);
+    run(conn, "CREATE EXTENSION hstore; ALTER EXTENSION hstore ADD TABLE a.posts");
+    assert!(lines(conn, &options).contains(&"ignored a.posts".to_owned()));
+    run(conn, "ALTER EXTENSION hstore DROP TABLE a.posts");
+    let ignored = coverage(conn, &options).unwrap().pop().unwrap();
+    assert_eq!(ignored.reasons, ["no business data"]);
+    run(
+        conn,
+        r#"ALTER TABLE "A.b".posts DISABLE TRIGGER "!threadline_capture"; SELECT threadline.attach('a.posts')"#,
+    );
+    run(
+        conn,
+        "ALTER TABLE a.posts ENABLE ALWAYS TRIGGER \"!threadline_capture\"; ALTER TABLE a.posts RENAME TO \"Posts\"",
+    );
+    let now = coverage(conn, &CoverageOptions::new()).unwrap();
+    let of = |name: &str| now.iter().find(|covered| covered.table.to_plain() == name).unwrap();
+    assert_eq!(of("a.Posts").status, CoverageStatus::Covered);
+    assert_eq!(of("\"A.b\".posts").status, CoverageStatus::Uncovered);
+    assert_eq!(of("\"A.b\".posts").reasons, ["trigger `!threadline_capture` is disabled"]);
+    run(conn, "DROP TABLE a.\"Posts\"");
+    assert_eq!(lines(conn, &CoverageOptions::new().schema("a")), ["gone a.posts"]);
+}
+
+#[test]
+fn partitions_stand_under_their_table_and_a_child_table_for_itself() {
+    let db = audited_database();
+    let conn = &mut db.connect();
+    run(conn, EVENTS);
+    run(
+        conn,
+        "CREATE SCHEMA parts; CREATE TABLE parts.events_next PARTITION OF events FOR VALUES FROM (200) TO (300);
+        CREATE TABLE loose (id integer PRIMARY KEY) PARTITION BY HASH (id); CREATE TABLE loose_0 PARTITION OF loose FOR VALUES WITH (MODULUS 1, REMAINDER 0);
+        CREATE TABLE parent (id integer PRIMARY KEY); SELECT threadline.attach('parent'); CREATE TABLE child () INHERITS (parent)",
+    );
+    assert_eq!(
+        lines(conn, &CoverageOptions::new()),
+        [
+            "ignored public.__diesel_schema_migrations",
+            "uncovered public.child",
+            "uncovered public.events -parts.events_next +public.Events High +public.events_low +public.events_lowest",
+            "uncovered public.loose -public.loose_0",
+            "covered public.parent",
+        ]
+    );
+    let events = coverage(conn, &CoverageOptions::new()).unwrap().remove(2);
+    assert_eq!(events.reasons, ["partition `parts.events_next`: no trigger sees its TRUNCATE"]);
+    run(conn, "SELECT threadline.refresh('events')");
+    assert!(lines(conn, &CoverageOptions::new())[2].starts_with("covered public.events +"));
+}

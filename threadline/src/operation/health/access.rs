@@ -1,0 +1,237 @@
+//! Who could write the trail, or switch capture off, without being caught.
+
+use diesel::prelude::*;
+use diesel::sql_types::{Array, Bool, Nullable, Text};
+use serde_json::json;
+
+use super::finding::{Finding, FindingCode as Code, Severity};
+use super::shipped::callable_by_all;
+use crate::capture::quote_ident;
+use crate::error::Error;
+use crate::investigation::Statement;
+
+/// Grants that let a role write the trail.
+pub(super) fn grants(conn: &mut PgConnection) -> Result<Vec<Finding>, Error> {
+    #[derive(QueryableByName)]
+    struct Grant {
+        #[diesel(sql_type = Text)]
+        kind: String,
+        #[diesel(sql_type = Text)]
+        grantee: String,
+        #[diesel(sql_type = Text)]
+        quoted: String,
+        #[diesel(sql_type = Array<Text>)]
+        privileges: Vec<String>,
+        #[diesel(sql_type = Array<Text>)]
+        objects: Vec<String>,
+    }
+    let (before, after) = include_str!("sql/grants.sql")
+        .split_once("callable_names")
+        .expect("the query names what everybody may call");
+    let mut statement = Statement::new(before);
+    statement.bind(callable_by_all().into_iter().map(str::to_owned).collect::<Vec<_>>()).sql(after);
+    let grants: Vec<Grant> = statement.load_from(conn)?;
+    let findings = grants.into_iter().map(|grant| {
+        let Grant { kind, grantee, quoted, privileges, objects } = grant;
+        let (what, object_kind) = match kind.as_str() {
+            "table" => ("may write tables of the trail", "TABLE"),
+            "schema" => ("may create objects in schema `threadline`", "SCHEMA"),
+            _ => ("may call functions that write the trail with its owner's rights", "FUNCTION"),
+        };
+        let who = if grantee == "PUBLIC" { "every role".to_owned() } else { format!("role `{grantee}`") };
+        Finding::new(Code::AuditWritable, Severity::Error, format!("{who} {what}"))
+            .fix(format!(
+                "REVOKE {} ON {object_kind} {} FROM {quoted};",
+                privileges.join(", "),
+                objects.join(", ")
+            ))
+            .details(json!({ "role": grantee, "privileges": privileges, "objects": objects }))
+    });
+    Ok(findings.collect())
+}
+
+/// Roles that are, or can become, the owner of the trail, and own host tables too; and those that may write everything.
+pub(super) fn owners(conn: &mut PgConnection) -> Result<Vec<Finding>, Error> {
+    #[derive(QueryableByName)]
+    struct Owner {
+        #[diesel(sql_type = Text)]
+        role: String,
+        #[diesel(sql_type = Text)]
+        quoted: String,
+        #[diesel(sql_type = Text)]
+        owner: String,
+        #[diesel(sql_type = Text)]
+        quoted_owner: String,
+        #[diesel(sql_type = Bool)]
+        is_owner: bool,
+        #[diesel(sql_type = Bool)]
+        writes_all_data: bool,
+        #[diesel(sql_type = Array<Text>)]
+        host_schemas: Vec<String>,
+        #[diesel(sql_type = Array<Text>)]
+        audited_schemas: Vec<String>,
+    }
+    let owners: Vec<Owner> = Statement::new(include_str!("sql/owners.sql")).load_from(conn)?;
+    let mut findings = Vec::new();
+    for owner in owners {
+        let Owner { role, quoted, .. } = &owner;
+        if owner.writes_all_data {
+            findings.push(
+                Finding::new(
+                    Code::AuditWritable,
+                    Severity::Error,
+                    format!("role `{role}` may write every table of the database (`pg_write_all_data`), the trail too"),
+                )
+                .fix(format!("REVOKE pg_write_all_data FROM {quoted};"))
+                .details(json!({ "role": role })),
+            );
+        }
+        if owner.host_schemas.is_empty() {
+            continue;
+        }
+        let finding = if owner.is_owner {
+            Finding::new(
+                Code::AuditOwnerCanLogIn,
+                Severity::Warning,
+                format!(
+                    "role `{role}` owns the host's tables and the trail: if the application logs in as it, it can \
+                     change what was recorded; give the trail to a role nobody logs in as, of which those who migrate \
+                     are members"
+                ),
+            )
+            .fix(give_away(&owner.audited_schemas))
+        } else if !owner.writes_all_data {
+            Finding::new(
+                Code::AuditOwnerCanLogIn,
+                Severity::Warning,
+                format!(
+                    "role `{role}` owns tables of the host and can become `{}`, who owns the trail; if it is the \
+                     application's and not only for migrations, take that from it",
+                    owner.owner
+                ),
+            )
+            .fix(format!("REVOKE {} FROM {quoted};", owner.quoted_owner))
+        } else {
+            continue;
+        };
+        findings.push(
+            finding.details(json!({ "role": role, "owner": owner.owner, "schemas": owner.host_schemas })),
+        );
+    }
+    Ok(findings)
+}
+
+/// Makes `threadline_owner` and gives it the audit schema with all there is in it.
+fn give_away(audited_schemas: &[String]) -> String {
+    let usage = if audited_schemas.is_empty() {
+        String::new()
+    } else {
+        format!("GRANT USAGE ON SCHEMA {} TO threadline_owner;\n", audited_schemas.join(", "))
+    };
+    format!(
+        "{}{usage}{}",
+        include_str!("sql/give_away_role.sql"),
+        include_str!("sql/give_away.sql").trim_end()
+    )
+}
+
+/// Settings of roles, of the database and of the server.
+pub(super) fn settings(conn: &mut PgConnection) -> Result<Vec<Finding>, Error> {
+    let mut findings = role_settings(conn)?;
+    findings.extend(server_settings(conn)?);
+    Ok(findings)
+}
+
+fn role_settings(conn: &mut PgConnection) -> Result<Vec<Finding>, Error> {
+    #[derive(QueryableByName)]
+    struct Setting {
+        #[diesel(sql_type = Nullable<Text>)]
+        role: Option<String>,
+        #[diesel(sql_type = Nullable<Text>)]
+        database: Option<String>,
+        #[diesel(sql_type = Text)]
+        name: String,
+    }
+    let settings: Vec<Setting> = Statement::new(
+        "SELECT r.rolname::text AS role, d.datname::text AS database, split_part(c.setting, '=', 1) AS name \
+         FROM pg_db_role_setting s CROSS JOIN LATERAL unnest(s.setconfig) c (setting) \
+         LEFT JOIN pg_roles r ON r.oid = s.setrole LEFT JOIN pg_database d ON d.oid = s.setdatabase \
+         WHERE (s.setdatabase = 0 OR d.datname = current_database()) \
+             AND (lower(split_part(c.setting, '=', 1)) IN ('threadline.context', 'threadline.actor_ref', 'threadline.begun', \
+                     'threadline.transaction', 'threadline.ordinal') \
+                 OR lower(c.setting) IN ('session_replication_role=replica')) \
+         ORDER BY 3, 1 NULLS FIRST, 2 NULLS FIRST",
+    )
+    .load_from(conn)?;
+    let findings = settings.into_iter().map(|setting| {
+        let Setting { role, database, name } = setting;
+        let (of, alter) = match (&role, &database) {
+            (Some(role), Some(database)) => (
+                format!("role `{role}` in database `{database}`"),
+                format!("ALTER ROLE {} IN DATABASE {}", quote_ident(role), quote_ident(database)),
+            ),
+            (Some(role), None) => (format!("role `{role}`"), format!("ALTER ROLE {}", quote_ident(role))),
+            (None, Some(database)) => {
+                (format!("database `{database}`"), format!("ALTER DATABASE {}", quote_ident(database)))
+            }
+            (None, None) => ("all roles".to_owned(), "ALTER ROLE ALL".to_owned()),
+        };
+        let consequence = if name.eq_ignore_ascii_case("session_replication_role") {
+            "so no trigger fires and no change is captured in its sessions"
+        } else {
+            "so its changes are ascribed to whom the setting says, or to nobody"
+        };
+        // A setting's name may have a dot, each part of which is an identifier.
+        let quoted: Vec<String> = name.split('.').map(quote_ident).collect();
+        Finding::new(
+            Code::DangerousSetting,
+            Severity::Error,
+            format!("`{name}` is set for {of}, {consequence}"),
+        )
+        .fix(format!("{alter} RESET {};", quoted.join(".")))
+        .details(json!({ "setting": name, "role": role, "database": database }))
+    });
+    Ok(findings.collect())
+}
+
+fn server_settings(conn: &mut PgConnection) -> Result<Vec<Finding>, Error> {
+    #[derive(QueryableByName)]
+    struct Setting {
+        #[diesel(sql_type = Text)]
+        name: String,
+        #[diesel(sql_type = Text)]
+        source: String,
+    }
+    // What the role, its database or its client sets is told of above, or is that session's own.
+    let settings: Vec<Setting> = Statement::new(
+        "SELECT name, source FROM pg_settings WHERE (name, reset_val) IN (('fsync', 'off'), ('full_page_writes', 'off')) \
+             OR (name, setting) IN (('session_replication_role', 'replica')) AND source IN ('configuration file', 'command line', 'environment variable') \
+         ORDER BY name",
+    )
+    .load_from(conn)?;
+    let findings = settings.into_iter().map(|Setting { name, source }| {
+        let (severity, consequence, good) = match name.as_str() {
+            "session_replication_role" => {
+                (Severity::Error, "so no trigger fires and nothing is captured", "origin")
+            }
+            _ => (
+                Severity::Warning,
+                "so a crash may lose or corrupt the trail, and the rest of the database",
+                "on",
+            ),
+        };
+        let fix = if source == "command line" {
+            format!("-- in the command that starts the server\n-c {name}={good}")
+        } else {
+            format!("ALTER SYSTEM SET {name} = '{good}'; SELECT pg_reload_conf();")
+        };
+        Finding::new(
+            Code::DangerousSetting,
+            severity,
+            format!("`{name}` is set for the whole server, {consequence}"),
+        )
+        .fix(fix)
+        .details(json!({ "setting": name, "source": source }))
+    });
+    Ok(findings.collect())
+}

@@ -1,0 +1,222 @@
+//! Which of the host's tables are audited.
+
+use std::collections::HashSet;
+use std::fmt;
+
+use diesel::prelude::*;
+use serde::Serialize;
+
+use crate::capture::TableName;
+use crate::error::Error;
+use crate::investigation::in_one_snapshot;
+use crate::operation::deployed::{Deployed, HostTable, resolve};
+
+/// A table that is not to be audited, and why.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Ignored {
+    /// The table; without a schema, the one the search path finds.
+    pub table: TableName,
+    /// Why nothing of it is recorded.
+    pub reason: String,
+}
+
+/// What [`coverage`] is asked for. The default looks at every schema of the host and ignores Diesel's own table of migrations.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CoverageOptions {
+    pub(crate) ignored: Vec<Ignored>,
+    pub(crate) schemas: Vec<String>,
+}
+
+impl CoverageOptions {
+    /// The default.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Counts a table as decided: it is not to be audited.
+    #[must_use]
+    pub fn ignore(mut self, table: TableName, reason: impl Into<String>) -> Self {
+        self.ignored.push(Ignored { table, reason: reason.into() });
+        self
+    }
+
+    /// Looks at this schema alone, or at this one too when called again.
+    #[must_use]
+    pub fn schema(mut self, schema: impl Into<String>) -> Self {
+        self.schemas.push(schema.into());
+        self
+    }
+
+    /// Whether a schema is looked at.
+    pub(crate) fn sees(&self, table: &TableName) -> bool {
+        self.schemas.is_empty() || self.schemas.iter().any(|schema| Some(schema.as_str()) == table.schema())
+    }
+}
+
+/// Whether a table is audited.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum CoverageStatus {
+    /// Every write to it, and to each of its partitions, is captured.
+    Covered,
+    /// Some or all writes are not.
+    Uncovered,
+    /// None is, by decision.
+    Ignored,
+    /// It is attached, and there is no such table any more.
+    Gone,
+}
+
+impl fmt::Display for CoverageStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Covered => "covered",
+            Self::Uncovered => "uncovered",
+            Self::Ignored => "ignored",
+            Self::Gone => "gone",
+        })
+    }
+}
+
+/// One table of the host.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct TableCoverage {
+    /// The table.
+    pub table: TableName,
+    /// Whether it is audited.
+    pub status: CoverageStatus,
+    /// Why it is not, or why it is ignored; empty for a covered one.
+    pub reasons: Vec<String>,
+    /// Its partitions on all levels, in the order of their names.
+    pub partitions: Vec<PartitionCoverage>,
+}
+
+/// One partition of a table.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct PartitionCoverage {
+    /// The partition.
+    pub table: TableName,
+    /// Whether every write to it is captured, straight ones and those through the table.
+    pub covered: bool,
+    /// Why not.
+    pub reasons: Vec<String>,
+}
+
+/// How far the host's tables are audited, in the order of their names.
+///
+/// Of the host are all schemas but `threadline` and those of PostgreSQL; temporary tables, views and foreign tables are left
+/// out. A table is covered when triggers that fire call its own capture function, whatever they are named; a disabled trigger,
+/// one for replicas and one that was given a condition are none. Partitions stand under their table. A table that inherits
+/// from another stands for itself.
+///
+/// It asks the catalogs only, so any role may; tables that are gone are found by a role that may read `audited_tables`.
+///
+/// # Errors
+///
+/// [`Error::SchemaMissing`], and others of the database.
+pub fn coverage(conn: &mut PgConnection, options: &CoverageOptions) -> Result<Vec<TableCoverage>, Error> {
+    in_one_snapshot(conn, |conn| {
+        let ignored = Decisions::resolve(conn, options)?;
+        let deployed = Deployed::load(conn)?;
+        Ok(of_deployed(&deployed, options, &ignored))
+    })
+}
+
+/// What is ignored, by relation.
+#[derive(Debug)]
+pub(crate) struct Decisions<'a> {
+    ignored: Vec<(i64, &'a str)>,
+    /// Ignored by a name that means no table.
+    pub(crate) nameless: Vec<&'a Ignored>,
+}
+
+impl<'a> Decisions<'a> {
+    pub(crate) fn resolve(conn: &mut PgConnection, options: &'a CoverageOptions) -> Result<Self, Error> {
+        let names: Vec<TableName> = options.ignored.iter().map(|ignored| ignored.table.clone()).collect();
+        let relations = resolve(conn, &names)?;
+        let (known, nameless) =
+            options.ignored.iter().partition::<Vec<_>, _>(|ignored| relations.contains_key(&ignored.table));
+        let ignored =
+            known.into_iter().map(|ignored| (relations[&ignored.table], ignored.reason.as_str())).collect();
+        Ok(Self { ignored, nameless })
+    }
+
+    /// Why a table is not audited, when that is decided.
+    pub(crate) fn reason(&self, table: &HostTable) -> Option<String> {
+        if let Some((_, reason)) = self.ignored.iter().find(|(oid, _)| *oid == table.oid) {
+            return Some((*reason).to_owned());
+        }
+        if table.name.name() == "__diesel_schema_migrations" {
+            return Some("Diesel's list of migrations".to_owned());
+        }
+        table.extension.as_ref().map(|extension| format!("it belongs to extension `{extension}`"))
+    }
+
+    /// The relations that are ignored by name.
+    pub(crate) fn relations(&self) -> impl Iterator<Item = i64> {
+        self.ignored.iter().map(|(oid, _)| *oid)
+    }
+}
+
+pub(crate) fn of_deployed(
+    deployed: &Deployed,
+    options: &CoverageOptions,
+    decisions: &Decisions<'_>,
+) -> Vec<TableCoverage> {
+    let mut coverage: Vec<TableCoverage> = deployed
+        .roots()
+        .filter(|table| options.sees(&table.name))
+        .map(|table| of_table(deployed, decisions, table))
+        .collect();
+    let known: HashSet<TableName> = coverage.iter().map(|table| table.table.clone()).collect();
+    let gone = deployed.attached().filter(|(audited, relation)| {
+        relation.is_none() && options.sees(&audited.name()) && !known.contains(&audited.name())
+    });
+    coverage.extend(gone.map(|(audited, _)| TableCoverage {
+        table: audited.name(),
+        status: CoverageStatus::Gone,
+        reasons: vec!["it is attached, and there is no such table".to_owned()],
+        partitions: Vec::new(),
+    }));
+    coverage.sort_by(|a, b| a.table.cmp(&b.table));
+    coverage
+}
+
+fn of_table(deployed: &Deployed, decisions: &Decisions<'_>, table: &HostTable) -> TableCoverage {
+    let Some(id) = deployed.id(table) else {
+        let reason = decisions.reason(table);
+        let partitions = deployed.partitions(table).map(|partition| PartitionCoverage {
+            table: partition.name.clone(),
+            covered: false,
+            reasons: Vec::new(),
+        });
+        return TableCoverage {
+            table: table.name.clone(),
+            status: if reason.is_some() { CoverageStatus::Ignored } else { CoverageStatus::Uncovered },
+            reasons: vec![reason.unwrap_or_else(|| "it is not attached".to_owned())],
+            partitions: partitions.collect(),
+        };
+    };
+    let reasons_of = |table: &HostTable| table.holes(id).iter().map(ToString::to_string).collect::<Vec<_>>();
+    let mut reasons = reasons_of(table);
+    let partitions: Vec<PartitionCoverage> = deployed
+        .partitions(table)
+        .map(|partition| {
+            let reasons = reasons_of(partition);
+            PartitionCoverage { table: partition.name.clone(), covered: reasons.is_empty(), reasons }
+        })
+        .collect();
+    for partition in &partitions {
+        let name = partition.table.to_plain();
+        reasons.extend(partition.reasons.iter().map(|reason| format!("partition `{name}`: {reason}")));
+    }
+    TableCoverage {
+        table: table.name.clone(),
+        status: if reasons.is_empty() { CoverageStatus::Covered } else { CoverageStatus::Uncovered },
+        reasons,
+        partitions,
+    }
+}

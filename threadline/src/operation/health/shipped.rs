@@ -1,0 +1,139 @@
+//! What the migrations of the audit schema make, read from the migrations themselves: so no list of it can fall behind.
+
+use crate::migrations::CORE_MIGRATIONS;
+
+/// A function, table, type or index of the audit schema as shipped.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Shipped {
+    /// The migration that made it last.
+    pub(super) migration: &'static str,
+    /// Its name without the schema.
+    pub(super) name: &'static str,
+    pub(super) kind: Kind,
+    /// The statement that makes it.
+    pub(super) statement: &'static str,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Function { body: &'static str, is_definer: bool },
+    Table,
+    Type,
+    Index,
+}
+
+/// Everything shipped, in the order in which it is made.
+pub(super) fn shipped() -> Vec<Shipped> {
+    let mut all = Vec::<Shipped>::new();
+    for migration in CORE_MIGRATIONS {
+        let made = read(migration.name, migration.up);
+        // A later migration's version of something takes the place of the earlier one.
+        all.retain(|earlier| {
+            !made.iter().any(|later| {
+                later.name == earlier.name
+                    && matches!(later.kind, Kind::Function { .. })
+                        == matches!(earlier.kind, Kind::Function { .. })
+            })
+        });
+        all.extend(made);
+    }
+    all
+}
+
+/// Functions that a migration lets everybody call.
+pub(super) fn callable_by_all() -> Vec<&'static str> {
+    let mut names = Vec::new();
+    for migration in CORE_MIGRATIONS {
+        for grant in migration.up.split("GRANT EXECUTE ON FUNCTION ").skip(1) {
+            let functions = grant.split_once(" TO PUBLIC;").map_or("", |(functions, _)| functions);
+            let parts = functions.split("threadline.").skip(1);
+            names
+                .extend(parts.filter_map(|part| Some(part.split_once('(')?.0)).filter(|name| is_plain(name)));
+        }
+    }
+    names
+}
+
+fn read(migration: &'static str, up: &'static str) -> Vec<Shipped> {
+    const STARTS: [(&str, Kind); 5] = [
+        ("CREATE OR REPLACE FUNCTION threadline.", Kind::Function { body: "", is_definer: false }),
+        ("CREATE TABLE IF NOT EXISTS threadline.", Kind::Table),
+        ("CREATE TYPE threadline.", Kind::Type),
+        ("CREATE INDEX IF NOT EXISTS ", Kind::Index),
+        ("CREATE UNIQUE INDEX IF NOT EXISTS ", Kind::Index),
+    ];
+    let mut made = Vec::new();
+    let mut rest = up;
+    while let Some((at, start, kind)) = STARTS
+        .iter()
+        .filter_map(|(start, kind)| Some((position(rest, start)?, *start, *kind)))
+        .min_by_key(|(at, ..)| *at)
+    {
+        let found = &rest[at..];
+        let name = &found[start.len()..];
+        let name = &name[..name.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(name.len())];
+        let (kind, length) = match kind {
+            Kind::Function { .. } => function(found),
+            kind => (kind, found.find(';').map_or(found.len(), |end| end + 1)),
+        };
+        made.push(Shipped { migration, name, kind, statement: &found[..length] });
+        rest = &found[length..];
+    }
+    made
+}
+
+/// Where a statement begins: at the start of a line, or after the spaces of a block that makes it only once.
+fn position(text: &str, start: &str) -> Option<usize> {
+    text.match_indices(start)
+        .map(|(at, _)| at)
+        .find(|at| text[..*at].chars().rev().find(|c| *c != ' ').is_none_or(|before| before == '\n'))
+}
+
+/// A function's body, between `AS $tag$` and `$tag$`, and the length of its statement.
+fn function(statement: &'static str) -> (Kind, usize) {
+    let quoted = statement.find(" AS $").map_or(statement.len(), |at| at + " AS ".len());
+    let tag_end = statement[quoted..].chars().skip(1).position(|c| c == '$').map_or(0, |place| place + 2);
+    let tag = &statement[quoted..quoted + tag_end];
+    let body = &statement[quoted + tag_end..];
+    let body = &body[..body.find(tag).unwrap_or(body.len())];
+    let end = quoted + 2 * tag_end + body.len();
+    let length = statement[end..].find(';').map_or(statement.len(), |semicolon| end + semicolon + 1);
+    (Kind::Function { body, is_definer: statement[..quoted].contains("SECURITY DEFINER") }, length)
+}
+
+fn is_plain(name: &str) -> bool {
+    !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn everything_the_migrations_create_is_found_with_its_statement() {
+        let all = shipped();
+        let count = |wanted: fn(&Kind) -> bool| all.iter().filter(|shipped| wanted(&shipped.kind)).count();
+        let created = |what: &str| {
+            CORE_MIGRATIONS.iter().map(|migration| migration.up.matches(what).count()).sum::<usize>()
+        };
+        assert_eq!(
+            count(|kind| matches!(kind, Kind::Function { .. })),
+            created("\nCREATE OR REPLACE FUNCTION threadline.")
+        );
+        assert_eq!(count(|kind| *kind == Kind::Table), created("\nCREATE TABLE IF NOT EXISTS threadline."));
+        assert_eq!(count(|kind| *kind == Kind::Type), created("CREATE TYPE threadline."));
+        assert_eq!(count(|kind| *kind == Kind::Index), created("INDEX IF NOT EXISTS "));
+        for shipped in &all {
+            assert!(is_plain(shipped.name) && shipped.statement.ends_with(';'), "{shipped:?}");
+            if let Kind::Function { body, .. } = shipped.kind {
+                assert!(
+                    !body.is_empty() && !body.contains("CREATE OR REPLACE FUNCTION threadline.set_"),
+                    "{shipped:?}"
+                );
+            }
+        }
+        let version = all.iter().find(|shipped| shipped.name == "schema_version").expect("it is shipped");
+        assert_eq!(version.kind, Kind::Function { body: " SELECT 1 ", is_definer: false });
+        assert!(callable_by_all().contains(&"set_context") && !callable_by_all().contains(&"attach"));
+    }
+}

@@ -1,0 +1,248 @@
+//! Verify: the gate for CI and for the host's own tests. Every table is decided, audited as declared, and nothing is wrong.
+//!
+//! In a test of the host's, after its migrations have run:
+//!
+//! ```no_run
+//! # use diesel::prelude::*;
+//! # fn migrated_database() -> PgConnection { PgConnection::establish("postgres://localhost/blog").unwrap() }
+//! #[test]
+//! fn every_table_is_audited_or_deliberately_not() {
+//!     threadline::verify::assert_audited(&mut migrated_database());
+//! }
+//! ```
+
+mod report;
+
+use std::collections::HashSet;
+
+use diesel::prelude::*;
+use diesel::sql_types::{BigInt, Text};
+
+pub use self::report::{Rule, VerifyReport, Violation};
+use crate::capture::TableName;
+use crate::error::Error;
+use crate::health::{self, CoverageOptions, Decisions, FindingCode, HealthOptions, Severity};
+use crate::investigation::{Statement, in_one_snapshot};
+use crate::operation::deployed::{Deployed, resolve};
+use crate::policy::{self, Declared, PolicyState};
+
+/// What has to hold. The default expects every model the program was linked with, and no other table.
+#[derive(Clone, Debug, Default)]
+pub struct Expected<'a> {
+    declared: Option<Vec<Declared<'a>>>,
+    tables: Vec<TableName>,
+    coverage: CoverageOptions,
+    scope_column: Option<String>,
+}
+
+impl<'a> Expected<'a> {
+    /// The default.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Expects what is declared here instead of what the linked models declare: for who reads the source, or has no models.
+    #[must_use]
+    pub fn declared(mut self, declared: Vec<Declared<'a>>) -> Self {
+        self.declared = Some(declared);
+        self
+    }
+
+    /// A table that has to be audited beyond what the models ask for, with whatever policy.
+    #[must_use]
+    pub fn expect(mut self, table: TableName) -> Self {
+        self.tables.push(table);
+        self
+    }
+
+    /// A table that is not to be audited, and why.
+    #[must_use]
+    pub fn ignore(mut self, table: TableName, reason: impl Into<String>) -> Self {
+        self.coverage = self.coverage.ignore(table, reason);
+        self
+    }
+
+    /// Looks at this schema alone, or at this one too when called again; without it at all of the host's.
+    #[must_use]
+    pub fn schema(mut self, schema: impl Into<String>) -> Self {
+        self.coverage = self.coverage.schema(schema);
+        self
+    }
+
+    /// Every audited table that has a column of this name has to declare it as its scope.
+    #[must_use]
+    pub fn scope_column(mut self, column: impl Into<String>) -> Self {
+        self.scope_column = Some(column.into());
+        self
+    }
+}
+
+/// Whether everything holds; the report says what does not.
+///
+/// It asks the catalogs and the policies, no change: of a thousand tables in less than a second or two. What could not be
+/// checked is a violation too, because nothing vouches for it; so let it be run by a role that may read `audited_tables`,
+/// `table_layouts` and `trail_clusters`.
+///
+/// # Errors
+///
+/// [`Error::SchemaMissing`], [`Error::PolicyContradiction`], [`Error::SchemaContradiction`], and others of the database.
+pub fn verify(conn: &mut PgConnection, expected: &Expected<'_>) -> Result<VerifyReport, Error> {
+    let models;
+    let declared: &[Declared<'_>] = match &expected.declared {
+        Some(declared) => declared,
+        None => {
+            models = policy::declared_models()?;
+            &models
+        }
+    };
+    in_one_snapshot(conn, |conn| {
+        let names: Vec<TableName> = declared
+            .iter()
+            .map(|declared| declared.table.clone())
+            .chain(expected.tables.iter().cloned())
+            .collect();
+        let relations = resolve(conn, &names)?;
+        let decisions = Decisions::resolve(conn, &expected.coverage)?;
+        let deployed = Deployed::load(conn)?;
+        let wanted: HashSet<i64> = relations.values().copied().collect();
+
+        let mut violations = names_that_mean_nothing(&deployed, &names, &relations, &decisions);
+        violations.extend(contradictions(&deployed, &wanted, &decisions));
+
+        let options = HealthOptions::catalog_only().coverage(expected.coverage.clone());
+        let mut findings = health::of(conn, &deployed, &options, &decisions, &wanted)?;
+        health::sort(&mut findings);
+        // Where the role sees other sessions or not is no matter of what is deployed.
+        let fails = |finding: &health::Finding| match finding.code {
+            FindingCode::UncoveredTable => true,
+            FindingCode::CouldNotCheck => finding.details["check"] != "transactions",
+            _ => finding.severity == Severity::Error,
+        };
+        let (failing, rest): (Vec<_>, Vec<_>) = findings.into_iter().partition(fails);
+        violations.extend(failing.into_iter().map(Violation::from));
+
+        let coverage = health::of_deployed(&deployed, &expected.coverage, &decisions);
+        let mut policies = Vec::new();
+        if deployed.audited.is_ok() {
+            violations.extend(scopes(conn, &deployed, expected)?);
+            let relation = |declared: &Declared<'_>| relations.get(&declared.table).copied();
+            (policies, _) = policy::of_deployed(deployed, declared, relation)?;
+            // A table that is not attached, or whose function was altered, is told of above.
+            let drift = policies.iter().filter(|policy| policy.state == PolicyState::Drift);
+            violations.extend(drift.map(Violation::from));
+        }
+        violations.sort_by(|a, b| {
+            (&a.schema, &a.table, a.rule, &a.message).cmp(&(&b.schema, &b.table, b.rule, &b.message))
+        });
+        Ok(VerifyReport { violations, findings: rest, coverage, policies })
+    })
+}
+
+/// Panics with the whole report unless every linked model's table is audited as it declares, every other table is audited
+/// too, and nothing is wrong. For the host's own tests; where tables are ignored, use [`assert_expected`].
+///
+/// # Panics
+///
+/// That is its purpose; also when the database cannot be asked.
+#[track_caller]
+pub fn assert_audited(conn: &mut PgConnection) {
+    assert_expected(conn, &Expected::new());
+}
+
+/// As [`assert_audited`], with what is expected.
+///
+/// # Panics
+///
+/// As [`assert_audited`].
+#[track_caller]
+pub fn assert_expected(conn: &mut PgConnection, expected: &Expected<'_>) {
+    match verify(conn, expected) {
+        Ok(report) => assert!(report.passed(), "{report}"),
+        Err(error) => {
+            let mut causes = Vec::new();
+            let mut cause: Option<&dyn std::error::Error> = Some(&error);
+            while let Some(error) = cause {
+                causes.push(error.to_string());
+                cause = error.source();
+            }
+            panic!("the audit could not be verified: {}", causes.join(": "));
+        }
+    }
+}
+
+/// Expected and ignored names have to be those of the host's tables.
+fn names_that_mean_nothing(
+    deployed: &Deployed,
+    names: &[TableName],
+    relations: &std::collections::HashMap<TableName, i64>,
+    decisions: &Decisions<'_>,
+) -> Vec<Violation> {
+    let mut violations = Vec::new();
+    let problem = |oid: i64| match deployed.table(oid) {
+        None => Some("is no table of the host's".to_owned()),
+        Some(table) if table.is_partition => {
+            let root = deployed.table(table.root).map(|root| root.name.to_plain()).unwrap_or_default();
+            Some(format!("is a partition; name its table, `{root}`"))
+        }
+        Some(_) => None,
+    };
+    for name in names {
+        let what = match relations.get(name) {
+            None => Some("does not exist".to_owned()),
+            Some(oid) => problem(*oid),
+        };
+        violations.extend(
+            what.map(|what| Violation::of_name(name, format!("it is expected to be audited and {what}"))),
+        );
+    }
+    for ignored in &decisions.nameless {
+        let message = "it is ignored and does not exist; take it off the list".to_owned();
+        violations.push(Violation::of_name(&ignored.table, message));
+    }
+    for oid in decisions.relations() {
+        if let (Some(what), Some(table)) = (problem(oid), deployed.table(oid)) {
+            violations.push(Violation::of_name(&table.name, format!("it is ignored and {what}")));
+        }
+    }
+    violations
+}
+
+/// A table cannot be expected and ignored.
+fn contradictions(deployed: &Deployed, wanted: &HashSet<i64>, decisions: &Decisions<'_>) -> Vec<Violation> {
+    let both = decisions.relations().filter(|oid| wanted.contains(oid)).filter_map(|oid| deployed.table(oid));
+    both.map(|table| {
+        Violation::of_name(&table.name, "it is expected to be audited and ignored; decide for one".to_owned())
+    })
+    .collect()
+}
+
+/// Audited tables that have the column everybody's rows are told apart by, and do not declare it.
+fn scopes(
+    conn: &mut PgConnection,
+    deployed: &Deployed,
+    expected: &Expected<'_>,
+) -> Result<Vec<Violation>, Error> {
+    #[derive(QueryableByName)]
+    struct Having {
+        #[diesel(sql_type = BigInt)]
+        relation: i64,
+        #[diesel(sql_type = Text)]
+        name: String,
+    }
+    let Some(column) = &expected.scope_column else { return Ok(Vec::new()) };
+    let mut statement = Statement::new(
+        "SELECT a.attrelid::bigint AS relation, a.attname::text AS name FROM pg_catalog.pg_attribute a \
+         JOIN pg_catalog.pg_class c ON c.oid = a.attrelid AND c.relkind IN ('r', 'p') WHERE a.attname::text = ",
+    );
+    statement.bind(column).sql(" AND a.attnum > 0 AND NOT a.attisdropped ORDER BY 1");
+    let having: Vec<Having> = statement.load_from(conn)?;
+    let violations = having.into_iter().filter_map(|having| {
+        let table = deployed.table(having.relation).filter(|table| expected.coverage.sees(&table.name))?;
+        let policy = deployed.policy(table).filter(|_| !table.is_partition)?;
+        (policy.scope_column.as_deref() != Some(&having.name)).then(|| {
+            let fix = policy.attach_sql(&table.name, Some(&having.name), None);
+            Violation::of_scope(&table.name, &having.name, policy.scope_column.as_deref(), fix)
+        })
+    });
+    Ok(violations.collect())
+}
