@@ -6,3 +6,5 @@ mod help;
 mod host;
 mod install;
 mod sources;
+mod look;
+mod sample;
