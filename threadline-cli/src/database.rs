@@ -4,6 +4,7 @@ use std::env;
 use std::time::Duration;
 
 use anyhow::{Result, anyhow, bail};
+use diesel::connection::CacheSize;
 use diesel::prelude::*;
 use threadline::{Scope, Trail};
 
@@ -52,7 +53,9 @@ pub(crate) fn load_env_file() {
         Ok(_) => {}
         Err(error) if error.not_found() => {}
         // The message would quote the line, and with it a password perhaps.
-        Err(_) => warn("`.env` could not be read to its end; check its quotes and that each line is NAME=VALUE"),
+        Err(_) => {
+            warn("`.env` could not be read to its end; check its quotes and that each line is NAME=VALUE");
+        }
     }
 }
 
@@ -80,12 +83,15 @@ impl DatabaseArgs {
         };
         let options = env::var("PGOPTIONS").unwrap_or_default();
         let url_with_settings = with_settings(url, self.statement_timeout, &options)?;
-        PgConnection::establish(&url_with_settings).map_err(|error| {
+        let mut conn = PgConnection::establish(&url_with_settings).map_err(|error| {
             let ConnectionError::BadConnection(message) = error else {
                 return anyhow!("cannot connect to {}: the URL is not one that libpq takes", place(url));
             };
             anyhow!("cannot connect to {}: {}", place(url), cause(&message, url))
-        })
+        })?;
+        // Behind a pooler a named statement may be another client's, and a command runs few statements twice.
+        conn.set_prepared_statement_cache_size(CacheSize::Disabled);
+        Ok(conn)
     }
 }
 
@@ -136,12 +142,21 @@ fn place(url: &str) -> String {
     // A password with an `@` or a `/` that should have been encoded goes with what is before the last `@`.
     let rest = rest.rsplit_once('@').map_or(rest, |(_, rest)| rest);
     let rest = rest.split(['?', '#']).next().unwrap_or(rest);
-    let is_plain = |character: char| character.is_ascii_alphanumeric() || "-._:/[],%".contains(character);
-    match rest.trim_matches('/') {
-        "" => "the database".to_owned(),
-        rest if rest.chars().all(is_plain) => format!("`{rest}`"),
-        _ => "the database".to_owned(),
+    let (host, name) = rest.split_once('/').unwrap_or((rest, ""));
+    let (address, port) = host.rsplit_once(':').filter(|_| !host.ends_with(']')).unwrap_or((host, ""));
+    let is_name = |text: &str| {
+        text.chars().all(|character| character.is_ascii_alphanumeric() || "-._".contains(character))
+    };
+    let is_address = is_name(address) || (address.starts_with('[') && address.ends_with(']'));
+    // Anything else may be a piece of a password that broke the URL.
+    if rest.trim_matches('/').is_empty()
+        || !is_address
+        || !is_name(name)
+        || !port.chars().all(|c| c.is_ascii_digit())
+    {
+        return "the database".to_owned();
     }
+    format!("`{}`", rest.trim_matches('/'))
 }
 
 /// What libpq says, as far as it cannot have quoted the URL: what comes after the address it tried.
@@ -159,10 +174,15 @@ fn cause(message: &str, url: &str) -> String {
     let known = [
         ("could not translate host name", "the host's name could not be resolved"),
         ("timeout expired", "no answer in time; check the address and the firewall"),
-        ("invalid", "the URL is not one that libpq takes; encode special characters of the password as %40 and the like"),
+        (
+            "invalid",
+            "the URL is not one that libpq takes; encode special characters of the password as %40 and the like",
+        ),
     ];
     let known = known.iter().find(|(part, _)| message.contains(part)).map(|(_, text)| *text);
-    known.unwrap_or("check the URL, that PostgreSQL is running, and that it can be reached from here").to_owned()
+    known
+        .unwrap_or("check the URL, that PostgreSQL is running, and that it can be reached from here")
+        .to_owned()
 }
 
 #[cfg(test)]
@@ -197,6 +217,8 @@ mod tests {
             ("postgres://user:se@cr/et@db/app", "`db/app`"),
             ("postgres:///app?host=/run&password=secret", "`app`"),
             ("host=db password=secret", "the database"),
+            ("postgres://u@db:secret/app", "the database"),
+            ("postgres://u@[::1]:5432/app", "`[::1]:5432/app`"),
             ("postgres://", "the database"),
         ] {
             assert_eq!(place(url), shown, "{url}");

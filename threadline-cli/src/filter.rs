@@ -18,18 +18,22 @@ fn described(name: &str) -> (&'static str, &'static str) {
     match name {
         "table" => ("TABLE", "Changes of this table, as `posts` or `blog.posts`"),
         "schema" => ("SCHEMA", "Changes of the tables in this schema"),
-        "key" => ("COLUMN=VALUE", "Changes of the row with this key; once for each key column, and with one --table"),
+        "key" => ("COLUMN=VALUE", "Changes of the row with this key, with one --table"),
         "actor" => ("ACTOR", "By this actor, as `user:42`, `anonymous`, or `nobody` where none was named"),
         "action" => ("NAME", "In transactions that recorded an action of this name"),
         "status" => ("STATUS", "In transactions whose action ended so: `ok` or `error`"),
         "category" => ("CATEGORY", "In transactions that recorded an action of this category"),
         "correlation_id" => ("ID", "In transactions that recorded an action with this correlation id"),
-        "transaction_correlation_id" => ("ID", "In transactions with this correlation id, with or without an action"),
+        "transaction_correlation_id" => {
+            ("ID", "In transactions with this correlation id, with or without an action")
+        }
         "request_id" => ("ID", "By this request"),
         "job_id" => ("ID", "By this background job"),
         "op" => ("OP", "Of this kind: `insert`, `update`, `delete` or `truncate`"),
         "column" => ("COLUMN", "Updates that changed this column"),
-        "from" => ("TIME", "At this time or later: `2026-11-21T09:30:00Z`, `2026-11-21`, or `2h` for two hours ago"),
+        "from" => {
+            ("TIME", "At this time or later: `2026-11-21T09:30:00Z`, `2026-11-21`, or `2h` for two hours ago")
+        }
         "to" => ("TIME", "At this time or earlier"),
         "db_role" => ("ROLE", "By database sessions that logged in as this role"),
         _ => ("VALUE", ""),
@@ -70,7 +74,7 @@ impl FromArgMatches for FilterArgs {
             for value in matches.get_many::<String>(&id(name)).into_iter().flatten() {
                 let value = match name {
                     "from" | "to" => time::parse(value)
-                        .map_err(|forms| Error::raw(ErrorKind::InvalidValue, format!("--{name}: {forms}\n")))?
+                        .map_err(|forms| Error::raw(ErrorKind::InvalidValue, format!("--{name}: {forms}")))?
                         .to_rfc3339_opts(SecondsFormat::AutoSi, true),
                     _ => value.clone(),
                 };
@@ -79,7 +83,7 @@ impl FromArgMatches for FilterArgs {
         }
         Filter::from_pairs(pairs)
             .map(|filter| Self { filter })
-            .map_err(|error| Error::raw(ErrorKind::InvalidValue, format!("{error}\n")))
+            .map_err(|error| Error::raw(ErrorKind::InvalidValue, error.to_string()))
     }
 
     fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), Error> {

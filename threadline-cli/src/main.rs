@@ -43,7 +43,16 @@ enum Outcome {
 
 fn main() -> ExitCode {
     database::load_env_file();
-    match Cli::parse().command.run() {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) if !error.use_stderr() => error.exit(),
+        Err(error) => {
+            // It quotes arguments, which a script may have from anywhere.
+            note(error.render().to_string().trim_end());
+            return ExitCode::from(2);
+        }
+    };
+    match cli.command.run() {
         Ok(Outcome::Done) => ExitCode::SUCCESS,
         Ok(Outcome::FoundSomething) => ExitCode::from(1),
         // Whoever read the output has had enough of it, as `head` has.

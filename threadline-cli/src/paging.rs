@@ -64,7 +64,8 @@ impl PageArgs {
         let progress = if self.all { Progress::begin(output, called) } else { Progress::none() };
         // The first page is read before anything is printed: what cannot be asked leaves standard output empty.
         let mut page = read(&request)?;
-        let mut listing = output.is_json().then(|| Listing::begin(output, &Nothing {}, "entries")).transpose()?;
+        let mut listing =
+            output.is_json().then(|| Listing::begin(output, &Nothing {}, "entries")).transpose()?;
         let end = loop {
             shown += page.entries.len() as u64;
             progress.at(shown);

@@ -30,12 +30,15 @@ impl PartialFile {
         let shown = target.display();
         match fs::metadata(target) {
             // Renaming over `/dev/null` would replace it for everybody.
-            Ok(metadata) if !metadata.is_file() => bail!("`{shown}` is no regular file; name another one, or write to standard output"),
+            Ok(metadata) if !metadata.is_file() => {
+                bail!("`{shown}` is no regular file; name another one, or write to standard output")
+            }
             Ok(_) if !replace => bail!("`{shown}` exists; `--force` replaces it"),
             _ => {}
         }
         let directory = target.parent().filter(|path| !path.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let create = || tempfile::Builder::new().prefix(".threadline-").suffix(".partial").tempfile_in(directory);
+        let create =
+            || tempfile::Builder::new().prefix(".threadline-").suffix(".partial").tempfile_in(directory);
         let file = create().with_context(|| format!("cannot write into `{}`", directory.display()))?;
         *lock() = Some(file.path().to_owned());
         // Fails when there is a handler already, which does the same.

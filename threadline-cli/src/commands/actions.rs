@@ -6,7 +6,7 @@ use threadline::{ActionStatus, AuditAction};
 use crate::Outcome;
 use crate::database::TrailArgs;
 use crate::filter::FilterArgs;
-use crate::output::{BAD, DIM, GOOD, HEADING, Line, Output, OutputArgs, when};
+use crate::output::{BAD, DIM, GOOD, HEADING, Line, Output, OutputArgs, packed, when};
 use crate::paging::PageArgs;
 
 /// List what the application said it did
@@ -59,8 +59,10 @@ pub(super) fn print(output: &mut Output, action: &AuditAction) -> std::io::Resul
             output.line(&Line::new().styled(DIM, format!("  {called} ")).plain(text))?;
         }
     }
-    match action.transaction_id {
-        Some(id) => output.line(&Line::new().styled(DIM, "  transaction ").plain(id.to_string())),
-        None => output.line(&Line::new().styled(DIM, "  recorded on its own")),
-    }
+    let mut pieces = vec![Line::new().styled(DIM, "action ").plain(action.id.to_string())];
+    pieces.push(match action.transaction_id {
+        Some(id) => Line::new().styled(DIM, "transaction ").plain(id.to_string()),
+        None => Line::new().styled(DIM, "recorded on its own"),
+    });
+    packed(pieces, 2, output.width()).iter().try_for_each(|line| output.line(line))
 }

@@ -148,7 +148,9 @@ pub(super) fn print(output: &mut Output, answer: &AsOf<RowImage>) -> std::io::Re
                     let lines = image_lines(image, 4, output.width());
                     lines.iter().try_for_each(|line| output.line(line))
                 }
-                None => output.line(&Line::from("  By the captured changes it did not exist, or cannot be told.")),
+                None => {
+                    output.line(&Line::from("  By the captured changes it did not exist, or cannot be told."))
+                }
             };
         }
         _ => {
@@ -180,7 +182,8 @@ fn rows(args: &Args, conn: &mut PgConnection, trail: &Trail) -> Result<Outcome> 
             let listing = match &mut listing {
                 Some(listing) => listing,
                 None => listing.insert(
-                    Listing::begin(&mut output, &Head { table, at }, "rows").map_err(threadline::Error::Export)?,
+                    Listing::begin(&mut output, &Head { table, at }, "rows")
+                        .map_err(threadline::Error::Export)?,
                 ),
             };
             listing.entry(&mut output, &row).map_err(threadline::Error::Export)
@@ -216,7 +219,11 @@ pub(super) fn until_enough(
     let enough = || threadline::Error::Export(std::io::Error::other(Enough));
     match read(&enough) {
         Ok(()) => Ok(false),
-        Err(threadline::Error::Export(error)) if error.get_ref().is_some_and(|cause| cause.is::<Enough>()) => Ok(true),
+        Err(threadline::Error::Export(error))
+            if error.get_ref().and_then(|cause| cause.downcast_ref::<Enough>()).is_some() =>
+        {
+            Ok(true)
+        }
         // Standard output failed.
         Err(threadline::Error::Export(error)) => Err(error.into()),
         Err(error) => Err(error.into()),

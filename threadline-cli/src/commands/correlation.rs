@@ -40,14 +40,17 @@ pub(crate) fn run(args: &Args) -> Result<Outcome> {
         &mut output,
         "changes",
         |request| {
-            let page = trail.correlation_bundle(&mut conn, &args.correlation, &args.filter.filter, request)?;
+            let page =
+                trail.correlation_bundle(&mut conn, &args.correlation, &args.filter.filter, request)?;
             is_empty &= page.entries.is_empty();
             Ok(page)
         },
         |output, entries| entries.iter().try_for_each(|entry| groups.print(output, entry)),
     )?;
     if is_empty && !args.output.is_json() {
-        note("transactions without an action are found by `threadline timeline --transaction-correlation-id`");
+        note(
+            "transactions without an action are found by `threadline timeline --transaction-correlation-id`",
+        );
     }
     Ok(Outcome::Done)
 }

@@ -9,7 +9,9 @@ use threadline::{RowChange, RowDiff, RowKey, TableName, Trail};
 use crate::Outcome;
 use crate::commands::as_of::{self, End, RowLimit, until_enough};
 use crate::database::TrailArgs;
-use crate::output::{BAD, GOOD, HEADING, Line, Listing, Output, OutputArgs, key_text, note, row_changes, when};
+use crate::output::{
+    BAD, GOOD, HEADING, Line, Listing, Output, OutputArgs, key_text, note, row_changes, when,
+};
 use crate::progress::Progress;
 use crate::row::TableOrRowArgs;
 use crate::time;
@@ -118,8 +120,9 @@ fn table(args: &Args, head: Head<'_>, conn: &mut PgConnection, trail: &Trail) ->
             let shown = if output.is_json() {
                 let listing = match &mut listing {
                     Some(listing) => listing,
-                    None => listing
-                        .insert(Listing::begin(&mut output, &head, "rows").map_err(threadline::Error::Export)?),
+                    None => listing.insert(
+                        Listing::begin(&mut output, &head, "rows").map_err(threadline::Error::Export)?,
+                    ),
                 };
                 listing.entry(&mut output, &diff)
             } else {

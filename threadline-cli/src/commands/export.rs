@@ -100,7 +100,8 @@ pub(crate) fn run(args: &Args) -> Result<Outcome> {
     if target.is_none() && !args.dry_run && io::IsTerminal::is_terminal(&io::stdout()) {
         bail!("an export is not for a terminal; name a file with `--output`, or pipe it to a program");
     }
-    let file = target.filter(|_| !args.dry_run).map(|path| PartialFile::create(path, args.force)).transpose()?;
+    let file =
+        target.filter(|_| !args.dry_run).map(|path| PartialFile::create(path, args.force)).transpose()?;
     let (mut conn, trail) = args.trail.open()?;
     let filter = &args.filter.filter;
     if args.dry_run {
@@ -154,7 +155,9 @@ impl Args {
         let known = [ExportFormat::Csv, ExportFormat::Json, ExportFormat::Ndjson];
         match known.into_iter().find(|format| format.extension() == extension) {
             Some(format) => Ok(format),
-            None => bail!("`{}` does not say which form it is to have; name one with `--format`", path.display()),
+            None => {
+                bail!("`{}` does not say which form it is to have; name one with `--format`", path.display())
+            }
         }
     }
 }
@@ -166,7 +169,10 @@ fn report(args: &Args, summary: &ExportSummary) -> Result<()> {
         output.flush()?;
     }
     let bytes = HumanBytes(summary.bytes);
-    note(&format!("{} changes, {bytes}, truncated: {}, sha256 {}", summary.rows, summary.truncated, summary.sha256));
+    note(&format!(
+        "{} changes, {bytes}, truncated: {}, sha256 {}",
+        summary.rows, summary.truncated, summary.sha256
+    ));
     if summary.truncated {
         warn("there are more changes than these; `--max-rows N` takes more of them, `--all` all");
     }

@@ -121,7 +121,9 @@ impl Args {
         if let Some(path) = &self.cursor_file {
             let shown = path.display();
             match fs::read_to_string(path) {
-                Ok(text) => return text.trim().parse().with_context(|| format!("cannot read on from `{shown}`")),
+                Ok(text) => {
+                    return text.trim().parse().with_context(|| format!("cannot read on from `{shown}`"));
+                }
                 Err(error) if error.kind() == ErrorKind::NotFound => {}
                 Err(error) => return Err(error).with_context(|| format!("cannot read `{shown}`")),
             }
@@ -153,7 +155,12 @@ fn print(args: &Args, output: &mut Output, batch: &FeedBatch) -> io::Result<()> 
         match entry {
             FeedEntry::Transaction(entry) => {
                 let transaction = &entry.transaction;
-                output.heading(transaction.occurred_at, transaction.id, Some(transaction), entry.actions.first())?;
+                output.heading(
+                    transaction.occurred_at,
+                    transaction.id,
+                    Some(transaction),
+                    entry.actions.first(),
+                )?;
                 for change in &entry.changes {
                     let diff = change_diff(&change.table, &change.change, change.row.as_ref());
                     output.change_in_short(&diff, change.key.as_ref(), transaction.occurred_at)?;
@@ -187,8 +194,12 @@ fn hold(conn: &mut PgConnection, output: &mut Output) -> Result<Outcome> {
             let since = hold.since.map(|since| format!(" since {}", when(since))).unwrap_or_default();
             let what = match (&hold.prepared, hold.pid) {
                 (Some(name), _) => format!(", prepared as `{name}`: commit it or roll it back"),
-                (None, Some(pid)) => format!(" in process {pid}; `SELECT pg_cancel_backend({pid})` cancels its statement"),
-                (None, None) => "; which session it is, only a role with pg_read_all_stats may see".to_owned(),
+                (None, Some(pid)) => {
+                    format!(" in process {pid}; `SELECT pg_cancel_backend({pid})` cancels its statement")
+                }
+                (None, None) => {
+                    "; which session it is, only a role with pg_read_all_stats may see".to_owned()
+                }
             };
             format!("transaction {} has been running{since}{what}", hold.number)
         }

@@ -7,8 +7,8 @@ use anyhow::{Context, Result};
 
 use crate::capture::{Plan, audits, deployed};
 use crate::migrations::{Migration, Migrations, locate, nearest};
-use crate::sources::{SourceDirectory, scan, source_directories};
 use crate::output::{say, warn};
+use crate::sources::{SourceDirectory, scan, source_directories};
 use crate::{Outcome, shown};
 
 /// Write one migration for the audited models that changed since the last one.
@@ -48,18 +48,21 @@ pub(crate) fn run(args: &Args) -> Result<Outcome> {
     let deployed = deployed(&migrations)?;
 
     if wanted.is_empty() {
-        warn(&format!("no struct derives `Audited` in the sources read"));
+        warn("no struct derives `Audited` in the sources read");
     }
     for audit in wanted.values().filter(|audit| audit.attach.columns.is_empty()) {
         warn(&format!("no `table!` found for {}; its identifiers are taken for names", audit.model));
     }
     if !migrations.iter().any(Migration::is_core) {
-        warn(&format!("the audit schema is not among your migrations; run `threadline install` first"));
+        warn("the audit schema is not among your migrations; run `threadline install` first");
     }
 
     let plan = Plan::between(&deployed, &wanted);
     if plan.is_empty() {
-        say(format_args!("nothing to do: {} audited models, all migrations up to date", sources.models.len()))?;
+        say(format_args!(
+            "nothing to do: {} audited models, all migrations up to date",
+            sources.models.len()
+        ))?;
         return Ok(Outcome::Done);
     }
     if args.check {
@@ -70,7 +73,9 @@ pub(crate) fn run(args: &Args) -> Result<Outcome> {
     let migration = migrations.append(&plan.name())?;
     plan.describe().try_for_each(say)?;
     for (table, column) in plan.irreversible() {
-        warn(&format!("down.sql turns capture of {table} off: its earlier policy names {column:?}, which is gone"));
+        warn(&format!(
+            "down.sql turns capture of {table} off: its earlier policy names {column:?}, which is gone"
+        ));
     }
     if args.dry_run {
         for (file, sql) in [("up.sql", plan.up_sql()), ("down.sql", plan.down_sql())] {

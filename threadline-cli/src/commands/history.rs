@@ -17,7 +17,7 @@ use crate::row::RowArgs;
 #[command(after_help = "\
 Examples:
   threadline history posts 1
-  threadline history blog.members organization_id=7 user_id=42 --limit 5
+  threadline history members organization_id=7 user_id=42 --limit 5
   threadline history posts 1 --json | jq '.versions[0].before'")]
 pub(crate) struct Args {
     #[command(flatten)]

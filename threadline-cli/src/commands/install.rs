@@ -37,7 +37,9 @@ pub(crate) fn run(args: &Args) -> Result<Outcome> {
         && !migrations.iter().any(Migration::is_core)
     {
         let path = shown(&early.path);
-        warn(&format!("{path} runs before the audit schema exists; delete it and run `threadline generate` again"));
+        warn(&format!(
+            "{path} runs before the audit schema exists; delete it and run `threadline generate` again"
+        ));
     }
     let (mut added, mut edited) = (0, 0);
     for core in CORE_MIGRATIONS {
@@ -45,8 +47,10 @@ pub(crate) fn run(args: &Args) -> Result<Outcome> {
         if let Some(installed) = migrations.iter().find(|migration| migration.name == name) {
             if differs(installed, "up.sql", core.up) || differs(installed, "down.sql", core.down) {
                 let path = shown(&installed.path);
-                warn(&format!("{path} is not what this version ships; restore it, and change things in a migration \
-                     of your own"));
+                warn(&format!(
+                    "{path} is not what this version ships; restore it, and change things in a migration \
+                     of your own"
+                ));
                 edited += 1;
             }
             continue;
@@ -68,12 +72,17 @@ pub(crate) fn run(args: &Args) -> Result<Outcome> {
         if added + edited > 0 {
             return Ok(Outcome::FoundSomething);
         }
-        say(format_args!("all {} migrations of the audit schema are installed, as shipped", CORE_MIGRATIONS.len()))?;
+        say(format_args!(
+            "all {} migrations of the audit schema are installed, as shipped",
+            CORE_MIGRATIONS.len()
+        ))?;
         return Ok(Outcome::Done);
     }
     match added {
-        0 => say(format_args!("nothing to do: all {} migrations of the audit schema are installed",
-            CORE_MIGRATIONS.len()))?,
+        0 => say(format_args!(
+            "nothing to do: all {} migrations of the audit schema are installed",
+            CORE_MIGRATIONS.len()
+        ))?,
         _ if args.dry_run => {}
         _ => say(format_args!("next: diesel migration run"))?,
     }

@@ -55,24 +55,32 @@ pub(crate) fn run(args: &Args) -> Result<Outcome> {
     let mut conn = args.database.connect()?;
     let applied = applied(&mut conn)?;
     let migrations = MigrationSource::<Pg>::migrations(&MIGRATIONS).map_err(|error| anyhow!("{error}"))?;
-    let is_applied = |migration: &dyn Migration<Pg>| applied.contains(&migration.name().version().to_string());
+    let is_applied =
+        |migration: &dyn Migration<Pg>| applied.contains(&migration.name().version().to_string());
     let is_installed: bool =
         diesel::select(diesel::dsl::sql::<Bool>("to_regnamespace('threadline') IS NOT NULL"))
             .get_result(&mut conn)
             .context("cannot read the catalog")?;
     if is_installed && !migrations.iter().any(|migration| is_applied(migration.as_ref())) {
-        bail!("the audit schema was installed from files; run `threadline install` and `diesel migration run`");
+        bail!(
+            "the audit schema was installed from files; run `threadline install` and `diesel migration run`"
+        );
     }
     let writes = !args.dry_run && !args.check;
+    if writes {
+        // Makes Diesel's table where there is none.
+        MigrationHarness::<Pg>::applied_migrations(&mut conn)
+            .map_err(|error| anyhow!("cannot note migrations: {error}"))?;
+    }
     let (mut states, mut pending) = (Vec::new(), 0);
     for migration in &migrations {
         let name = migration.name().to_string();
         let state = if is_applied(migration.as_ref()) {
             "applied"
         } else if writes {
-            conn.run_migration(migration.as_ref()).map_err(|error| anyhow!("{error}")).with_context(|| {
-                format!("migration `{name}` could not be run; those before it stay")
-            })?;
+            conn.run_migration(migration.as_ref())
+                .map_err(|error| anyhow!("{error}"))
+                .with_context(|| format!("migration `{name}` could not be run; those before it stay"))?;
             "run"
         } else {
             pending += 1;
@@ -113,8 +121,9 @@ fn applied(conn: &mut PgConnection) -> Result<BTreeSet<String>> {
     if !exists {
         return Ok(BTreeSet::new());
     }
-    let versions: Vec<Version> = diesel::sql_query("SELECT version::text AS version FROM __diesel_schema_migrations")
-        .load(conn)
-        .context("cannot read which migrations have been run")?;
+    let versions: Vec<Version> =
+        diesel::sql_query("SELECT version::text AS version FROM __diesel_schema_migrations")
+            .load(conn)
+            .context("cannot read which migrations have been run")?;
     Ok(versions.into_iter().map(|row| row.version).collect())
 }

@@ -27,12 +27,21 @@ use crate::time;
 /// transaction under the name of `--actor`, which can be undone itself; if anything the plan rests on has changed since it was
 /// made, nothing is written. Exit code 1 when something stands in the way.
 #[derive(clap::Args)]
-#[command(after_help = "\
+#[command(
+    override_usage = "\
+threadline undo --transaction <ID> [OPTIONS]
+       threadline undo --action <ID> [OPTIONS]
+       threadline undo --correlation <ID> [OPTIONS]
+       threadline undo --change <TRANSACTION_ID#N> [OPTIONS]
+       threadline undo --row <TABLE> <KEY>... --to <TIME> [OPTIONS]
+       threadline undo --plan <FILE> [OPTIONS]",
+    after_help = "\
 Examples:
   threadline undo --transaction 019ab3c4-5d6e-7000-8000-0123456789ab
   threadline undo --row posts 1 --to 2h
   threadline undo --correlation import-7 --json > plan.json
-  threadline undo --plan plan.json --execute --actor admin:7 --reason 'wrong file imported'")]
+  threadline undo --plan plan.json --execute --actor admin:7 --reason 'wrong file imported'"
+)]
 #[group(id = "target", required = true, multiple = false, args = ["transaction", "action", "correlation", "change", "row", "plan"])]
 pub(crate) struct Args {
     /// Everything one transaction changed
@@ -56,7 +65,7 @@ pub(crate) struct Args {
     row: Option<Vec<String>>,
 
     /// With `--row`, the time to go back to
-    #[arg(long, value_name = "TIME", value_parser = time::parse, requires = "row", help_heading = "What")]
+    #[arg(long, value_name = "TIME", value_parser = time::parse, conflicts_with_all = ["transaction", "action", "correlation", "change", "plan"], help_heading = "What")]
     to: Option<DateTime<Utc>>,
 
     /// What the plan in this file undoes, and only if it comes out as it was reviewed; `--json` writes such a file
@@ -131,7 +140,7 @@ fn change_id(text: &str) -> Result<ChangeId> {
 }
 
 pub(crate) fn run(args: &Args) -> Result<Outcome> {
-    let reviewed = args.plan.as_ref().map(|path| Reviewed::read(path)).transpose()?;
+    let reviewed = args.plan.as_ref().map(Reviewed::read).transpose()?;
     let (mut conn, trail) = args.trail.open()?;
     let target = match &reviewed {
         Some(reviewed) => reviewed.target()?,
@@ -173,7 +182,10 @@ pub(crate) fn run(args: &Args) -> Result<Outcome> {
     } else if let Some(id) = undone_by {
         output.line(&Line::new().styled(GOOD, "undone").plain(format!(" by transaction {id}")))?;
     } else if settled.is_ok() {
-        output.line(&Line::new().styled(DIM, "nothing was written; `--execute --actor TYPE:ID --reason TEXT` does it"))?;
+        output.line(
+            &Line::new()
+                .styled(DIM, "nothing was written; `--execute --actor TYPE:ID --reason TEXT` does it"),
+        )?;
     } else {
         let text = "nothing was written; `--conflicts skip` leaves out what is in the way, `--conflicts overwrite` writes over later \
                     work where the row is still there";
@@ -256,9 +268,7 @@ impl Reviewed {
             Target::Change { id: Change { transaction_id, ordinal } } => {
                 UndoTarget::change(ChangeId { transaction_id: *transaction_id, ordinal: *ordinal })
             }
-            Target::Row { table, key, to } => {
-                UndoTarget::row(table.clone(), RowKey::new(key.clone())?, *to)
-            }
+            Target::Row { table, key, to } => UndoTarget::row(table.clone(), RowKey::new(key.clone())?, *to),
         })
     }
 }
@@ -279,7 +289,11 @@ fn print(output: &mut Output, plan: &UndoPlan, resolution: Resolution) -> Result
     output.prose(HEADING, "", &format!("Plan to undo {what}"))?;
     output.line(&Line::new().styled(
         DIM,
-        format!("{} of {}", counted(plan.steps.len(), "row"), counted(plan.transactions.len(), "transaction")),
+        format!(
+            "{} of {}",
+            counted(plan.steps.len(), "row"),
+            counted(plan.transactions.len(), "transaction")
+        ),
     ))?;
     for step in &plan.steps {
         output.blank()?;
@@ -297,12 +311,17 @@ fn print(output: &mut Output, plan: &UndoPlan, resolution: Resolution) -> Result
     let conflicts = plan.conflicts().count();
     let losses = plan.limits.iter().filter(|limit| limit.is_loss()).count();
     if plan.is_clean() {
-        output.line(&Line::new().styled(GOOD, "everything can be undone, and no later work is in the way"))?;
+        output
+            .line(&Line::new().styled(GOOD, "everything can be undone, and no later work is in the way"))?;
     } else {
-        let found = [(conflicts, "conflict with later work", "conflicts with later work"), (losses, "loss", "losses")];
+        let found = [
+            (conflicts, "conflict with later work", "conflicts with later work"),
+            (losses, "loss", "losses"),
+        ];
         let found = found.iter().filter(|(count, ..)| *count > 0);
-        let found: Vec<String> =
-            found.map(|(count, one, more)| format!("{count} {}", if *count == 1 { one } else { more })).collect();
+        let found: Vec<String> = found
+            .map(|(count, one, more)| format!("{count} {}", if *count == 1 { one } else { more }))
+            .collect();
         let then = match resolution {
             Resolution::Refuse => "all or nothing was asked for",
             Resolution::Skip => "what is in the way is left out",
@@ -340,7 +359,8 @@ fn print_step(output: &mut Output, step: &UndoStep) -> Result<()> {
 /// A value as its type writes it, texts in quotes; no wider than a third of the line.
 fn value(value: &TypedValue, columns: Option<usize>) -> Line {
     let Some(text) = &value.text else { return Line::new().styled(DIM, "NULL") };
-    let is_text = ["text", "character", "varchar", "citext", "bpchar"].iter().any(|name| value.sql_type.contains(name));
+    let is_text =
+        ["text", "character", "varchar", "citext", "bpchar"].iter().any(|name| value.sql_type.contains(name));
     let line = Line::from(if is_text { format!("{text:?}") } else { text.clone() });
     columns.map_or(line.clone(), |columns| line.cut(columns / 3))
 }

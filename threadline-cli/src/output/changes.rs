@@ -4,15 +4,13 @@ use std::io;
 
 use anstyle::Style;
 use chrono::{DateTime, SecondsFormat, Utc};
-use threadline::{
-    ActionStatus, AuditAction, AuditTransaction, ChangeDiff, LinkedChange, Op, RowKey,
-};
+use threadline::{ActionStatus, AuditAction, AuditTransaction, ChangeDiff, LinkedChange, Op, RowKey};
 use uuid::Uuid;
 
+use super::Output;
 use super::style::{BAD, DIM, GOOD, HEADING, NOTE};
 use super::text::Line;
 use super::values::{Field, field_lines, pieces};
-use super::Output;
 
 /// To the microsecond, in UTC, in a form the command line takes back.
 pub(crate) fn when(at: DateTime<Utc>) -> String {
@@ -56,7 +54,7 @@ pub(crate) fn key_text(key: Option<&RowKey>, stored: &str) -> String {
 }
 
 /// Lines of pieces, as many in a line as fit, indented.
-fn packed(pieces: Vec<Line>, indent: usize, columns: Option<usize>) -> Vec<Line> {
+pub(crate) fn packed(pieces: Vec<Line>, indent: usize, columns: Option<usize>) -> Vec<Line> {
     let mut lines = Vec::new();
     let mut line = Line::new().plain(" ".repeat(indent));
     for piece in pieces {
@@ -147,7 +145,10 @@ impl Output {
             self.line(line)?;
         }
         if lines.len() > MOST_LINES {
-            self.line(&Line::new().styled(DIM, format!("{:IN_SHORT$}… {} lines more", "", lines.len() - MOST_LINES)))?;
+            self.line(
+                &Line::new()
+                    .styled(DIM, format!("{:IN_SHORT$}… {} lines more", "", lines.len() - MOST_LINES)),
+            )?;
         }
         Ok(())
     }
@@ -206,7 +207,12 @@ impl ChangeGroups {
             if self.last.is_some() {
                 output.blank()?;
             }
-            output.heading(entry.change.captured_at, id, entry.transaction.as_ref(), entry.action.as_ref())?;
+            output.heading(
+                entry.change.captured_at,
+                id,
+                entry.transaction.as_ref(),
+                entry.action.as_ref(),
+            )?;
             (self.last, self.began) = (Some(id), entry.change.captured_at);
         }
         output.change_in_short(&entry.diff(), entry.key.as_ref(), self.began)

@@ -15,7 +15,7 @@ use anstream::{AutoStream, ColorChoice};
 use serde::Serialize;
 use terminal_size::{Width, terminal_size};
 
-pub(crate) use self::changes::{ChangeGroups, key_text, row_changes, when};
+pub(crate) use self::changes::{ChangeGroups, key_text, packed, row_changes, when};
 pub(crate) use self::listing::Listing;
 pub(crate) use self::rows::Rows;
 pub(crate) use self::style::{BAD, DIM, GOOD, HEADING, NOTE};
@@ -56,7 +56,8 @@ impl OutputArgs {
             clap::ColorChoice::Never => false,
             clap::ColorChoice::Auto => AutoStream::choice(&stdout) != ColorChoice::Never,
         };
-        let terminal = stdout.is_terminal().then(|| terminal_size().map_or(80, |(Width(columns), _)| columns));
+        let terminal =
+            stdout.is_terminal().then(|| terminal_size().map_or(80, |(Width(columns), _)| columns));
         // A program that reads lines wants them whole.
         let width = self.width.or(terminal).filter(|_| !self.wide);
         Output {
@@ -87,7 +88,13 @@ impl Output {
     pub(crate) fn plain() -> Self {
         let stdout = io::stdout();
         let is_terminal = stdout.is_terminal();
-        Self { writer: BufWriter::new(Box::new(stdout.lock())), width: None, color: false, json: false, is_terminal }
+        Self {
+            writer: BufWriter::new(Box::new(stdout.lock())),
+            width: None,
+            color: false,
+            json: false,
+            is_terminal,
+        }
     }
 
     pub(crate) fn is_json(&self) -> bool {
@@ -168,7 +175,9 @@ pub(crate) fn say(text: impl Display) -> io::Result<()> {
 
 /// A remark on standard error. That nobody listens there is no reason to stop.
 pub(crate) fn note(text: &str) {
-    let _ = writeln!(io::stderr(), "{}", escaped(text));
+    for line in text.lines() {
+        let _ = writeln!(io::stderr(), "{}", escaped(line));
+    }
 }
 
 /// As [`note`], for what the reader should not miss.

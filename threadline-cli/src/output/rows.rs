@@ -17,7 +17,8 @@ pub(crate) struct Rows<'a>(pub(crate) &'a [PastRow]);
 impl Rows<'_> {
     pub(crate) fn print(&self, output: &mut Output) -> io::Result<()> {
         let columns: BTreeSet<&String> = self.0.iter().flat_map(|row| row.image.columns.keys()).collect();
-        let header: Vec<&str> = std::iter::once("KEY").chain(columns.iter().map(|name| name.as_str())).collect();
+        let header: Vec<&str> =
+            std::iter::once("KEY").chain(columns.iter().map(|name| name.as_str())).collect();
         let mut table = Table::new(&header, 1);
         for row in self.0 {
             let cells = columns.iter().map(|column| cell(&row.image, column));

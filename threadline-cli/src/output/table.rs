@@ -42,7 +42,8 @@ impl Table {
     pub(crate) fn print(&self, output: &mut Output) -> io::Result<()> {
         let mut widths = self.widths();
         if let Some(columns) = output.width() {
-            let mut over = (widths.iter().sum::<usize>() + GAP * widths.len().saturating_sub(1)).saturating_sub(columns);
+            let mut over =
+                (widths.iter().sum::<usize>() + GAP * widths.len().saturating_sub(1)).saturating_sub(columns);
             while over > 0 {
                 let shrinking = widths.iter_mut().skip(self.kept);
                 let Some(widest) = shrinking.max().filter(|width| **width > NARROWEST) else { break };
@@ -53,7 +54,9 @@ impl Table {
         for row in &self.rows {
             let mut line = Line::new();
             for (place, (cell, width)) in row.iter().zip(&widths).enumerate() {
-                line = line.plain(" ".repeat(if place == 0 { 0 } else { GAP })).and(cell.cut(*width).padded(*width));
+                line = line
+                    .plain(" ".repeat(if place == 0 { 0 } else { GAP }))
+                    .and(cell.cut(*width).padded(*width));
             }
             output.line(&line)?;
         }

@@ -16,7 +16,8 @@ pub(crate) fn escaped(text: &str) -> String {
             '\r' => safe.push_str("\\r"),
             '\t' => safe.push_str("\\t"),
             character if is_unsafe(character) => {
-                write!(safe, "\\u{{{:x}}}", u32::from(character)).expect("a String takes whatever is written");
+                write!(safe, "\\u{{{:x}}}", u32::from(character))
+                    .expect("a String takes whatever is written");
             }
             character => safe.push(character),
         }

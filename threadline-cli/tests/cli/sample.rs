@@ -1,6 +1,5 @@
 //! A database with a small made-up trail, and the command run on it.
 
-
 use std::process::{Command, Stdio};
 
 use diesel::connection::SimpleConnection;
@@ -61,7 +60,8 @@ impl Sample {
             text: String,
         }
         let query = diesel::sql_query(format!("SELECT q.text::text FROM ({sql}) AS q (text)"));
-        let row: Row = query.get_result(&mut self.db.connect()).unwrap_or_else(|error| panic!("{error}: {sql}"));
+        let row: Row =
+            query.get_result(&mut self.db.connect()).unwrap_or_else(|error| panic!("{error}: {sql}"));
         row.text
     }
 
@@ -76,7 +76,9 @@ impl Sample {
 
     /// A moment between the changes, as the command line takes it.
     pub(crate) fn mark(&self, name: &str) -> String {
-        let sql = format!(r#"SELECT to_char(at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') FROM marks WHERE name = '{name}'"#);
+        let sql = format!(
+            r#"SELECT to_char(at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') FROM marks WHERE name = '{name}'"#
+        );
         self.text(&sql)
     }
 
@@ -102,7 +104,8 @@ impl Sample {
     pub(crate) fn json(&self, arguments: &[&str]) -> Value {
         let run = self.run(arguments);
         assert_ne!(run.code, Some(2), "{arguments:?}: {}", run.stderr);
-        serde_json::from_str(&run.stdout).unwrap_or_else(|error| panic!("{arguments:?}: {error}: {}", run.stdout))
+        serde_json::from_str(&run.stdout)
+            .unwrap_or_else(|error| panic!("{arguments:?}: {error}: {}", run.stdout))
     }
 
     /// As [`run`](Self::run), which must not be able to; the message without its `error: `.
@@ -207,5 +210,4 @@ fn fill(conn: &mut PgConnection) {
     )
     .expect("escapes capture");
     mark(conn, "end");
-    
 }
