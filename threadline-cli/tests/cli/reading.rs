@@ -77,6 +77,12 @@ fn the_pages_put_together_are_all_of_it() {
     let cursor = run.stderr.split("--cursor ").nth(1).expect("there are more").trim().to_owned();
     let next = sample.json(&["timeline", "--limit", "3", "--json", "--cursor", &cursor]);
     assert_eq!(next["entries"].as_array().expect("a list")[..], all[3..6]);
+    // More than a page can have.
+    sample.run_sql("INSERT INTO posts SELECT n, 'many', NULL, 0 FROM generate_series(100, 2300) n");
+    let all = sample.json(&["timeline", "--all", "--json"]);
+    assert_eq!(all["entries"].as_array().expect("a list").len(), 14 + 2201);
+    assert_eq!((&all["cursor"], &all["has_more"]), (&Value::Null, &json!(false)));
+    assert_eq!(sample.done(&["timeline", "--all"]).matches("insert public.posts").count(), 4 + 2201);
 }
 
 #[test]
