@@ -2,19 +2,29 @@
 
 mod capture;
 mod commands;
+mod database;
+mod filter;
 mod migrations;
+mod output;
+mod paging;
+mod partial;
+mod progress;
+mod row;
 mod sources;
+mod time;
 
 use std::env;
+use std::io::{self, ErrorKind};
 use std::path::{Display, Path};
 use std::process::ExitCode;
 
-use anyhow::Result;
-use clap::{Parser, Subcommand};
+use clap::Parser;
+use threadline::Error;
 
-use crate::commands::{generate, install};
+use crate::commands::Command;
+use crate::output::note;
 
-/// Audit for Diesel and PostgreSQL: writes the migrations that put it into your database.
+/// Audit for Diesel and PostgreSQL: puts it into your database, and reads back what it recorded.
 ///
 /// Exit code 0: done; 1: the check found something; 2: could not run.
 #[derive(Parser)]
@@ -24,34 +34,47 @@ struct Cli {
     command: Command,
 }
 
-#[derive(Subcommand)]
-enum Command {
-    Install(install::Args),
-    Generate(generate::Args),
-}
-
 /// How a command that could run has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Outcome {
     Done,
     FoundSomething,
 }
 
 fn main() -> ExitCode {
-    match run(Cli::parse()) {
+    database::load_env_file();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) if !error.use_stderr() => error.exit(),
+        Err(error) => {
+            // It quotes arguments, which a script may have from anywhere.
+            note(error.render().to_string().trim_end());
+            return ExitCode::from(2);
+        }
+    };
+    match cli.command.run() {
         Ok(Outcome::Done) => ExitCode::SUCCESS,
         Ok(Outcome::FoundSomething) => ExitCode::from(1),
+        // Whoever read the output has had enough of it, as `head` has.
+        Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::from(2)
+            note(&format!("error: {error:#}"));
+            ExitCode::from(if is_finding(&error) { 1 } else { 2 })
         }
     }
 }
 
-fn run(cli: Cli) -> Result<Outcome> {
-    match cli.command {
-        Command::Install(args) => install::run(&args),
-        Command::Generate(args) => generate::run(&args),
-    }
+fn is_closed_pipe(error: &anyhow::Error) -> bool {
+    let kinds = error.chain().filter_map(|cause| cause.downcast_ref::<io::Error>()).map(io::Error::kind);
+    kinds.into_iter().any(|kind| kind == ErrorKind::BrokenPipe)
+}
+
+/// Whether the command has found out what stands in the way of an answer, rather than failed.
+fn is_finding(error: &anyhow::Error) -> bool {
+    matches!(
+        error.downcast_ref::<Error>(),
+        Some(Error::UnknownPast { .. } | Error::UndoRefused { .. } | Error::UndoStale { .. })
+    )
 }
 
 /// `path` as seen from the working directory, when it is below.

@@ -7,6 +7,7 @@ use anyhow::{Context, Result};
 
 use crate::capture::{Plan, audits, deployed};
 use crate::migrations::{Migration, Migrations, locate, nearest};
+use crate::output::{say, warn};
 use crate::sources::{SourceDirectory, scan, source_directories};
 use crate::{Outcome, shown};
 
@@ -47,41 +48,44 @@ pub(crate) fn run(args: &Args) -> Result<Outcome> {
     let deployed = deployed(&migrations)?;
 
     if wanted.is_empty() {
-        eprintln!("warning: no struct derives `Audited` in the sources read");
+        warn("no struct derives `Audited` in the sources read");
     }
     for audit in wanted.values().filter(|audit| audit.attach.columns.is_empty()) {
-        eprintln!("warning: no `table!` found for {}; its identifiers are taken for names", audit.model);
+        warn(&format!("no `table!` found for {}; its identifiers are taken for names", audit.model));
     }
     if !migrations.iter().any(Migration::is_core) {
-        eprintln!("warning: the audit schema is not among your migrations; run `threadline install` first");
+        warn("the audit schema is not among your migrations; run `threadline install` first");
     }
 
     let plan = Plan::between(&deployed, &wanted);
     if plan.is_empty() {
-        println!("nothing to do: {} audited models, all migrations up to date", sources.models.len());
+        say(format_args!(
+            "nothing to do: {} audited models, all migrations up to date",
+            sources.models.len()
+        ))?;
         return Ok(Outcome::Done);
     }
     if args.check {
-        plan.describe().for_each(|line| println!("{line}"));
-        println!("the migrations are behind; run `threadline generate`");
+        plan.describe().try_for_each(say)?;
+        say(format_args!("the migrations are behind; run `threadline generate`"))?;
         return Ok(Outcome::FoundSomething);
     }
     let migration = migrations.append(&plan.name())?;
-    plan.describe().for_each(|line| println!("{line}"));
+    plan.describe().try_for_each(say)?;
     for (table, column) in plan.irreversible() {
-        eprintln!(
-            "warning: down.sql turns capture of {table} off: its earlier policy names {column:?}, which is gone"
-        );
+        warn(&format!(
+            "down.sql turns capture of {table} off: its earlier policy names {column:?}, which is gone"
+        ));
     }
     if args.dry_run {
         for (file, sql) in [("up.sql", plan.up_sql()), ("down.sql", plan.down_sql())] {
-            println!("\n-- {}\n{sql}", shown(&migration.path.join(file)));
+            say(format_args!("\n-- {}\n{sql}", shown(&migration.path.join(file))))?;
         }
         return Ok(Outcome::Done);
     }
     migration.write(&plan.up_sql(), &plan.down_sql())?;
-    println!("wrote {}", shown(&migration.path));
-    println!("next: diesel migration run");
+    say(format_args!("wrote {}", shown(&migration.path)))?;
+    say(format_args!("next: diesel migration run"))?;
     Ok(Outcome::Done)
 }
 

@@ -8,6 +8,7 @@ use threadline::CORE_MIGRATIONS;
 
 use crate::capture::is_capture;
 use crate::migrations::{Migration, Migrations, core_name, locate};
+use crate::output::{say, warn};
 use crate::{Outcome, shown};
 
 /// Copy the audit schema's migrations into your migrations directory.
@@ -36,9 +37,9 @@ pub(crate) fn run(args: &Args) -> Result<Outcome> {
         && !migrations.iter().any(Migration::is_core)
     {
         let path = shown(&early.path);
-        eprintln!(
-            "warning: {path} runs before the audit schema exists; delete it and run `threadline generate` again"
-        );
+        warn(&format!(
+            "{path} runs before the audit schema exists; delete it and run `threadline generate` again"
+        ));
     }
     let (mut added, mut edited) = (0, 0);
     for core in CORE_MIGRATIONS {
@@ -46,41 +47,44 @@ pub(crate) fn run(args: &Args) -> Result<Outcome> {
         if let Some(installed) = migrations.iter().find(|migration| migration.name == name) {
             if differs(installed, "up.sql", core.up) || differs(installed, "down.sql", core.down) {
                 let path = shown(&installed.path);
-                eprintln!(
-                    "warning: {path} is not what this version ships; restore it, and change things in a migration \
+                warn(&format!(
+                    "{path} is not what this version ships; restore it, and change things in a migration \
                      of your own"
-                );
+                ));
                 edited += 1;
             }
             continue;
         }
         added += 1;
         if args.check {
-            println!("missing {name}");
+            say(format_args!("missing {name}"))?;
             continue;
         }
         let migration = migrations.append(&name)?;
         if args.dry_run {
-            println!("would write {}", shown(&migration.path));
+            say(format_args!("would write {}", shown(&migration.path)))?;
         } else {
             migration.write(core.up, core.down)?;
-            println!("wrote {}", shown(&migration.path));
+            say(format_args!("wrote {}", shown(&migration.path)))?;
         }
     }
     if args.check {
         if added + edited > 0 {
             return Ok(Outcome::FoundSomething);
         }
-        println!("all {} migrations of the audit schema are installed, as shipped", CORE_MIGRATIONS.len());
+        say(format_args!(
+            "all {} migrations of the audit schema are installed, as shipped",
+            CORE_MIGRATIONS.len()
+        ))?;
         return Ok(Outcome::Done);
     }
     match added {
-        0 => println!(
+        0 => say(format_args!(
             "nothing to do: all {} migrations of the audit schema are installed",
             CORE_MIGRATIONS.len()
-        ),
+        ))?,
         _ if args.dry_run => {}
-        _ => println!("next: diesel migration run"),
+        _ => say(format_args!("next: diesel migration run"))?,
     }
     Ok(Outcome::Done)
 }

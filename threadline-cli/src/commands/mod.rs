@@ -1,4 +1,59 @@
-//! One file a verb: its `Args` and its `run`.
+//! One file a verb: its `Args`, which document it, and its `run`. A new verb is a `mod` line and a line in `verbs!`.
 
-pub(crate) mod generate;
-pub(crate) mod install;
+mod actions;
+mod actor;
+mod as_of;
+mod completions;
+mod correlation;
+mod diff;
+mod export;
+mod feed;
+mod generate;
+mod history;
+mod incident;
+mod install;
+mod man;
+mod migrate;
+mod timeline;
+mod undo;
+
+use anyhow::Result;
+
+use crate::Outcome;
+
+/// The subcommands, in the order of the help: each has the arguments of its module, and is run by it.
+macro_rules! verbs {
+    ($($verb:ident => $module:ident),+ $(,)?) => {
+        #[derive(clap::Subcommand)]
+        pub(crate) enum Command {
+            $($verb($module::Args)),+
+        }
+
+        impl Command {
+            pub(crate) fn run(&self) -> Result<Outcome> {
+                match self {
+                    $(Self::$verb(args) => $module::run(args)),+
+                }
+            }
+        }
+    };
+}
+
+verbs! {
+    Install => install,
+    Generate => generate,
+    Migrate => migrate,
+    Timeline => timeline,
+    History => history,
+    AsOf => as_of,
+    Diff => diff,
+    Incident => incident,
+    Actor => actor,
+    Correlation => correlation,
+    Actions => actions,
+    Undo => undo,
+    Export => export,
+    Feed => feed,
+    Completions => completions,
+    Man => man,
+}

@@ -1,86 +1,102 @@
-//! What the command says of itself.
+//! What the command says of itself, and whether it is true.
 
-use insta::assert_snapshot;
+use std::process::Command;
+
+use insta::{assert_snapshot, with_settings};
 
 use crate::host::Host;
+use crate::sample::{Sample, bare, finished};
+
+/// The verbs, by the help.
+pub(crate) fn verbs() -> Vec<String> {
+    let help = finished(&mut bare(&["--help"])).stdout;
+    let (_, commands) = help.split_once("Commands:\n").expect("there are commands");
+    let (commands, _) = commands.split_once("\n\n").expect("options follow");
+    let names = commands.lines().filter_map(|line| line.strip_prefix("  ")?.split(' ').next());
+    names.filter(|name| !name.is_empty() && *name != "help").map(str::to_owned).collect()
+}
+
+fn help(arguments: &[&str]) -> String {
+    let run = finished(&mut bare(arguments));
+    assert_eq!((run.code, run.stderr.as_str()), (Some(0), ""), "{arguments:?}");
+    // clap indents empty lines too.
+    run.stdout.lines().map(str::trim_end).collect::<Vec<_>>().join("\n")
+}
 
 #[test]
 fn help_says_what_each_command_does() {
-    let host = Host::new("");
-    // clap indents empty lines too.
-    let help = |line| host.done(line).lines().map(str::trim_end).collect::<Vec<_>>().join("\n");
-    assert_snapshot!(help("--help"), @r"
-    Audit for Diesel and PostgreSQL: writes the migrations that put it into your database.
+    with_settings!({ prepend_module_to_snapshot => false, omit_expression => true }, {
+        assert_snapshot!("threadline", help(&["--help"]));
+        for verb in verbs() {
+            assert_snapshot!(format!("threadline-{verb}"), help(&[&verb, "--help"]));
+        }
+    });
+}
 
-    Exit code 0: done; 1: the check found something; 2: could not run.
+#[test]
+fn help_fits_a_narrow_terminal() {
+    for verb in verbs() {
+        let help = help(&[&verb, "--help"]);
+        let (help, _) = help.split_once("\nExamples:").unwrap_or((&help, ""));
+        let longest = help.lines().map(|line| line.chars().count()).max().unwrap_or_default();
+        assert!(longest <= 100, "{verb}: {longest}");
+    }
+}
 
-    Usage: threadline <COMMAND>
+/// The examples of a command, each as its arguments, without what a shell does to it.
+fn examples(help: &str) -> Vec<Vec<String>> {
+    let (_, examples) = help.split_once("Examples:\n").expect("has examples");
+    let lines = examples.lines().map_while(|line| line.strip_prefix("  threadline "));
+    lines.map(|line| shell_words(line.split(['|', '>']).next().expect("never empty"))).collect()
+}
 
-    Commands:
-      install   Copy the audit schema's migrations into your migrations directory
-      generate  Write one migration for the audited models that changed since the last one
-      help      Print this message or the help of the given subcommand(s)
+fn shell_words(text: &str) -> Vec<String> {
+    let mut words = vec![String::new()];
+    let mut is_quoted = false;
+    for character in text.trim().chars() {
+        match character {
+            '\'' => is_quoted = !is_quoted,
+            ' ' if !is_quoted => words.push(String::new()),
+            character => words.last_mut().expect("never empty").push(character),
+        }
+    }
+    words
+}
 
-    Options:
-      -h, --help
-              Print help (see a summary with '-h')
-
-      -V, --version
-              Print version
-    ");
-    assert_snapshot!(help("install --help"), @r"
-    Copy the audit schema's migrations into your migrations directory.
-
-    They are sorted after what is there. Those installed already are left alone, so after an upgrade of
-    threadline the same command adds what is new.
-
-    Usage: threadline install [OPTIONS]
-
-    Options:
-          --migrations-dir <DIR>
-              Where your migrations are, if not where diesel.toml says
-
-              [env: MIGRATION_DIRECTORY]
-
-          --dry-run
-              Print what would be written
-
-          --check
-              Write nothing; exit with 1 when a migration is missing or was edited
-
-      -h, --help
-              Print help (see a summary with '-h')
-    ");
-    assert_snapshot!(help("generate --help"), @r"
-    Write one migration for the audited models that changed since the last one.
-
-    Reads every struct that derives `Audited`, and every `table!`, from the sources of the package and
-    of the workspace members it depends on, or of all members when called at the root of the workspace.
-    Nothing is compiled. A second run writes nothing.
-
-    Usage: threadline generate [OPTIONS]
-
-    Options:
-          --manifest-path <PATH>
-              The Cargo.toml of the package or workspace, if not the nearest
-
-          --source <DIR>
-              Read this directory instead of asking cargo; may be given several times
-
-          --migrations-dir <DIR>
-              Where your migrations are, if not where diesel.toml says
-
-              [env: MIGRATION_DIRECTORY]
-
-          --check
-              Write nothing; exit with 1 and name the models when the migrations are behind
-
-          --dry-run
-              Print the SQL instead of writing it
-
-      -h, --help
-              Print help (see a summary with '-h')
-    ");
+#[test]
+fn the_examples_in_the_help_work() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let mut ran = 0;
+    for verb in verbs().iter().filter(|verb| !["install", "generate"].contains(&verb.as_str())) {
+        let sample = Sample::new();
+        // Where rows escaped capture, whole tables cannot be told.
+        sample.run_sql("DELETE FROM posts WHERE id = 4");
+        let id = sample.transaction("post.purged");
+        let plan = sample.done(&["undo", "--transaction", &id, "--json"]);
+        std::fs::write(directory.path().join("plan.json"), plan).expect("can be written");
+        for mut arguments in examples(&help(&[verb, "--help"])) {
+            if arguments.contains(&"--follow".to_owned()) {
+                continue;
+            }
+            for argument in &mut arguments {
+                *argument = argument.replace("019ab3c4-5d6e-7000-8000-0123456789ab", &id);
+                if argument.starts_with("~/") {
+                    *argument = directory.path().display().to_string();
+                }
+            }
+            let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+            let run = finished(sample.command(&arguments).current_dir(directory.path()));
+            // Of a trail that is seconds old, what was hours ago is not known; and of what the examples undo, some has later work.
+            let said = format!("{}{}", run.stdout, run.stderr);
+            let is_early =
+                run.code == Some(1) && (said.contains("reaches back") || said.contains("is known from"));
+            let is_conflict =
+                run.code == Some(1) && (said.contains("later work") || said.contains("row_gone"));
+            assert!(run.code == Some(0) || is_early || is_conflict, "{arguments:?}: {:?} {said}", run.code);
+            ran += 1;
+        }
+    }
+    assert!(ran > 30, "{ran}");
 }
 
 #[test]
@@ -96,4 +112,52 @@ fn what_is_misspelt_is_not_ignored() {
         assert_eq!(host.run(line).code, Some(2), "{line}");
     }
     assert_eq!(host.migrations().len(), 2, "nothing was written");
+    let sample = Sample::new();
+    for verb in verbs() {
+        for wrong in [
+            &[verb.as_str(), "--stict"][..],
+            &[&verb, "stray", "stray", "stray=1", "--jsn"],
+            &[&verb, "--json=1"],
+        ] {
+            let run = sample.run(wrong);
+            assert_eq!((run.code, run.stdout.as_str()), (Some(2), ""), "{wrong:?}: {}", run.stderr);
+        }
+    }
+    for stray in [
+        &["timeline", "posts"][..],
+        &["actor", "user:42", "posts"],
+        &["feed", "posts"],
+        &["export", "a.csv"],
+        &["migrate", "up"],
+        &["correlation", "a", "b"],
+    ] {
+        let run = sample.run(stray);
+        assert_eq!(run.code, Some(2), "{stray:?}");
+        assert!(run.stderr.contains("unexpected argument"), "{stray:?}: {}", run.stderr);
+    }
+}
+
+#[test]
+fn completions_and_manual_pages_know_every_verb() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let script = finished(&mut bare(&["completions", shell])).stdout;
+        for verb in verbs() {
+            assert!(script.contains(&verb), "{shell}: {verb}");
+        }
+        assert!(script.contains("transaction-correlation-id"), "{shell}");
+        if shell == "bash" {
+            let path = directory.path().join("completions");
+            std::fs::write(&path, script).expect("can be written");
+            assert!(Command::new("bash").arg("-n").arg(path).status().expect("bash is there").success());
+        }
+    }
+    let pages = directory.path().join("pages");
+    std::fs::create_dir(&pages).expect("can be made");
+    assert_eq!(finished(&mut bare(&["man", "--directory", pages.to_str().expect("UTF-8")])).code, Some(0));
+    for verb in verbs() {
+        let page = std::fs::read_to_string(pages.join(format!("threadline-{verb}.1"))).expect("was written");
+        assert!(page.contains(".TH") && page.contains(&verb.replace('-', "\\-")), "{verb}");
+    }
+    assert!(finished(&mut bare(&["man"])).stdout.contains(".TH threadline 1"));
 }

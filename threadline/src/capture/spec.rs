@@ -3,9 +3,12 @@
 //! `#[derive(Audited)]` puts an [`AuditSpec`] on the model, the `threadline` command writes one into each capture
 //! migration; both render it here, so a migration and an embedded host ask the database for the same thing.
 
+use std::str::FromStr;
 use std::{fmt, iter};
 
 use serde::{Deserialize, Serialize};
+
+use crate::error::Error;
 
 /// What the database should record about one table: the arguments of `threadline.attach`, borrowed.
 ///
@@ -202,6 +205,27 @@ impl TableName {
     pub fn to_sql(&self) -> String {
         let name = quote_ident(&self.name);
         self.schema.as_deref().map_or(name.clone(), |schema| format!("{}.{name}", quote_ident(schema)))
+    }
+}
+
+/// As a person writes it: `posts`, `blog.posts`, with quotes as in SQL where a name has dots.
+impl FromStr for TableName {
+    type Err = Error;
+
+    /// # Errors
+    ///
+    /// [`Error::Refused`] for what cannot be the name of a table.
+    fn from_str(text: &str) -> Result<Self, Error> {
+        let quotes_close = text.matches('"').count().is_multiple_of(2);
+        let table = Self::from_sql(text);
+        let parts_are_there = !table.name().is_empty() && table.schema() != Some("");
+        if quotes_close && parts_are_there && !text.contains('\0') {
+            return Ok(table);
+        }
+        Err(Error::Refused {
+            message: "not the name of a table".to_owned(),
+            hint: Some("write `posts` or `blog.posts`, and quote names with dots as in SQL".to_owned()),
+        })
     }
 }
 

@@ -56,30 +56,34 @@ pub(crate) enum ActorFilter {
     Nobody,
 }
 
-/// A filter as it is set: the pairs' names, in the order [`Filter::pairs`] has them.
-const NAMES: [&str; 16] = [
-    "table",
-    "schema",
-    "key",
-    "actor",
-    "action",
-    "status",
-    "category",
-    "correlation_id",
-    "transaction_correlation_id",
-    "request_id",
-    "job_id",
-    "op",
-    "column",
-    "from",
-    "to",
-    "db_role",
-];
-
 /// Entries a list can have.
 const MOST: usize = 100;
 
 impl Filter {
+    /// The names of the pairs a filter is made of, in the order [`pairs`](Self::pairs) has them: what command lines and
+    /// forms offer, without a list of their own.
+    pub const NAMES: [&str; 16] = [
+        "table",
+        "schema",
+        "key",
+        "actor",
+        "action",
+        "status",
+        "category",
+        "correlation_id",
+        "transaction_correlation_id",
+        "request_id",
+        "job_id",
+        "op",
+        "column",
+        "from",
+        "to",
+        "db_role",
+    ];
+
+    /// Those of [`NAMES`](Self::NAMES) that may come several times.
+    pub const REPEATABLE: [&str; 6] = ["table", "key", "actor", "action", "category", "op"];
+
     /// Everything.
     pub fn new() -> Self {
         Self::default()
@@ -196,11 +200,11 @@ impl Filter {
         let mut seen = Vec::new();
         for (name, value) in pairs {
             let (name, value) = (name.as_ref(), value.as_ref());
-            let Some(&known) = NAMES.iter().find(|known| **known == name) else {
-                problems.push(format!("`{name}` is not a filter; there are {}", NAMES.join(", ")));
+            let Some(&known) = Self::NAMES.iter().find(|known| **known == name) else {
+                problems.push(format!("`{name}` is not a filter; there are {}", Self::NAMES.join(", ")));
                 continue;
             };
-            if seen.contains(&known) && !REPEATABLE.contains(&known) {
+            if seen.contains(&known) && !Self::REPEATABLE.contains(&known) {
                 problems.push(format!("{known}: is given twice"));
             }
             seen.push(known);
@@ -226,7 +230,7 @@ impl Filter {
     fn set(&mut self, name: &'static str, value: &str) -> Result<(), String> {
         let text = || Some(value.to_owned());
         match name {
-            "table" => self.tables.push(table_named(value).ok_or("not the name of a table")?),
+            "table" => self.tables.push(value.parse().map_err(|_| "not the name of a table")?),
             "schema" => self.schema = text(),
             "actor" => self.actors.push(actor_named(value)?),
             "action" => self.actions.push(value.to_owned()),
@@ -347,16 +351,6 @@ impl Filter {
         set.dedup();
         set
     }
-}
-
-/// The pairs that make up lists.
-const REPEATABLE: [&str; 6] = ["table", "key", "actor", "action", "category", "op"];
-
-fn table_named(text: &str) -> Option<TableName> {
-    let quotes_close = text.matches('"').count().is_multiple_of(2);
-    let table = TableName::from_sql(text);
-    let parts_are_there = !table.name().is_empty() && table.schema() != Some("");
-    (quotes_close && parts_are_there && !text.contains('\0')).then_some(table)
 }
 
 fn actor_named(text: &str) -> Result<ActorFilter, String> {

@@ -8,10 +8,11 @@ use diesel::pg::Pg;
 use diesel::prelude::*;
 use diesel::query_builder::AstPass;
 use diesel::serialize::ToSql;
-use diesel::sql_types::{HasSqlType, Text};
+use diesel::sql_types::{Array, HasSqlType, Text};
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
+use crate::capture::TableName;
 use crate::error::Error;
 
 /// The key columns of a model: a tuple of Diesel columns, also when there is one.
@@ -144,6 +145,52 @@ impl RowKey {
         Ok(Self(serde_json::to_string(&key).expect("texts always serialize")))
     }
 
+    /// The key a person has written down for a row of `table`: `column=value` for each key column, or else one text, which is
+    /// the key as [`AuditChange::row_key`](super::AuditChange::row_key) has it: the value of the only key column, or a JSON array
+    /// of texts for several.
+    ///
+    /// A text that begins with the name of the only key column and `=` is taken for `column=value`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Refused`] for what cannot be a key of the table, with its key columns; [`Error::NotAudited`]; those of the database.
+    pub fn written<T: AsRef<str>>(
+        conn: &mut PgConnection,
+        table: &TableName,
+        texts: &[T],
+    ) -> Result<Self, Error> {
+        #[derive(QueryableByName)]
+        struct Key {
+            #[diesel(sql_type = Array<Text>)]
+            columns: Vec<String>,
+        }
+        let name = table.to_sql();
+        let Key { columns } = diesel::sql_query(
+            "SELECT coalesce(threadline.key_now(a), a.key_columns) AS columns FROM threadline.audited_tables a \
+             WHERE a.id = threadline.find_table($1, to_regclass($1))",
+        )
+        .bind::<Text, _>(&name)
+        .get_result(conn)
+        .map_err(|error| Error::from_query(conn, &name, error))?;
+        let named: Option<Vec<(&str, &str)>> = texts
+            .iter()
+            .map(|text| text.as_ref().split_once('=').filter(|(name, _)| columns.iter().any(|c| c == name)))
+            .collect();
+        let key = match (named, texts) {
+            (Some(parts), _) if parts.len() == columns.len() => Some(Self::new(parts)?),
+            (None, [text]) => Self::stored(&columns, text.as_ref()),
+            _ => None,
+        };
+        key.ok_or_else(|| Error::Refused {
+            message: format!("not a key of table {name}"),
+            hint: Some(match &columns[..] {
+                [] => "it has no key".to_owned(),
+                [column] => format!("write its value, or `{column}=VALUE`"),
+                _ => format!("write `{}=VALUE`", columns.join("=VALUE ")),
+            }),
+        })
+    }
+
     /// The key of a change, as it is stored; `None` when these columns cannot be what it is made of.
     pub(crate) fn stored(columns: &[String], key: &str) -> Option<Self> {
         // What stands in for a key that would be too long for an index.
@@ -158,7 +205,7 @@ impl RowKey {
     }
 
     /// The parts: column and value, in the order of the columns' names.
-    pub(crate) fn parts(&self) -> BTreeMap<String, String> {
+    pub fn parts(&self) -> BTreeMap<String, String> {
         serde_json::from_str(&self.0).expect("it was made of such a map")
     }
 

@@ -44,7 +44,9 @@ pub enum ConflictKind {
     Referenced {
         /// The foreign key's name.
         foreign_key: String,
-        /// The key of the row that refers, in its stored form; `None` when its table is not audited.
+        /// The key of the row that refers, in its stored form; `None` when its table is not audited. In JSON it is
+        /// `referring_row_key`: `row_key` is that of the conflict's own row.
+        #[serde(rename = "referring_row_key")]
         row_key: Option<String>,
     },
 }

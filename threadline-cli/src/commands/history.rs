@@ -1,0 +1,91 @@
+//! `threadline history`: what happened to a row.
+
+use anyhow::Result;
+use serde::Serialize;
+use threadline::{History, HistoryLimit, Op, RowKey, TableName, Version, change_diff};
+
+use crate::Outcome;
+use crate::database::TrailArgs;
+use crate::output::{HEADING, Line, NOTE, Output, OutputArgs, key_text, note};
+use crate::row::RowArgs;
+
+/// Show what happened to a row, newest first
+///
+/// Each captured change of the row with who made it and why: the columns an update changed, or all columns of an inserted or
+/// deleted row. A row that was given another key is followed.
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  threadline history posts 1
+  threadline history members organization_id=7 user_id=42 --limit 5
+  threadline history posts 1 --json | jq '.versions[0].before'")]
+pub(crate) struct Args {
+    #[command(flatten)]
+    row: RowArgs,
+
+    /// The newest so many versions
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..), help_heading = "Paging", conflicts_with = "all")]
+    limit: u32,
+
+    /// All versions; a row may have very many
+    #[arg(long, help_heading = "Paging")]
+    all: bool,
+
+    #[command(flatten)]
+    output: OutputArgs,
+    #[command(flatten)]
+    trail: TrailArgs,
+}
+
+#[derive(Serialize)]
+struct Document<'a> {
+    table: &'a TableName,
+    key: &'a RowKey,
+    #[serde(flatten)]
+    history: &'a History<()>,
+}
+
+pub(crate) fn run(args: &Args) -> Result<Outcome> {
+    let (mut conn, trail) = args.trail.open()?;
+    let table = &args.row.table;
+    let key = args.row.key(&mut conn)?;
+    let limit = if args.all { HistoryLimit::All } else { HistoryLimit::Newest(args.limit) };
+    let history = trail.row_history(&mut conn, table, &key, limit)?;
+    let mut output = args.output.open();
+    if output.is_json() {
+        output.document(&Document { table, key: &key, history: &history })?;
+        output.flush()?;
+        return Ok(Outcome::Done);
+    }
+    for (place, version) in history.versions.iter().enumerate() {
+        if place > 0 {
+            output.blank()?;
+        }
+        print(&mut output, table, &key, version)?;
+    }
+    output.flush()?;
+    if history.versions.is_empty() {
+        note("no changes of this row found");
+    }
+    if history.has_more {
+        note("there are older versions; `--limit N` shows more of them, `--all` all");
+    }
+    Ok(Outcome::Done)
+}
+
+fn print(output: &mut Output, table: &TableName, key: &RowKey, version: &Version<()>) -> Result<()> {
+    if version.gap {
+        let text = "! a write after this change escaped capture: the row was not as the change left it";
+        output.prose(NOTE, "", text)?;
+    }
+    let Version { change, transaction, action, before, after, .. } = version;
+    output.heading(change.captured_at, change.id.transaction_id, transaction.as_ref(), action.as_ref())?;
+    if change.op == Op::Truncate {
+        let line = Line::new().plain("  truncate ").styled(HEADING, table.to_plain());
+        output.line(&line.plain(format!(" removed {} with all other rows", key_text(Some(key), ""))))?;
+        return Ok(());
+    }
+    let row = if change.op == Op::Delete { before.image() } else { after.image() };
+    output.change(&change_diff(table, change, row), None)?;
+    Ok(())
+}

@@ -1,0 +1,71 @@
+//! `threadline timeline`: what happened, newest first.
+
+use anyhow::Result;
+use serde::Serialize;
+use threadline::Count;
+
+use crate::Outcome;
+use crate::database::TrailArgs;
+use crate::filter::FilterArgs;
+use crate::output::{ChangeGroups, Line, OutputArgs};
+use crate::paging::PageArgs;
+
+/// The changes counted by `--count` unless it is told otherwise.
+const MOST_COUNTED: u32 = 1_000_000;
+
+/// Show what happened, newest first
+///
+/// Lists the captured changes that answer to the filter, under the transactions that made them: when, who, and what for. What is
+/// given as a filter has to hold together; of what is given several times, one suffices. Times are UTC.
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  threadline timeline --table posts --from 2h
+  threadline timeline --actor user:42 --op delete --op truncate
+  threadline timeline --table posts --key id=1 --column title
+  threadline timeline --from 2026-01-01 --to 2026-12-31 --count
+  threadline timeline --all --json")]
+pub(crate) struct Args {
+    #[command(flatten)]
+    filter: FilterArgs,
+
+    /// Only say how many changes there are
+    #[arg(long, conflicts_with_all = ["all", "limit", "cursor", "oldest_first"])]
+    count: bool,
+
+    #[command(flatten)]
+    page: PageArgs,
+    #[command(flatten)]
+    output: OutputArgs,
+    #[command(flatten)]
+    trail: TrailArgs,
+}
+
+pub(crate) fn run(args: &Args) -> Result<Outcome> {
+    let (mut conn, trail) = args.trail.open()?;
+    let mut output = args.output.open();
+    let filter = &args.filter.filter;
+    if args.count {
+        #[derive(Serialize)]
+        struct Counted {
+            counted: u64,
+            capped: bool,
+        }
+        let count = trail.count(&mut conn, filter, MOST_COUNTED)?;
+        let Count { counted, capped } = count;
+        match output.is_json() {
+            true => output.document(&Counted { counted, capped })?,
+            false => output.line(&Line::from(count.to_string()))?,
+        }
+        output.flush()?;
+        return Ok(Outcome::Done);
+    }
+    let mut groups = ChangeGroups::default();
+    args.page.walk(
+        &mut output,
+        "changes",
+        |request| trail.timeline_page(&mut conn, filter, request),
+        |output, entries| entries.iter().try_for_each(|entry| groups.print(output, entry)),
+    )?;
+    Ok(Outcome::Done)
+}

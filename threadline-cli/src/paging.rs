@@ -1,0 +1,94 @@
+//! Lists that come in pages: one of them, or all one after the other.
+
+use std::io;
+
+use anyhow::Result;
+use serde::Serialize;
+use threadline::{Cursor, Order, Page, PageRequest};
+
+use crate::output::{Listing, Output, note};
+use crate::progress::Progress;
+
+/// Which part of a list to show.
+#[derive(clap::Args)]
+#[command(next_help_heading = "Paging")]
+pub(crate) struct PageArgs {
+    /// At most so many entries, up to 1000
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1000), conflicts_with = "all")]
+    limit: u32,
+
+    /// Go on after the page that printed this cursor
+    #[arg(long, value_name = "CURSOR")]
+    cursor: Option<String>,
+
+    /// All entries, page by page, however many there are
+    #[arg(long)]
+    all: bool,
+
+    /// From the beginning of the trail on, instead of back from now
+    #[arg(long)]
+    oldest_first: bool,
+}
+
+/// How a list ends.
+#[derive(Serialize)]
+struct End {
+    cursor: Option<Cursor>,
+    has_more: bool,
+}
+
+impl PageArgs {
+    fn request(&self) -> Result<PageRequest> {
+        let order = if self.oldest_first { Order::OldestFirst } else { Order::NewestFirst };
+        let size = if self.all { PageRequest::MAX_SIZE } else { self.limit };
+        let request = PageRequest::new().size(size)?.order(order);
+        Ok(match &self.cursor {
+            Some(cursor) => request.after(cursor.parse()?),
+            None => request,
+        })
+    }
+
+    /// Reads what is asked for with `read`, and shows it: as one document, or with `show` for people, who hear what an entry is
+    /// called when there is none.
+    pub(crate) fn walk<T: Serialize>(
+        &self,
+        output: &mut Output,
+        called: &str,
+        mut read: impl FnMut(&PageRequest) -> Result<Page<T>, threadline::Error>,
+        mut show: impl FnMut(&mut Output, &[T]) -> io::Result<()>,
+    ) -> Result<()> {
+        #[derive(Serialize)]
+        struct Nothing {}
+        let mut request = self.request()?;
+        let mut shown = 0;
+        let progress = if self.all { Progress::begin(output, called) } else { Progress::none() };
+        // The first page is read before anything is printed: what cannot be asked leaves standard output empty.
+        let mut page = read(&request)?;
+        let mut listing =
+            output.is_json().then(|| Listing::begin(output, &Nothing {}, "entries")).transpose()?;
+        let end = loop {
+            shown += page.entries.len() as u64;
+            progress.at(shown);
+            match &mut listing {
+                Some(listing) => page.entries.iter().try_for_each(|entry| listing.entry(output, entry))?,
+                None => show(output, &page.entries)?,
+            }
+            match page.cursor.filter(|_| self.all) {
+                Some(cursor) => request = self.request()?.after(cursor),
+                None => break End { cursor: page.cursor, has_more: page.has_more },
+            }
+            page = read(&request)?;
+        };
+        progress.end();
+        if let Some(listing) = listing {
+            listing.end(output, &end)?;
+        } else if shown == 0 {
+            note(&format!("no {called} found"));
+        }
+        output.flush()?;
+        if let Some(cursor) = end.cursor.filter(|_| !output.is_json()) {
+            note(&format!("there are more {called}; the next page: --cursor {cursor}"));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,176 @@
+//! Where the output goes: a terminal of some width, a pipe, nobody.
+
+use std::io::Read;
+use std::process::Stdio;
+
+use portable_pty::{CommandBuilder, PtySize, native_pty_system};
+use unicode_width::UnicodeWidthStr;
+
+use crate::sample::{Sample, bare, finished, run_until_closed};
+
+/// What a terminal so wide is sent.
+fn on_a_terminal(sample: &Sample, columns: u16, arguments: &[&str], environment: &[(&str, &str)]) -> String {
+    let size = PtySize { rows: 24, cols: columns, ..PtySize::default() };
+    let pty = native_pty_system().openpty(size).expect("a terminal");
+    let mut command = CommandBuilder::new(env!("CARGO_BIN_EXE_threadline"));
+    command.args(arguments);
+    command.env("DATABASE_URL", sample.db.url());
+    command.env("TERM", "xterm-256color");
+    for name in ["NO_COLOR", "COLUMNS", "CLICOLOR_FORCE"] {
+        command.env_remove(name);
+    }
+    environment.iter().for_each(|(name, value)| command.env(name, value));
+    let mut child = pty.slave.spawn_command(command).expect("starts");
+    drop(pty.slave);
+    let mut sent = Vec::new();
+    // At its end a terminal that nobody holds any more fails to be read.
+    let _ = pty.master.try_clone_reader().expect("can be read").read_to_end(&mut sent);
+    child.wait().expect("ends");
+    String::from_utf8(sent).expect("UTF-8")
+}
+
+/// Without the colours.
+fn without_styles(text: &str) -> String {
+    let mut plain = String::new();
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once("\u{1b}[") {
+        plain.push_str(before);
+        let end = after.find('m').expect("only colours are sent");
+        assert!(
+            after[..end].chars().all(|character| character.is_ascii_digit() || character == ';'),
+            "{after:?}"
+        );
+        rest = &after[end + 1..];
+    }
+    plain + rest
+}
+
+#[test]
+fn nothing_a_stranger_typed_steers_the_terminal() {
+    let sample = Sample::new();
+    let id = sample.transaction("comment.spam");
+    let target = ["--transaction", &id];
+    for arguments in [
+        &["timeline"][..],
+        &["timeline", "--json"],
+        &["history", "posts", "3"],
+        &["history", "posts", "3", "--json"],
+        &["as-of", "posts", "3", "--at", "now"],
+        &["diff", "posts", "3", "--from", &sample.mark("attached")],
+        &["incident", &id],
+        &["feed"],
+        &[&["undo"], &target[..]].concat(),
+        &[&["undo"], &target[..], &["--sql"]].concat(),
+        &["actor", "user:\u{1b}[2J"],
+        &["history", "posts\u{9b}2J", "3"],
+        &["timeline", "--table", "posts\u{202e}"],
+    ] {
+        for width in [60, 200] {
+            let sent = without_styles(&on_a_terminal(&sample, width, arguments, &[]));
+            let is_plain = |character: char| !character.is_control() || "\r\n".contains(character);
+            assert!(sent.chars().all(is_plain), "{arguments:?}: {sent:?}");
+            assert!(!sent.contains('\u{202e}'), "{arguments:?}: {sent:?}");
+        }
+    }
+    // Through a pipe, too: what reads it may be a pager.
+    let piped = sample.done(&["timeline"]);
+    assert!(piped.chars().all(|character| !character.is_control() || character == '\n'), "{piped:?}");
+    // And it means what was stored.
+    let document = sample.json(&["as-of", "posts", "3", "--at", "now", "--json"]);
+    assert_eq!(document["columns"]["title"], crate::sample::HOSTILE);
+}
+
+#[test]
+fn lines_fit_the_terminal() {
+    let sample = Sample::new();
+    sample.run_sql("UPDATE posts SET title = repeat('世界', 100), body = repeat('long ', 100) WHERE id = 1");
+    let published = sample.mark("published");
+    let id = sample.transaction("post.published");
+    for columns in [20, 40, 80, 120] {
+        for arguments in [
+            &["timeline"][..],
+            &["history", "posts", "1"],
+            &["as-of", "posts", "1", "--at", "now"],
+            &["as-of", "members", "--at", "now"],
+            &["as-of", "posts", "4", "--at", &published],
+            &["diff", "posts", "1", "--from", &published],
+            &["incident", &id],
+            &["actions"],
+            &["undo", "--transaction", &id],
+            &["migrate", "--check"],
+        ] {
+            let sent = without_styles(&on_a_terminal(&sample, columns, arguments, &[]));
+            // What goes to standard error, on the same terminal, is one sentence and is left to wrap.
+            let lines = sent.lines().filter(|line| !line.starts_with("there are"));
+            for line in lines {
+                assert!(
+                    line.trim_end().width() <= usize::from(columns),
+                    "{arguments:?} in {columns}: {line:?}"
+                );
+            }
+        }
+    }
+    let wide = on_a_terminal(&sample, 40, &["history", "posts", "1", "--wide"], &[]);
+    assert!(wide.contains(&"世界".repeat(100)), "{wide}");
+    assert!(sample.done(&["history", "posts", "1"]).contains(&"世界".repeat(100)), "a pipe gets all of it");
+}
+
+#[test]
+fn colours_are_for_terminals_whose_user_wants_them() {
+    let sample = Sample::new();
+    let arguments = ["history", "posts", "1"];
+    assert!(on_a_terminal(&sample, 80, &arguments, &[]).contains('\u{1b}'));
+    assert!(!on_a_terminal(&sample, 80, &arguments, &[("NO_COLOR", "1")]).contains('\u{1b}'));
+    assert!(
+        !on_a_terminal(&sample, 80, &["history", "posts", "1", "--color", "never"], &[]).contains('\u{1b}')
+    );
+    assert!(!sample.done(&arguments).contains('\u{1b}'));
+    assert!(sample.done(&["history", "posts", "1", "--color", "always"]).contains('\u{1b}'));
+}
+
+#[test]
+fn a_reader_who_goes_away_is_no_error() {
+    let sample = Sample::new();
+    sample.run_sql("INSERT INTO posts SELECT n, repeat('x', 500), NULL, 0 FROM generate_series(100, 2000) n");
+    for arguments in [
+        &["timeline", "--all"][..],
+        &["timeline", "--all", "--json"],
+        &["as-of", "members", "--at", "now"],
+        &["as-of", "users", "--at", "now", "--all", "--json"],
+        &["export", "--all", "--format", "csv"],
+        &["feed", "--all", "--ndjson"],
+        &["completions", "bash"],
+        &["man"],
+    ] {
+        let run = run_until_closed(&mut sample.command(arguments), 1);
+        assert_eq!((run.code, run.stderr.as_str()), (Some(0), ""), "{arguments:?}");
+    }
+    // Nobody listening on standard error is no reason to fail either.
+    let mut command = sample.command(&["timeline", "--limit", "1"]);
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("starts");
+    drop(child.stderr.take());
+    assert_eq!(child.wait().expect("ends").code(), Some(0));
+}
+
+#[test]
+fn what_goes_nowhere_else_goes_to_standard_error() {
+    let sample = Sample::new();
+    let run = sample.run(&["timeline", "--request-id", "nothing"]);
+    assert_eq!((run.code, run.stdout.as_str(), run.stderr.as_str()), (Some(0), "", "no changes found\n"));
+    let run = finished(&mut bare(&["timeline"]));
+    assert_eq!((run.code, run.stdout.as_str()), (Some(2), ""));
+    // An export is not for a terminal.
+    let sent = on_a_terminal(&sample, 80, &["export"], &[]);
+    assert!(sent.contains("error: an export is not for a terminal"), "{sent}");
+}
+
+#[test]
+fn progress_is_shown_on_a_terminal_and_nowhere_else() {
+    let sample = Sample::new();
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let path = |name: &str| directory.path().join(name).display().to_string();
+    let sent = on_a_terminal(&sample, 80, &["export", "--output", &path("a.csv")], &[]);
+    assert!(sent.contains("exporting"), "{sent:?}");
+    let run = sample.run(&["export", "--output", &path("b.csv")]);
+    assert!(!run.stderr.contains("exporting"), "{}", run.stderr);
+}
