@@ -4,12 +4,14 @@ use diesel::prelude::*;
 use diesel::r2d2::PoolError;
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
 use diesel::sql_types::{Bool, Integer, Nullable};
+use uuid::Uuid;
 
 use crate::capture::TableName;
 use crate::intent::{InvalidContext, gave_way};
 use crate::investigation::undo::{Conflict, Limit, LimitReason, UndoPlan};
-use crate::investigation::{FeedCursor, InvalidFeedCursor, InvalidFilter};
+use crate::investigation::{FeedCursor, InvalidFeedCursor, InvalidFilter, InvalidScope};
 use crate::migrations::SCHEMA_VERSION;
+use crate::operation::exports::InvalidExportRequest;
 
 /// Why a call could not be answered. A call that fails leaves nothing half-written in the database.
 #[derive(Debug, thiserror::Error)]
@@ -168,6 +170,18 @@ pub enum Error {
         /// What the database said.
         #[source]
         error: DieselError,
+    },
+    /// An export cannot be made in the background as it is asked for.
+    #[error(transparent)]
+    InvalidExportRequest(#[from] InvalidExportRequest),
+    /// What a reader may see was stored, and cannot be read.
+    #[error(transparent)]
+    InvalidScope(#[from] InvalidScope),
+    /// The export job is no longer this worker's: its lease ran out and another one took it, or it was cancelled.
+    #[error("export job {job} is not held by this worker any more; what it has written is to be discarded")]
+    ExportClaimLost {
+        /// The job.
+        job: Uuid,
     },
     /// A text is no cursor of the feed.
     #[error(transparent)]

@@ -64,6 +64,11 @@ pub const CORE_MIGRATIONS: &[CoreMigration] = &[
         up: include_str!("../migrations/2026-11-21-000008_threadline_feed/up.sql"),
         down: include_str!("../migrations/2026-11-21-000008_threadline_feed/down.sql"),
     },
+    CoreMigration {
+        name: "exports",
+        up: include_str!("../migrations/2026-11-21-000011_threadline_exports/up.sql"),
+        down: include_str!("../migrations/2026-11-21-000011_threadline_exports/down.sql"),
+    },
 ];
 
 /// The audit schema as a Diesel migration source, for hosts that migrate in code:

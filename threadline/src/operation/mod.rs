@@ -1,0 +1,3 @@
+//! Keeping it healthy: what runs beside the application for years.
+
+pub mod exports;
