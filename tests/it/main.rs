@@ -4,6 +4,7 @@ mod attacks;
 
 mod drift;
 mod export;
+mod exports;
 mod feed;
 mod guides;
 mod handlers;

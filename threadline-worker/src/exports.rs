@@ -55,6 +55,8 @@ impl Exports {
         let name: ObjectName = claim.object_name().parse()?;
         let held = Held::default();
         thread::scope(|scope| {
+            // However this ends, or the scope waits for the lease's thread for ever.
+            let _over = OnDrop(&held.over);
             let holding = thread::Builder::new()
                 .name("threadline-lease".to_owned())
                 .spawn_scoped(scope, || held.keep(&self.connections, &claim, self.lease));
@@ -64,13 +66,12 @@ impl Exports {
                 Err(_) => Err(Ended::Stopped),
             };
             let outcome = match outcome {
-                Ok(summary) => self.complete(conn, &claim, &summary, &held),
+                Ok(summary) => self.complete(conn, &claim, &summary, &held, stop),
                 Err(ended) => Err(ended),
             };
             if let Err(ended) = &outcome {
                 self.give_up(conn, &claim, &name, runtime, ended);
             }
-            held.over.request();
         });
         Ok(true)
     }
@@ -124,13 +125,14 @@ impl Exports {
     }
 
     /// Records that the file is there. While the database cannot be reached, nobody knows whether it has recorded it: it is
-    /// asked again until the lease is over.
+    /// asked again until the lease is over, or the worker has to stop.
     fn complete(
         &self,
         conn: &mut PgConnection,
         claim: &Claim,
         summary: &ExportSummary,
         held: &Held,
+        stop: &Stop,
     ) -> Result<(), Ended> {
         let mut fresh: Option<Connection> = None;
         let begun = Instant::now();
@@ -150,8 +152,10 @@ impl Exports {
                 Err(Error::Query(_) | Error::Refused { .. }) => refused += 1,
                 Err(_) => {}
             }
-            if held.is_lost() || begun.elapsed() > self.lease {
-                return Err(Ended::Lost);
+            // Not `Lost`: what was sent last may still arrive, and finds nothing to complete once the job has failed.
+            let stops = stop.requested_for().is_some_and(|since| since >= self.grace);
+            if stops || held.is_lost() || begun.elapsed() > self.lease {
+                return Err(Ended::Failed(ExportFailure::Database));
             }
             thread::sleep((self.lease / 20).min(Duration::from_secs(1)));
             fresh = self.connections.get().ok();
@@ -226,6 +230,14 @@ impl Exports {
             }
         }
         failed.map_or(Ok(()), Err)
+    }
+}
+
+struct OnDrop<'a>(&'a Stop);
+
+impl Drop for OnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.request();
     }
 }
 

@@ -279,3 +279,40 @@ fn make_private_directory(path: &std::path::Path) -> std::io::Result<()> {
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
     builder.create(path)
 }
+
+#[cfg(all(test, feature = "s3"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bucket_signs_urls_below_its_prefix_and_shows_no_secret() {
+        let store = object_store::aws::AmazonS3Builder::new()
+            .with_bucket_name("exports-of-ours")
+            .with_region("eu-central-1")
+            .with_access_key_id("AKIDEXAMPLE")
+            .with_secret_access_key("very-secret")
+            .build()
+            .unwrap();
+        let store = Arc::new(store);
+        let storage = Storage { prefix: Path::from("blog/audit"), ..Storage::of(store.clone()).with_signer(store) };
+        let name: ObjectName = "exports/0197f2c4.1.csv".parse().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let url = runtime.block_on(storage.signed_url(&name, Duration::from_secs(60))).unwrap().unwrap();
+        assert!(url.path().ends_with("/blog/audit/exports/0197f2c4.1.csv"), "{url}");
+        let query: Vec<(String, String)> = url.query_pairs().into_owned().collect();
+        let of = |wanted: &str| query.iter().find(|(name, _)| name == wanted).map(|(_, value)| value.as_str());
+        assert_eq!(of("X-Amz-Expires"), Some("60"));
+        assert!(of("X-Amz-Signature").is_some_and(|signature| signature.len() == 64));
+        assert!(!url.as_str().contains("very-secret") && !format!("{storage:?}").contains("very-secret"));
+    }
+
+    #[test]
+    fn url_of_a_bucket_names_bucket_and_prefix_and_nothing_else() {
+        assert_eq!(Storage::from_url("s3://bucket/a/b").unwrap().prefix.as_ref(), "a/b");
+        assert_eq!(Storage::from_url("s3://bucket").unwrap().prefix.as_ref(), "");
+        for url in ["s3://", "s3:///prefix", "s3://key:very-secret@bucket"] {
+            let error = Storage::from_url(url).unwrap_err().to_string();
+            assert!(error.starts_with("the storage's url ") && !error.contains("very-secret"), "{url}: {error}");
+        }
+    }
+}
