@@ -102,7 +102,9 @@ async fn answer(storage: &Storage, download: Download) -> HttpResponse {
             .insert_header((X_CONTENT_TYPE_OPTIONS, "nosniff"))
             .body(SizedStream::new(stored.bytes, stored.pieces)),
         Ok(_) | Err(StorageError::NotFound | StorageError::NotWhole) => {
-            log::error!("threadline: the file of a completed export is missing, or not the one that was written");
+            log::error!(
+                "threadline: the file of a completed export is missing, or not the one that was written"
+            );
             refusal(StatusCode::NOT_FOUND)
         }
         Err(_) => {

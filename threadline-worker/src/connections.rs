@@ -4,8 +4,8 @@ use std::fmt;
 use std::ops::DerefMut;
 use std::sync::Arc;
 
-use diesel::{Connection as _, PgConnection};
 use diesel::r2d2::{ConnectionManager, Pool};
+use diesel::{Connection as _, PgConnection};
 
 use crate::task::TaskError;
 
@@ -40,9 +40,8 @@ impl Connections {
     pub fn new<E: Into<TaskError>>(
         make: impl Fn() -> Result<PgConnection, E> + Send + Sync + 'static,
     ) -> Self {
-        let make = move || -> Result<Connection, TaskError> {
-            Ok(Box::new(Box::new(make().map_err(Into::into)?)))
-        };
+        let make =
+            move || -> Result<Connection, TaskError> { Ok(Box::new(Box::new(make().map_err(Into::into)?))) };
         Self { make: Arc::new(make), is_pool: false }
     }
 

@@ -139,7 +139,7 @@ impl Exports {
         let mut refused = 0;
         loop {
             let conn: &mut PgConnection = match &mut fresh {
-                Some(fresh) => &mut ***fresh,
+                Some(fresh) => fresh,
                 None => &mut *conn,
             };
             match exports::complete(conn, claim, summary, self.keep) {
@@ -173,10 +173,10 @@ impl Exports {
         ended: &Ended,
     ) {
         let mut let_go = self.let_go(conn, claim, ended);
-        if let_go.is_err() {
-            if let Ok(mut fresh) = self.connections.get() {
-                let_go = self.let_go(&mut fresh, claim, ended);
-            }
+        if let_go.is_err()
+            && let Ok(mut fresh) = self.connections.get()
+        {
+            let_go = self.let_go(&mut fresh, claim, ended);
         }
         match let_go {
             Ok(true) => {
@@ -213,7 +213,12 @@ impl Exports {
 
     /// Removes the files whose time is over and what failed attempts have left. What cannot be removed is tried again in the next
     /// round.
-    pub(crate) fn sweep(&self, conn: &mut PgConnection, runtime: &Runtime, stop: &Stop) -> Result<(), TaskError> {
+    pub(crate) fn sweep(
+        &self,
+        conn: &mut PgConnection,
+        runtime: &Runtime,
+        stop: &Stop,
+    ) -> Result<(), TaskError> {
         let (mut after, mut failed) = (None, None);
         while !stop.is_requested() {
             let jobs = exports::sweep(conn, after, SWEPT)?;

@@ -46,7 +46,7 @@ pub use self::connections::{Connection, Connections};
 pub use self::link::{DownloadKey, InvalidKey, InvalidToken};
 pub use self::object::{InvalidObjectName, ObjectName};
 pub use self::stop::Stop;
-pub use self::storage::{Stored, Storage, StorageError};
+pub use self::storage::{Storage, StorageError, Stored};
 pub use self::task::{Task, TaskError};
 pub use self::upload::Upload;
 pub use self::worker::{InvalidWorker, Worker, WorkerBuilder, WorkerHandle};

@@ -41,7 +41,7 @@ impl ObjectName {
     }
 
     pub(crate) fn below(&self, prefix: &Path) -> Path {
-        self.0.split('/').fold(prefix.clone(), |path, part| path.join(part))
+        self.0.split('/').fold(prefix.clone(), Path::join)
     }
 }
 
@@ -59,6 +59,10 @@ impl FromStr for ObjectName {
             part.starts_with(|first: char| first.is_ascii_lowercase() || first.is_ascii_digit())
                 && part.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'-' | b'_'))
         };
-        if text.len() <= 200 && text.split('/').all(is_part) { Ok(Self(text.to_owned())) } else { Err(InvalidObjectName) }
+        if text.len() <= 200 && text.split('/').all(is_part) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(InvalidObjectName)
+        }
     }
 }

@@ -52,7 +52,9 @@ pub(crate) fn run(
                 // The first one, and then each time the number doubles: an outage is not to fill the log.
                 failures = failures.saturating_add(1);
                 if failures.is_power_of_two() {
-                    log::warn!("threadline: worker task `{name}` has failed {failures} times in a row; it is tried again");
+                    log::warn!(
+                        "threadline: worker task `{name}` has failed {failures} times in a row; it is tried again"
+                    );
                 }
                 let pause = Duration::from_secs(1 << (failures - 1).min(6));
                 pause.min(LONGEST_PAUSE).min(every.max(Duration::from_secs(1)))
@@ -79,6 +81,8 @@ mod tests {
     fn pauses_differ_by_a_tenth_at_most() {
         let pauses: Vec<Duration> = (0..200).map(|_| jittered(Duration::from_secs(10))).collect();
         assert!(pauses.iter().all(|pause| (9.0..=11.01).contains(&pause.as_secs_f64())), "{pauses:?}");
-        assert!(pauses.iter().max().unwrap().as_secs_f64() - pauses.iter().min().unwrap().as_secs_f64() > 1.0);
+        assert!(
+            pauses.iter().max().unwrap().as_secs_f64() - pauses.iter().min().unwrap().as_secs_f64() > 1.0
+        );
     }
 }

@@ -95,7 +95,8 @@ impl Storage {
     /// [`StorageError::InvalidUrl`] and [`StorageError::Directory`]. Whether a bucket is there is not asked.
     pub fn from_url(url: &str) -> Result<Self, StorageError> {
         let invalid = |problem: &str| StorageError::InvalidUrl { problem: problem.to_owned() };
-        let url = Url::parse(url).map_err(|_| invalid("is no url; write `file:///directory` or `s3://bucket/prefix`"))?;
+        let url = Url::parse(url)
+            .map_err(|_| invalid("is no url; write `file:///directory` or `s3://bucket/prefix`"))?;
         if !url.username().is_empty() || url.password().is_some() {
             return Err(invalid("has credentials in it; give them in the environment"));
         }
@@ -105,7 +106,9 @@ impl Storage {
         match url.scheme() {
             "file" => {
                 let path = url.to_file_path().ok().filter(|path| path.parent().is_some());
-                Self::directory(path.ok_or_else(|| invalid("is no directory; write `file:///` and its path"))?)
+                Self::directory(
+                    path.ok_or_else(|| invalid("is no directory; write `file:///` and its path"))?,
+                )
             }
             "s3" => Self::bucket(&url),
             _ => Err(invalid("is of another kind; there are `file:///directory` and `s3://bucket/prefix`")),
@@ -139,7 +142,8 @@ impl Storage {
 
     #[cfg(not(feature = "s3"))]
     fn bucket(_: &Url) -> Result<Self, StorageError> {
-        let problem = "is of S3, and this program was built without it; enable the feature `s3` of `threadline-worker`";
+        let problem =
+            "is of S3, and this program was built without it; enable the feature `s3` of `threadline-worker`";
         Err(StorageError::InvalidUrl { problem: problem.to_owned() })
     }
 
@@ -236,7 +240,9 @@ impl Storage {
     }
 
     fn local_path(&self, name: &ObjectName) -> Option<PathBuf> {
-        self.root.as_ref().map(|root| name.as_str().split('/').fold(root.clone(), |path, part| path.join(part)))
+        self.root
+            .as_ref()
+            .map(|root| name.as_str().split('/').fold(root.clone(), |path, part| path.join(part)))
     }
 
     /// Nothing below the root is a link: it would lead out of the storage.
@@ -294,13 +300,15 @@ mod tests {
             .build()
             .unwrap();
         let store = Arc::new(store);
-        let storage = Storage { prefix: Path::from("blog/audit"), ..Storage::of(store.clone()).with_signer(store) };
+        let storage =
+            Storage { prefix: Path::from("blog/audit"), ..Storage::of(store.clone()).with_signer(store) };
         let name: ObjectName = "exports/0197f2c4.1.csv".parse().unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let url = runtime.block_on(storage.signed_url(&name, Duration::from_secs(60))).unwrap().unwrap();
         assert!(url.path().ends_with("/blog/audit/exports/0197f2c4.1.csv"), "{url}");
         let query: Vec<(String, String)> = url.query_pairs().into_owned().collect();
-        let of = |wanted: &str| query.iter().find(|(name, _)| name == wanted).map(|(_, value)| value.as_str());
+        let of =
+            |wanted: &str| query.iter().find(|(name, _)| name == wanted).map(|(_, value)| value.as_str());
         assert_eq!(of("X-Amz-Expires"), Some("60"));
         assert!(of("X-Amz-Signature").is_some_and(|signature| signature.len() == 64));
         assert!(!url.as_str().contains("very-secret") && !format!("{storage:?}").contains("very-secret"));
@@ -312,7 +320,10 @@ mod tests {
         assert_eq!(Storage::from_url("s3://bucket").unwrap().prefix.as_ref(), "");
         for url in ["s3://", "s3:///prefix", "s3://key:very-secret@bucket"] {
             let error = Storage::from_url(url).unwrap_err().to_string();
-            assert!(error.starts_with("the storage's url ") && !error.contains("very-secret"), "{url}: {error}");
+            assert!(
+                error.starts_with("the storage's url ") && !error.contains("very-secret"),
+                "{url}: {error}"
+            );
         }
     }
 }

@@ -16,7 +16,7 @@ const PART_BYTES: usize = 8 << 20;
 /// A file on its way into a storage. It is not there before [`finish`](Self::finish); an upload that is dropped leaves a part
 /// behind that [`Storage::delete`] removes from a local directory.
 ///
-/// Memory holds one part being filled and one being sent. What fits into one part goes in one piece.
+/// Memory holds one part, which is filled and then sent. What fits into one part goes in one piece.
 pub struct Upload<'a> {
     runtime: &'a Runtime,
     storage: &'a Storage,
@@ -31,7 +31,11 @@ impl<'a> Upload<'a> {
     /// # Errors
     ///
     /// [`StorageError::Directory`], where the directory cannot be made.
-    pub fn begin(runtime: &'a Runtime, storage: &'a Storage, name: &'a ObjectName) -> Result<Self, StorageError> {
+    pub fn begin(
+        runtime: &'a Runtime,
+        storage: &'a Storage,
+        name: &'a ObjectName,
+    ) -> Result<Self, StorageError> {
         storage.prepare(name)?;
         Ok(Self { runtime, storage, name, parts: None, filling: Vec::new() })
     }
@@ -98,8 +102,10 @@ impl io::Write for Upload<'_> {
         let taken = bytes.len().min(PART_BYTES - self.filling.len());
         self.filling.extend_from_slice(&bytes[..taken]);
         if self.filling.len() == PART_BYTES {
-            let part = mem::replace(&mut self.filling, Vec::with_capacity(PART_BYTES));
+            // The next part's memory only when this one's is free again.
+            let part = mem::take(&mut self.filling);
             self.send(part).map_err(io::Error::other)?;
+            self.filling.reserve_exact(PART_BYTES);
         }
         Ok(taken)
     }

@@ -23,7 +23,11 @@ fn key() -> DownloadKey {
 }
 
 /// What a host's routes answer: status, headers, body.
-fn answers(db: &TestDatabase, storage: &Storage, paths: &[String]) -> Vec<(StatusCode, Vec<String>, Vec<u8>)> {
+fn answers(
+    db: &TestDatabase,
+    storage: &Storage,
+    paths: &[String],
+) -> Vec<(StatusCode, Vec<String>, Vec<u8>)> {
     async fn owned(
         pool: web::Data<AuditedPool>,
         storage: web::Data<Storage>,
@@ -87,10 +91,11 @@ fn a_file_is_its_owners_for_its_time_and_nobody_elses() {
     assert_eq!(other, (404, ABSENT.to_owned()), "not even that there is one");
     assert_eq!(other, answer(&db, &storage, &format!("/user/1/{}", Uuid::new_v4())));
 
-    let worker = eager(&db, storage.clone()).expiry_every(Duration::from_secs(600)).build().unwrap().spawn().unwrap();
+    let worker =
+        eager(&db, storage.clone()).expiry_every(Duration::from_secs(600)).build().unwrap().spawn().unwrap();
     let made = finished(conn, id);
     worker.stop();
-    let (status, headers, body) = answers(&db, &storage, &[own.clone()]).remove(0);
+    let (status, headers, body) = answers(&db, &storage, std::slice::from_ref(&own)).remove(0);
     assert_eq!(status, StatusCode::OK);
     assert_eq!(
         headers,

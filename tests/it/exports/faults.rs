@@ -1,7 +1,7 @@
 //! Whatever the storage does, a job ends cleanly: no file without a job, no job without its whole file.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use diesel::prelude::*;
@@ -88,7 +88,10 @@ fn a_file_that_cannot_be_removed_keeps_its_job_until_it_can() {
     let id = exports::enqueue(conn, &everything(ExportFormat::Csv), &alice()).unwrap().id;
     let worker = eager(&db, store.storage()).build().unwrap().spawn().unwrap();
     assert_eq!(finished(conn, id).state, ExportState::Completed);
-    run(conn, "UPDATE threadline.export_jobs SET expires_at = now(), finished_at = now() - interval '9 days'");
+    run(
+        conn,
+        "UPDATE threadline.export_jobs SET expires_at = now(), finished_at = now() - interval '9 days'",
+    );
     assert_eq!(exports::download(conn, id, &alice()).unwrap(), exports::Download::Gone);
     eventually("it expires", || (job(conn, id).state == ExportState::Expired).then_some(()));
     let expire = "SELECT threadline.expire_exports(now() - interval '1 day', 100)";

@@ -11,8 +11,8 @@ use futures_util::{StreamExt, TryStreamExt};
 use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::{
-    CopyOptions, Error, GetOptions, GetResult, GetResultPayload, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
-    PutMultipartOptions, PutOptions, PutPayload, PutResult, Result, UploadPart,
+    CopyOptions, Error, GetOptions, GetResult, GetResultPayload, ListResult, MultipartUpload, ObjectMeta,
+    ObjectStore, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result, UploadPart,
 };
 use threadline_worker::Storage;
 
@@ -53,11 +53,7 @@ pub(super) struct Faulty {
 
 impl Faulty {
     pub(super) fn at(steps: &[Step]) -> Self {
-        Self {
-            files: Arc::default(),
-            failing: Arc::new(Mutex::new(steps.to_vec())),
-            at_part: Arc::default(),
-        }
+        Self { files: Arc::default(), failing: Arc::new(Mutex::new(steps.to_vec())), at_part: Arc::default() }
     }
 
     pub(super) fn storage(&self) -> Storage {

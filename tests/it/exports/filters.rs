@@ -45,7 +45,8 @@ fn every_filter_gives_the_file_it_gives_when_asked_directly() {
     let db = audited_database();
     let conn = &mut db.connect();
     run(conn, TRAIL);
-    let named: BTreeSet<&str> = FILTERS.iter().flat_map(|pairs| pairs.iter().map(|(name, _)| *name)).collect();
+    let named: BTreeSet<&str> =
+        FILTERS.iter().flat_map(|pairs| pairs.iter().map(|(name, _)| *name)).collect();
     assert_eq!(named.len(), 16, "each there is");
     let trail = Trail::unscoped();
     let all = trail.count(conn, &Filter::new(), 10_000).unwrap().counted;

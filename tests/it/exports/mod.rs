@@ -4,6 +4,7 @@ mod download;
 mod faults;
 mod faulty;
 mod filters;
+mod model;
 mod queue;
 mod scope;
 mod takeover;

@@ -81,7 +81,9 @@ fn whoever_has_lost_a_job_can_do_nothing_to_it() {
     assert_ne!(first.object_name(), second.object_name());
     assert_eq!(second.earlier_object_names().collect::<Vec<_>>(), [first.object_name()]);
     let before = job(conn, first.job().id);
-    let lost = |result: Result<(), Error>| assert!(matches!(result, Err(Error::ExportClaimLost { .. })), "{result:?}");
+    let lost = |result: Result<(), Error>| {
+        assert!(matches!(result, Err(Error::ExportClaimLost { .. })), "{result:?}")
+    };
     lost(exports::heartbeat(conn, &first, 9, 9, LEASE));
     lost(exports::hand_back(conn, &first));
     lost(exports::fail(conn, &first, ExportFailure::Storage).map(drop));
@@ -89,7 +91,11 @@ fn whoever_has_lost_a_job_can_do_nothing_to_it() {
     assert_eq!(job(conn, first.job().id), before);
 
     let made = exports::complete(conn, &second, &summary, LEASE).unwrap();
-    assert_eq!(exports::complete(conn, &second, &summary, LEASE).unwrap().expires_at, made.expires_at, "said twice");
+    assert_eq!(
+        exports::complete(conn, &second, &summary, LEASE).unwrap().expires_at,
+        made.expires_at,
+        "said twice"
+    );
     lost(exports::complete(conn, &first, &summary, LEASE).map(drop));
     lost(exports::fail(conn, &second, ExportFailure::Storage).map(drop));
     lost(exports::hand_back(conn, &second));
@@ -107,7 +113,10 @@ fn a_job_that_kills_its_workers_is_abandoned_in_the_end() {
     }
     assert!(claimed(conn, "w").is_none());
     let failed = job(conn, id);
-    assert_eq!((failed.state, failed.error, failed.failures), (ExportState::Failed, Some(ExportFailure::Abandoned), 3));
+    assert_eq!(
+        (failed.state, failed.error, failed.failures),
+        (ExportState::Failed, Some(ExportFailure::Abandoned), 3)
+    );
     let left = exports::sweep(conn, None, 10).unwrap();
     assert_eq!(left[0].object_names().count(), 3, "each attempt may have left a file");
 }
@@ -125,9 +134,10 @@ fn a_job_handed_back_has_not_failed_and_one_that_can_never_do_better_has() {
     let claim = claimed(conn, "w").unwrap();
     assert_eq!(exports::fail(conn, &claim, ExportFailure::Storage).unwrap(), ExportState::Failed);
     exports::enqueue(conn, &everything(ExportFormat::Csv).max_failures(100), &alice()).unwrap();
-    for (failure, expected) in
-        [(ExportFailure::Database, ExportState::Queued), (ExportFailure::ScopeUnreadable, ExportState::Failed)]
-    {
+    for (failure, expected) in [
+        (ExportFailure::Database, ExportState::Queued),
+        (ExportFailure::ScopeUnreadable, ExportState::Failed),
+    ] {
         run(conn, "UPDATE threadline.export_jobs SET due_at = now()");
         let claim = claimed(conn, "w").unwrap();
         assert_eq!(exports::fail(conn, &claim, failure).unwrap(), expected);
@@ -144,7 +154,10 @@ fn nobody_owns_no_job_and_whatever_is_wrong_is_said_at_once() {
         other => panic!("{other:?}"),
     };
     let csv = || everything(ExportFormat::Csv);
-    assert_eq!(problems(&csv(), &Actor::anonymous()), ["requester: is anonymous, and a job belongs to somebody"]);
+    assert_eq!(
+        problems(&csv(), &Actor::anonymous()),
+        ["requester: is anonymous, and a job belongs to somebody"]
+    );
     let blank = Actor::user(ActorId::try_from(" ").unwrap());
     assert_eq!(problems(&csv(), &blank), ["requester: id is blank, and a job belongs to somebody"]);
     let wrong = csv()
@@ -178,8 +191,9 @@ fn nobody_owns_no_job_and_whatever_is_wrong_is_said_at_once() {
 fn jobs_are_their_owners_alone() {
     let db = audited_database();
     let conn = &mut db.connect();
-    let mut ids: Vec<_> =
-        (0..3).map(|_| exports::enqueue(conn, &everything(ExportFormat::Csv), &alice()).unwrap().id).collect();
+    let mut ids: Vec<_> = (0..3)
+        .map(|_| exports::enqueue(conn, &everything(ExportFormat::Csv), &alice()).unwrap().id)
+        .collect();
     ids.sort();
     ids.reverse();
     for other in [Actor::user(2), Actor::admin(1), Actor::job(1), Actor::anonymous()] {
@@ -247,7 +261,8 @@ fn a_recurring_export_goes_on_until_it_is_cancelled() {
     let db = audited_database();
     let conn = &mut db.connect();
     let now = clock(conn);
-    let request = everything(ExportFormat::Csv).at(now - TimeDelta::minutes(5)).every(Duration::from_secs(120));
+    let request =
+        everything(ExportFormat::Csv).at(now - TimeDelta::minutes(5)).every(Duration::from_secs(120));
     let first = exports::enqueue(conn, &request, &alice()).unwrap();
     let mut scheduled = Vec::new();
     while let Some(claim) = claimed(conn, "w") {
@@ -266,7 +281,8 @@ fn a_recurring_export_goes_on_until_it_is_cancelled() {
     run(conn, "UPDATE threadline.export_jobs SET due_at = now() - interval '1 day'");
     assert!(claimed(conn, "w").is_none());
 
-    let long_ago = everything(ExportFormat::Csv).at(now - TimeDelta::days(3650)).every(Duration::from_secs(60));
+    let long_ago =
+        everything(ExportFormat::Csv).at(now - TimeDelta::days(3650)).every(Duration::from_secs(60));
     exports::enqueue(conn, &long_ago, &alice()).unwrap();
     let mut made = 0;
     while let Some(claim) = claimed(conn, "w") {

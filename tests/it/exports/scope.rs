@@ -65,7 +65,13 @@ fn a_scope_means_the_requesters_tables_whatever_the_workers_search_path() {
     tenants(conn);
     let directory = Directory::new();
     let settings = Scope::table(TableName::new(None, "settings"));
-    let id = exports::enqueue(conn, &ExportRequest::scoped(settings, ExportOptions::new(ExportFormat::Ndjson)), &alice()).unwrap().id;
+    let id = exports::enqueue(
+        conn,
+        &ExportRequest::scoped(settings, ExportOptions::new(ExportFormat::Ndjson)),
+        &alice(),
+    )
+    .unwrap()
+    .id;
     run(conn, &format!("ALTER DATABASE {} SET search_path = other, public", db.name()));
     let worker = eager(&db, directory.storage()).build().unwrap().spawn().unwrap();
     let made = finished(conn, id);
@@ -99,18 +105,32 @@ fn a_job_whose_scope_cannot_be_read_fails_and_reads_nothing() {
         r#"{"version": 1, "unscoped": "true"}"#,
         &deep,
     ] {
-        let request = everything(ExportFormat::Csv).at(threadline_tests::clock(conn) + Duration::from_secs(3600));
+        let request =
+            everything(ExportFormat::Csv).at(threadline_tests::clock(conn) + Duration::from_secs(3600));
         let id = exports::enqueue(conn, &request, &alice()).unwrap().id;
-        run(conn, &format!("UPDATE threadline.export_jobs SET scope = '{scope}', due_at = now() WHERE id = '{id}'"));
+        run(
+            conn,
+            &format!("UPDATE threadline.export_jobs SET scope = '{scope}', due_at = now() WHERE id = '{id}'"),
+        );
         let failed = finished(conn, id);
         let failure = Some(ExportFailure::ScopeUnreadable);
-        assert_eq!((failed.state, failed.error, failed.attempt), (ExportState::Failed, failure, 1), "{:.80}", scope);
+        assert_eq!(
+            (failed.state, failed.error, failed.attempt),
+            (ExportState::Failed, failure, 1),
+            "{scope:.80}"
+        );
         assert_eq!(failed.rows_written, 0);
     }
     for filter in [r#"{"tabel": ["notes"]}"#, r#"{"table": "notes"}"#, r#"{"op": ["all"]}"#] {
-        let request = everything(ExportFormat::Csv).at(threadline_tests::clock(conn) + Duration::from_secs(3600));
+        let request =
+            everything(ExportFormat::Csv).at(threadline_tests::clock(conn) + Duration::from_secs(3600));
         let id = exports::enqueue(conn, &request, &alice()).unwrap().id;
-        run(conn, &format!("UPDATE threadline.export_jobs SET filter = '{filter}', due_at = now() WHERE id = '{id}'"));
+        run(
+            conn,
+            &format!(
+                "UPDATE threadline.export_jobs SET filter = '{filter}', due_at = now() WHERE id = '{id}'"
+            ),
+        );
         let failed = finished(conn, id);
         let failure = Some(ExportFailure::RequestUnreadable);
         assert_eq!((failed.state, failed.error), (ExportState::Failed, failure), "{filter}");
@@ -129,7 +149,8 @@ fn that_everything_is_asked_for_is_said_and_the_scope_is_not_shown() {
     for bad in ["NULL", "'null'", "'[]'", "'\"all\"'"] {
         threadline_tests::refused(conn, &format!("UPDATE threadline.export_jobs SET scope = {bad}"));
     }
-    let request = ExportRequest::scoped(Scope::tenant("secret-tenant"), ExportOptions::new(ExportFormat::Csv));
+    let request =
+        ExportRequest::scoped(Scope::tenant("secret-tenant"), ExportOptions::new(ExportFormat::Csv));
     let job = exports::enqueue(conn, &request, &alice()).unwrap();
     assert!(!serde_json::to_string(&job).unwrap().contains("secret-tenant"));
 
@@ -137,6 +158,9 @@ fn that_everything_is_asked_for_is_said_and_the_scope_is_not_shown() {
     for scope in [deep, Scope::tenant("a\0b")] {
         let request = ExportRequest::scoped(scope, ExportOptions::new(ExportFormat::Csv));
         let error = exports::enqueue(conn, &request, &alice()).unwrap_err().to_string();
-        assert_eq!(error, "invalid export request: scope: cannot be stored; nest it less deeply, and use no NUL");
+        assert_eq!(
+            error,
+            "invalid export request: scope: cannot be stored; nest it less deeply, and use no NUL"
+        );
     }
 }

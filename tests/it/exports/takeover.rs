@@ -16,7 +16,9 @@ use super::{Directory, alice, direct, eager, eventually, everything, finished, j
 /// What [`a_worker_killed_while_it_writes_is_replaced`] runs as a process of its own, and nothing otherwise.
 #[test]
 fn worker_of_another_process() {
-    let (Ok(url), Ok(directory)) = (env::var("EXPORT_TEST_URL"), env::var("EXPORT_TEST_DIRECTORY")) else { return };
+    let (Ok(url), Ok(directory)) = (env::var("EXPORT_TEST_URL"), env::var("EXPORT_TEST_DIRECTORY")) else {
+        return;
+    };
     let worker = Worker::builder(Connections::to_url(url))
         .storage(Storage::directory(directory).unwrap())
         .without_partitions()
@@ -43,7 +45,9 @@ fn a_worker_killed_while_it_writes_is_replaced() {
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
-    eventually("it writes", || directory.files().iter().any(|(_, bytes)| bytes.len() > 8 << 20).then_some(()));
+    eventually("it writes", || {
+        directory.files().iter().any(|(_, bytes)| bytes.len() > 8 << 20).then_some(())
+    });
     child.kill().unwrap();
     child.wait().unwrap();
     let left = directory.files();
@@ -105,14 +109,18 @@ fn a_worker_given_up_for_dead_that_goes_on_writing_harms_nothing() {
     let (at_part, go_on) = held_up(&store);
     // So long that it says nothing of its own accord here.
     let lease = Duration::from_secs(120);
-    let slow = eager(&db, store.storage()).instance("slow").exports_lease(lease).build().unwrap().spawn().unwrap();
+    let slow =
+        eager(&db, store.storage()).instance("slow").exports_lease(lease).build().unwrap().spawn().unwrap();
     at_part.recv().unwrap();
     // As if it had not been heard of: the lease is over.
     run(conn, "UPDATE threadline.export_jobs SET due_at = now() - interval '1 second'");
     let files = std::sync::Arc::clone(&store.files);
     let other = eager(&db, Storage::of(files)).instance("quick").build().unwrap().spawn().unwrap();
     let made = finished(conn, id);
-    assert_eq!((made.state, made.attempt, made.worker.as_deref()), (ExportState::Completed, 2, Some("quick")));
+    assert_eq!(
+        (made.state, made.attempt, made.worker.as_deref()),
+        (ExportState::Completed, 2, Some("quick"))
+    );
     drop(go_on);
     slow.stop();
     other.stop();
@@ -125,7 +133,9 @@ fn a_worker_that_is_told_to_stop_hands_the_job_back_or_finishes_it() {
     let db = audited_database();
     let conn = &mut db.connect();
     notes(conn, 60, 500_000);
-    for (grace, expected) in [(Duration::ZERO, ExportState::Queued), (Duration::from_secs(60), ExportState::Completed)] {
+    for (grace, expected) in
+        [(Duration::ZERO, ExportState::Queued), (Duration::from_secs(60), ExportState::Completed)]
+    {
         let id = exports::enqueue(conn, &everything(ExportFormat::Ndjson), &alice()).unwrap().id;
         let store = Faulty::at(&[]);
         let (at_part, go_on) = held_up(&store);

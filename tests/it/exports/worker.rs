@@ -67,7 +67,10 @@ fn a_worker_waits_for_a_database_that_is_away() {
     let id = exports::enqueue(conn, &everything(ExportFormat::Csv), &alice()).unwrap().id;
     assert_eq!(finished(conn, id).state, ExportState::Completed);
     away.store(true, Ordering::SeqCst);
-    run(conn, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = 'app' AND pid <> pg_backend_pid()");
+    run(
+        conn,
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = 'app' AND pid <> pg_backend_pid()",
+    );
     let id = exports::enqueue(conn, &everything(ExportFormat::Csv), &alice()).unwrap().id;
     std::thread::sleep(Duration::from_millis(300));
     assert_eq!(super::job(conn, id).state, ExportState::Queued);

@@ -159,10 +159,7 @@ impl Rule<TableName> {
 }
 
 /// What a name means on the search path, with its schema; `None` for no table.
-pub(crate) fn relation_named(
-    conn: &mut PgConnection,
-    table: &TableName,
-) -> Result<Option<TableName>, Error> {
+pub(crate) fn relation_named(conn: &mut PgConnection, table: &TableName) -> Result<Option<TableName>, Error> {
     #[derive(QueryableByName)]
     struct Found {
         #[diesel(sql_type = Text)]

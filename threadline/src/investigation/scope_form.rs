@@ -85,9 +85,8 @@ impl From<Rule<TableName>> for RuleForm {
 
 impl From<RuleForm> for Rule<TableName> {
     fn from(form: RuleForm) -> Self {
-        let both = |first: Box<RuleForm>, second: Box<RuleForm>| {
-            Box::new([Self::from(*first), Self::from(*second)])
-        };
+        let both =
+            |first: Box<RuleForm>, second: Box<RuleForm>| Box::new([Self::from(*first), Self::from(*second)]);
         match form {
             RuleForm::Column { values } => Self::Column(values),
             RuleForm::Meta { key, values } => Self::Meta { key, values },

@@ -15,7 +15,7 @@ use crate::investigation::{ExportFormat, ExportSummary};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Download {
     /// Its file.
-    Ready(ReadyExport),
+    Ready(Box<ReadyExport>),
     /// No such job, or not this actor's; or it failed or was cancelled, and there will be no file.
     NotFound,
     /// There was a file, and its time is over.
@@ -88,7 +88,7 @@ fn answer(conn: &mut PgConnection, job: Option<ExportJob>) -> Result<Download, E
     if expires_at <= now {
         return Ok(Download::Gone);
     }
-    Ok(Download::Ready(ReadyExport {
+    Ok(Download::Ready(Box::new(ReadyExport {
         job: job.id,
         object_name,
         file_name,
@@ -96,5 +96,5 @@ fn answer(conn: &mut PgConnection, job: Option<ExportJob>) -> Result<Download, E
         summary,
         expires_at,
         now,
-    }))
+    })))
 }

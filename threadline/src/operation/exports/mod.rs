@@ -38,7 +38,7 @@ mod run;
 mod stored;
 mod sweep;
 
-pub use self::claim::{Claim, claim, complete, fail, heartbeat, hand_back};
+pub use self::claim::{Claim, claim, complete, fail, hand_back, heartbeat};
 pub use self::download::{Download, ReadyExport, download, download_granted};
 pub use self::job::{ExportFailure, ExportJob, ExportState, object_name};
 pub use self::owned::{cancel, cancel_all, find, get, list, list_all};

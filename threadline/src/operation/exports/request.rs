@@ -102,7 +102,9 @@ impl ExportRequest {
                 problems.extend(invalid.problems().iter().map(|problem| format!("filter: {problem}")));
             }
             Ok(()) if self.filter_changes_when_stored() => {
-                problems.push("filter: cannot be stored; a key's column may have no `=`, a text no NUL".to_owned());
+                problems.push(
+                    "filter: cannot be stored; a key's column may have no `=`, a text no NUL".to_owned(),
+                );
             }
             Ok(()) => {}
         }
@@ -111,7 +113,8 @@ impl ExportRequest {
                 duration.subsec_nanos() == 0 && (least..=LONGEST).contains(&duration.as_secs())
             });
             if !is_fine {
-                problems.push(format!("{name}: is not a whole number of seconds between {least} and {LONGEST}"));
+                problems
+                    .push(format!("{name}: is not a whole number of seconds between {least} and {LONGEST}"));
             }
         };
         whole_seconds("every", self.every, 60);
@@ -153,7 +156,11 @@ const LONGEST: u64 = 10 * 366 * 86_400;
 ///
 /// [`Error::InvalidExportRequest`] with everything that is wrong with the request, or a requester who is anonymous or blank;
 /// [`Error::NotAudited`] for a table the trail does not know.
-pub fn enqueue(conn: &mut PgConnection, request: &ExportRequest, requester: &Actor) -> Result<ExportJob, Error> {
+pub fn enqueue(
+    conn: &mut PgConnection,
+    request: &ExportRequest,
+    requester: &Actor,
+) -> Result<ExportJob, Error> {
     request.check(requester)?;
     let filter = qualified(conn, &request.filter)?;
     let scope = request.scope.as_ref().map(|scope| scope.qualified(conn)).transpose()?;

@@ -44,7 +44,9 @@ pub(super) fn filter(text: &str) -> Result<Filter, Error> {
 }
 
 /// Nothing for what cannot be read: a job is more than its manifest.
-pub(super) fn readable<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<ExportSummary>, D::Error> {
+pub(super) fn readable<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<ExportSummary>, D::Error> {
     let value = Option::<Value>::deserialize(deserializer)?;
     Ok(value.and_then(|value| serde_json::from_value(value).ok()))
 }
