@@ -82,7 +82,7 @@ fn whoever_has_lost_a_job_can_do_nothing_to_it() {
     assert_eq!(second.earlier_object_names().collect::<Vec<_>>(), [first.object_name()]);
     let before = job(conn, first.job().id);
     let lost = |result: Result<(), Error>| {
-        assert!(matches!(result, Err(Error::ExportClaimLost { .. })), "{result:?}")
+        assert!(matches!(result, Err(Error::ExportClaimLost { .. })), "{result:?}");
     };
     lost(exports::heartbeat(conn, &first, 9, 9, LEASE));
     lost(exports::hand_back(conn, &first));
