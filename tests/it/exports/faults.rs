@@ -69,6 +69,7 @@ fn a_job_that_failed_for_the_storage_is_tried_again_and_made_when_it_works() {
     assert_eq!((queued.state, queued.error), (ExportState::Queued, Some(ExportFailure::Storage)));
     assert!(queued.due_at > queued.heartbeat_at.unwrap() + Duration::from_secs(25), "not at once");
     eventually("its file is removed", || store.names().is_empty().then_some(()));
+    assert_eq!(job(conn, id).attempt, 1, "by the worker that wrote it, not by the next one");
     store.repair();
     run(conn, "UPDATE threadline.export_jobs SET due_at = now()");
     let made = finished(conn, id);
