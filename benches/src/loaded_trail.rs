@@ -18,7 +18,7 @@ pub(crate) struct LoadedTrail {
     pub(crate) changes: i64,
     /// What the database takes, tables of the host included.
     pub(crate) mib: i64,
-    _database: TestDatabase,
+    database: TestDatabase,
 }
 
 impl LoadedTrail {
@@ -41,7 +41,12 @@ impl LoadedTrail {
         let size = diesel::dsl::sql::<BigInt>("pg_database_size(current_database()) >> 20");
         let mib = diesel::select(size).get_result(&mut conn)?;
         eprintln!("{changes} changes loaded in {:.0} s, {mib} MiB", started.elapsed().as_secs_f64());
-        Ok(Self { conn, changes, mib, _database: database })
+        Ok(Self { conn, changes, mib, database })
+    }
+
+    /// Where more connections to it come from.
+    pub(crate) fn url(&self) -> String {
+        self.database.url()
     }
 
     /// What a function of `trail_picks.sql` picks, at most so many; the same in each run on the same trail.

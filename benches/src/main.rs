@@ -41,6 +41,8 @@ struct Cli {
 enum Benchmark {
     /// What capture adds to writes, and what it stores
     Capture,
+    /// What an export takes that a worker makes, beside one written to a file directly
+    Exports,
     /// How fast the trail is read, and whether it stays so as it grows
     Read,
     /// What an audited handler takes beside the same one without audit
@@ -77,6 +79,7 @@ fn run(cli: &Cli) -> anyhow::Result<String> {
     };
     let outcome = match cli.name {
         Benchmark::Capture => benchmarks::capture::run(effort)?,
+        Benchmark::Exports => benchmarks::exports::run(effort)?,
         Benchmark::Read => benchmarks::read::run(effort)?,
         Benchmark::Request => benchmarks::request::run(effort)?,
     };

@@ -64,9 +64,24 @@ fn read_tells_latencies_and_rates_and_which_way_each_improves() {
 }
 
 #[test]
+fn exports_tells_rates_and_memory_of_both_ways() {
+    let output = bench(&["exports", "--json", "--smoke"]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let report: Value = serde_json::from_slice(&output.stdout).expect("standard output is JSON");
+    let figures = report["figures"].as_array().unwrap();
+    let figure = |name: &str| figures.iter().find(|figure| figure["name"] == name).expect(name);
+    for way in ["direct", "worker"] {
+        let rate = figure(&format!("exports.{way}.rows_per_s"));
+        assert_eq!(rate["better"], "higher");
+        assert!(rate["value"].as_f64().unwrap() > 100.0);
+    }
+    assert_eq!(figure("exports.worker.peak_mib")["goal"], 64.0);
+}
+
+#[test]
 fn unknown_name_or_flag_is_refused_with_the_known_ones() {
     for (args, known) in [
-        (&["captur"][..], "[possible values: capture, read, request]"),
+        (&["captur"][..], "[possible values: capture, exports, read, request]"),
         (&["capture", "--fast"], "[--quick] [--json]"),
         (&[], "<NAME>"),
     ] {

@@ -7,6 +7,7 @@ mod continuity;
 mod drift;
 mod evidence;
 mod export;
+mod exports;
 mod feed;
 mod guides;
 mod handlers;

@@ -13,7 +13,7 @@ use threadline_tests::{audited_database, clock, row_key, run, text, texts};
 
 /// A trail with few instants and many ties, over two months, with transactions that went on for hours, as capture would have
 /// written it; deterministic.
-const TRAIL: &str = "
+pub(crate) const TRAIL: &str = "
     CREATE TABLE posts (id bigint PRIMARY KEY, org bigint, title text, views integer);
     CREATE TABLE notes (id bigint PRIMARY KEY, title text, views integer);
     CREATE SCHEMA blog; CREATE TABLE blog.notes (id bigint PRIMARY KEY, title text, views integer);

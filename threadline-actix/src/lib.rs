@@ -50,6 +50,8 @@
 //! ```
 
 mod error;
+#[cfg(feature = "exports")]
+mod exports;
 mod extractor;
 mod handler;
 mod middleware;
@@ -66,6 +68,8 @@ pub use threadline::{
 pub use threadline_macros::audited;
 
 pub use crate::error::Error;
+#[cfg(feature = "exports")]
+pub use crate::exports::{export_download, export_download_by_token};
 pub use crate::extractor::Audit;
 pub use crate::middleware::{AuditMiddleware, MissingActor, RequestIds};
 pub use crate::proxies::ForwardedHeader;

@@ -4,13 +4,15 @@ use diesel::prelude::*;
 use diesel::r2d2::PoolError;
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
 use diesel::sql_types::{Bool, Integer, Nullable};
+use uuid::Uuid;
 
 use crate::capture::TableName;
 use crate::intent::{InvalidContext, gave_way};
 use crate::investigation::undo::{Conflict, Limit, LimitReason, UndoPlan};
-use crate::investigation::{FeedCursor, InvalidFeedCursor, InvalidFilter};
+use crate::investigation::{FeedCursor, InvalidFeedCursor, InvalidFilter, InvalidScope};
 use crate::migrations::SCHEMA_VERSION;
 use crate::operation::evidence::InvalidEvidence;
+use crate::operation::exports::InvalidExportRequest;
 
 /// Why a call could not be answered. A call that fails leaves nothing half-written in the database.
 #[derive(Debug, thiserror::Error)]
@@ -173,6 +175,18 @@ pub enum Error {
         #[source]
         error: DieselError,
     },
+    /// An export cannot be made in the background as it is asked for.
+    #[error(transparent)]
+    InvalidExportRequest(#[from] InvalidExportRequest),
+    /// What a reader may see was stored, and cannot be read.
+    #[error(transparent)]
+    InvalidScope(#[from] InvalidScope),
+    /// The export job is no longer this worker's: its lease ran out and another one took it, or it was cancelled.
+    #[error("export job {job} is not held by this worker any more; what it has written is to be discarded")]
+    ExportClaimLost {
+        /// The job.
+        job: Uuid,
+    },
     /// A text is no cursor of the feed.
     #[error(transparent)]
     InvalidFeedCursor(#[from] InvalidFeedCursor),
@@ -282,8 +296,11 @@ impl Error {
             Self::MissingActor => "missing_actor",
             Self::InvalidContext(..) => "invalid_context",
             Self::InvalidFilter(..) => "invalid_filter",
+            Self::InvalidScope(..) => "invalid_scope",
             Self::InvalidEvidence(..) => "invalid_evidence",
             Self::NotReady { .. } => "not_ready",
+            Self::InvalidExportRequest(..) => "invalid_export_request",
+            Self::ExportClaimLost { .. } => "export_claim_lost",
             Self::InvalidPage { .. } => "invalid_page",
             Self::ScopeFailed(..) => "scope_failed",
             Self::Export(..) => "export",

@@ -70,6 +70,11 @@ pub const CORE_MIGRATIONS: &[CoreMigration] = &[
         down: include_str!("../migrations/2026-11-21-000010_threadline_health/down.sql"),
     },
     CoreMigration {
+        name: "exports",
+        up: include_str!("../migrations/2026-11-21-000011_threadline_exports/up.sql"),
+        down: include_str!("../migrations/2026-11-21-000011_threadline_exports/down.sql"),
+    },
+    CoreMigration {
         name: "evidence",
         up: include_str!("../migrations/2026-11-21-000012_threadline_evidence/up.sql"),
         down: include_str!("../migrations/2026-11-21-000012_threadline_evidence/down.sql"),

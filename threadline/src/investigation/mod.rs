@@ -20,6 +20,7 @@ mod page;
 mod past_rows;
 mod scan;
 mod scope;
+mod scope_form;
 mod statement;
 mod tables;
 mod timeline;
@@ -34,7 +35,7 @@ pub use self::between::{RowChange, RowDiff, TableDiff};
 pub use self::change::{AuditAction, AuditChange, AuditTransaction, ChangeId, FieldChange, Op};
 pub use self::decode::DecodeError;
 pub use self::diff::{ChangeDiff, FieldDiff, FieldValue, change_diff};
-pub use self::export::{ExportFormat, ExportOptions, ExportSummary, TableRows};
+pub use self::export::{ExportFormat, ExportOptions, ExportProgress, ExportSummary, TableRows};
 pub use self::feed::{
     FeedAction, FeedBatch, FeedCursor, FeedEntry, FeedHold, FeedTransaction, InvalidFeedCursor, feed_hold,
     listen_for_feed, wait_for_feed,
@@ -46,7 +47,9 @@ pub use self::key::{AuditKey, KeyColumns, RowKey};
 pub(crate) use self::page::Place;
 pub use self::page::{Cursor, Order, Page, PageRequest};
 pub use self::past_rows::PastRow;
+pub(crate) use self::scope::relation_named;
 pub use self::scope::{Scope, Surface};
+pub use self::scope_form::InvalidScope;
 pub(crate) use self::statement::Statement;
 pub use self::tables::TableChange;
 pub use self::timeline::{Count, LinkedChange};

@@ -5,9 +5,11 @@ use std::fmt;
 
 use diesel::prelude::*;
 use diesel::sql_types::{Integer, Nullable, Text};
+use serde::{Deserialize, Serialize};
 use tracing::field::Empty;
 
 use super::change::AuditTransaction;
+use super::scope_form::ScopeForm;
 use super::statement::Statement;
 use crate::capture::TableName;
 use crate::error::Error;
@@ -97,12 +99,16 @@ impl fmt::Display for Surface {
 /// let scope = Scope::tenant("7").or(Scope::table(TableName::new(None, "countries")));
 /// # let _ = scope;
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
+///
+/// Serialized, as `{"version": 1, "rule": …}`, it can be kept for what reads later; a form this version does not know in full
+/// is refused.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(into = "ScopeForm", try_from = "ScopeForm")]
 #[must_use]
 pub struct Scope(Rule<TableName>);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Rule<T> {
+pub(super) enum Rule<T> {
     Column(BTreeSet<String>),
     Meta { key: String, values: BTreeSet<String> },
     Table(T),
@@ -148,6 +154,20 @@ impl Scope {
         Self(Rule::Any(Box::new([self.0, other.0])))
     }
 
+    pub(super) fn into_rule(self) -> Rule<TableName> {
+        self.0
+    }
+
+    pub(super) fn of_rule(rule: Rule<TableName>) -> Self {
+        Self(rule)
+    }
+
+    /// The same with every table under its full name, so that it means the same on another search path; a table that is not
+    /// there is nothing.
+    pub(crate) fn qualified(&self, conn: &mut PgConnection) -> Result<Self, Error> {
+        self.0.qualified(conn).map(Self)
+    }
+
     /// The same with the tables' ids in place of their names.
     pub(crate) fn resolve(&self, conn: &mut PgConnection) -> Result<ResolvedScope, Error> {
         self.0.resolve(conn).map(ResolvedScope)
@@ -156,17 +176,50 @@ impl Scope {
 
 impl Rule<TableName> {
     fn resolve(&self, conn: &mut PgConnection) -> Result<Rule<i32>, Error> {
-        let mut both =
-            |rules: &[Self; 2]| Ok::<_, Error>(Box::new([rules[0].resolve(conn)?, rules[1].resolve(conn)?]));
+        self.with_tables(&mut |table| audited_table(conn, table))
+    }
+
+    fn qualified(&self, conn: &mut PgConnection) -> Result<Self, Error> {
+        self.with_tables(&mut |table| relation_named(conn, table))
+    }
+
+    /// The same with other names of the tables; one that has none is nothing.
+    fn with_tables<T>(
+        &self,
+        rename: &mut impl FnMut(&TableName) -> Result<Option<T>, Error>,
+    ) -> Result<Rule<T>, Error> {
+        let mut both = |rules: &[Self; 2]| {
+            Ok::<_, Error>(Box::new([rules[0].with_tables(rename)?, rules[1].with_tables(rename)?]))
+        };
         Ok(match self {
             Self::All(rules) => Rule::All(both(rules)?),
             Self::Any(rules) => Rule::Any(both(rules)?),
             Self::Column(values) => Rule::Column(values.clone()),
             Self::Meta { key, values } => Rule::Meta { key: key.clone(), values: values.clone() },
-            Self::Table(table) => audited_table(conn, table)?.map_or(Rule::Nothing, Rule::Table),
+            Self::Table(table) => rename(table)?.map_or(Rule::Nothing, Rule::Table),
             Self::Nothing => Rule::Nothing,
         })
     }
+}
+
+/// What a name means on the search path, with its schema; `None` for no table.
+pub(crate) fn relation_named(conn: &mut PgConnection, table: &TableName) -> Result<Option<TableName>, Error> {
+    #[derive(QueryableByName)]
+    struct Found {
+        #[diesel(sql_type = Text)]
+        schema: String,
+        #[diesel(sql_type = Text)]
+        name: String,
+    }
+    let found: Option<Found> = diesel::sql_query(
+        "SELECT n.nspname::text AS schema, c.relname::text AS name FROM pg_catalog.pg_class c \
+         JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = pg_catalog.to_regclass($1)",
+    )
+    .bind::<Text, _>(table.to_sql())
+    .get_result(conn)
+    .optional()
+    .map_err(|error| Error::from_query(conn, "", error))?;
+    Ok(found.map(|found| TableName::new(Some(&found.schema), &found.name)))
 }
 
 /// The id of a table, or `None` for one that was never audited.

@@ -5,6 +5,7 @@ pub mod continuity;
 mod credential;
 mod deployed;
 pub mod evidence;
+pub mod exports;
 pub mod health;
 pub mod policy;
 pub mod verify;

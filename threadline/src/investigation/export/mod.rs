@@ -154,6 +154,11 @@ impl ExportOptions {
     pub fn formula_guard(self, guard: bool) -> Self {
         Self { formula_guard: guard, ..self }
     }
+
+    /// In which form.
+    pub(crate) fn parts(&self) -> (ExportFormat, Order, Option<u64>, bool) {
+        (self.format, self.order, self.max_rows, self.formula_guard)
+    }
 }
 
 impl Trail {
@@ -196,6 +201,22 @@ impl Trail {
         options: &ExportOptions,
         writer: impl io::Write,
     ) -> Result<ExportSummary, Error> {
+        self.export_with_progress(conn, filter, options, writer, |_| {})
+    }
+
+    /// As [`export`](Self::export), and tells `progress` after each piece how much has been written.
+    ///
+    /// # Errors
+    ///
+    /// As [`export`](Self::export).
+    pub fn export_with_progress(
+        &self,
+        conn: &mut PgConnection,
+        filter: &Filter,
+        options: &ExportOptions,
+        writer: impl io::Write,
+        mut progress: impl FnMut(ExportProgress),
+    ) -> Result<ExportSummary, Error> {
         filter.check()?;
         self.read(conn, Surface::Export, |conn, scope| {
             let question = Question::new(conn, filter, scope)?;
@@ -204,12 +225,26 @@ impl Trail {
             export.begin()?;
             // One more than may be written says whether there are more.
             let most = options.max_rows.map(|most| most.saturating_add(1));
-            in_batches(conn, &question, options.order, most, |batch| export.batch(&batch))?;
+            in_batches(conn, &question, options.order, most, |batch| {
+                let wants_more = export.batch(&batch)?;
+                progress(ExportProgress { rows: export.summary.rows, bytes: export.output.bytes() });
+                Ok(wants_more)
+            })?;
             let summary = export.end()?;
             telemetry::EXPORT_ROWS.add(summary.rows, [options.format.as_str()]);
             Ok(summary)
         })
     }
+}
+
+/// How much of an export has been written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ExportProgress {
+    /// Changes.
+    pub rows: u64,
+    /// Bytes.
+    pub bytes: u64,
 }
 
 /// An export being written.

@@ -25,6 +25,11 @@ impl<W: io::Write> Output<W> {
         Ok(())
     }
 
+    /// The number of bytes written so far.
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
     /// Flushes; returns the number of bytes written and their SHA-256 in hexadecimal digits.
     pub(super) fn finish(mut self) -> Result<(u64, String), Error> {
         self.writer.flush().map_err(Error::Export)?;
