@@ -43,6 +43,7 @@ mod error;
 pub mod intent;
 pub mod investigation;
 mod migrations;
+pub mod operation;
 mod registry;
 
 pub use threadline_macros::Audited;
@@ -62,6 +63,7 @@ pub use crate::investigation::{
     Surface, TableChange, TableDiff, TableRows, Trail, TransactionBundle, Travel, UndoPlan, UndoTarget,
     Version, change_diff, feed_hold, listen_for_feed, travel, undo, wait_for_feed,
 };
+pub use crate::operation::{holds, partitions, retention};
 pub use crate::migrations::{CORE_MIGRATIONS, CoreMigration, CoreMigrations, MIGRATIONS};
 pub use crate::registry::{AuditedModel, audited_models};
 

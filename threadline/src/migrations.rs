@@ -64,6 +64,11 @@ pub const CORE_MIGRATIONS: &[CoreMigration] = &[
         up: include_str!("../migrations/2026-11-21-000008_threadline_feed/up.sql"),
         down: include_str!("../migrations/2026-11-21-000008_threadline_feed/down.sql"),
     },
+    CoreMigration {
+        name: "retention",
+        up: include_str!("../migrations/2026-11-21-000009_threadline_retention/up.sql"),
+        down: include_str!("../migrations/2026-11-21-000009_threadline_retention/down.sql"),
+    },
 ];
 
 /// The audit schema as a Diesel migration source, for hosts that migrate in code:

@@ -31,7 +31,7 @@ pub enum AsOf<T> {
         /// When that was.
         at: DateTime<Utc>,
     },
-    /// It did not exist yet, or never has.
+    /// It did not exist yet, or never has; or retention has removed the change that removed it.
     NotCreated,
     /// The trail does not reach back that far.
     BeforeHorizon {
@@ -126,7 +126,8 @@ pub(crate) fn read(
     if let Some(ended_at) = log.anchor.ended_at.filter(|ended_at| *ended_at <= at) {
         return Ok(AsOf::CaptureEnded { ended_at });
     }
-    if let Some(horizon) = log.anchor.began_at.filter(|began_at| at < *began_at) {
+    // What has gone is what was captured before; a hold or a longer window may have kept parts of it.
+    if let Some(horizon) = log.anchor.began_at.max(log.anchor.purged_until).filter(|horizon| at < *horizon) {
         return Ok(AsOf::BeforeHorizon { horizon });
     }
     let (table_id, tenant) = (log.anchor.table_id, log.anchor.present.scope.clone());

@@ -43,6 +43,8 @@ pub(crate) struct Anchor {
     /// The period of capture that goes on, or the last one.
     pub(crate) began_at: Option<DateTime<Utc>>,
     pub(crate) ended_at: Option<DateTime<Utc>>,
+    /// Retention may have removed changes that were captured before this.
+    pub(crate) purged_until: Option<DateTime<Utc>>,
     /// How older layouts relate to today's columns, for those that differ from them.
     pub(crate) layouts: Option<BTreeMap<i32, SinceLayout>>,
     /// Read when a change has no layout.
@@ -234,10 +236,15 @@ fn ended_at(conn: &mut PgConnection, id: Uuid) -> Result<Option<DateTime<Utc>>, 
         #[diesel(sql_type = Nullable<Timestamptz>)]
         at: Option<DateTime<Utc>>,
     }
+    // Its last changes may have gone.
     let mut statement = Statement::kept(
-        "SELECT (SELECT c.captured_at FROM threadline.audit_changes c WHERE c.transaction_id = ",
+        "SELECT greatest((SELECT c.captured_at FROM threadline.audit_changes c WHERE c.transaction_id = ",
     );
-    statement.bind(id).sql(" ORDER BY c.ordinal DESC LIMIT 1) AS at");
+    statement
+        .bind(id)
+        .sql(" ORDER BY c.ordinal DESC LIMIT 1), (SELECT t.purged_until FROM threadline.audit_transactions t WHERE t.id = ")
+        .bind(id)
+        .sql(")) AS at");
     let ended: Ended = statement.get_result(conn).map_err(|error| Error::from_query(conn, "", error))?;
     Ok(ended.at)
 }

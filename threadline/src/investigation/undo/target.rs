@@ -216,8 +216,10 @@ fn row_changes(
          ON c.table_id = k.table_id AND c.row_key = k.row_key AND c.captured_at <= $3 \
          ORDER BY c.captured_at DESC, c.transaction_id DESC, c.ordinal DESC LIMIT 1), \
          spans AS (SELECT min(c.captured_at) AS began FROM threadline.audit_changes c \
-         WHERE c.transaction_id = (SELECT transaction_id FROM newest) HAVING max(c.captured_at) > $3) \
-         SELECT k.table_id, k.row_key, coalesce((SELECT began FROM spans), $3 + interval '1 microsecond') AS since FROM keyed k",
+         WHERE c.transaction_id = (SELECT transaction_id FROM newest) HAVING greatest(max(c.captured_at), \
+         (SELECT t.purged_until FROM threadline.audit_transactions t WHERE t.id = (SELECT transaction_id FROM newest))) > $3) \
+         SELECT k.table_id, k.row_key, coalesce((SELECT began FROM spans), $3 + interval '1 microsecond') AS since FROM keyed k \
+         WHERE threadline.check_kept(k.table_id, $3)",
     )
     .bind::<Text, _>(&name)
     .bind::<Text, _>(key.as_json())
