@@ -546,7 +546,7 @@ LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     month threadline.retention_months;
     verdict text;
-    bytes bigint;
+    returned bigint;
 BEGIN
     PERFORM threadline.retention_beat(run);
     SELECT m.* INTO STRICT month FROM threadline.retention_months m WHERE m.label = retention_drop.label FOR UPDATE;
@@ -556,13 +556,13 @@ BEGIN
             RETURN NULL;
         END IF;
     END IF;
-    bytes := (SELECT sum(pg_total_relation_size(format('threadline.%I', parent || label)::regclass)) FROM unnest(threadline.trail_tables()) parent);
+    returned := (SELECT sum(pg_total_relation_size(format('threadline.%I', parent || label)::regclass)) FROM unnest(threadline.trail_tables()) parent);
     EXECUTE (SELECT 'DROP TABLE ' || string_agg(format('threadline.%I', parent || label), ', ') FROM unnest(threadline.trail_tables()) parent);
     DELETE FROM threadline.retention_months m WHERE m.label = retention_drop.label;
     UPDATE threadline.retention_runs r SET changes = r.changes + (counts ->> 'audit_changes')::bigint, transactions = r.transactions + (counts ->> 'audit_transactions')::bigint,
-        actions = r.actions + (counts ->> 'audit_actions')::bigint, months = r.months + 1, bytes = r.bytes + retention_drop.bytes,
+        actions = r.actions + (counts ->> 'audit_actions')::bigint, months = r.months + 1, bytes = r.bytes + returned,
         month_time = r.month_time + (clock_timestamp() - began) WHERE r.id = run;
-    RETURN bytes;
+    RETURN returned;
 END
 $$;
 COMMENT ON FUNCTION threadline.retention_drop(bigint, text, jsonb, jsonb, timestamptz) IS 'Drops the six tables of a month that has been detached, and returns the bytes.';

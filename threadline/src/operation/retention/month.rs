@@ -9,7 +9,7 @@ use diesel::prelude::*;
 use diesel::sql_types::{Array, BigInt, Nullable, Text, Timestamptz};
 
 use super::archive::{self, Archive, Counts};
-use super::run::{Work, name_of};
+use super::run::{Work, is_timeout, name_of};
 use crate::capture::quote_ident;
 use crate::error::Error;
 
@@ -71,7 +71,13 @@ pub(super) fn remove(
             "attached" => conn
                 .batch_execute(&format!("{detach} CONCURRENTLY"))
                 .map_err(|error| Error::from_query(conn, "", error))?,
-            "pending" => work.in_time(conn, |conn| conn.batch_execute(&format!("{detach} FINALIZE")))?,
+            "pending" => {
+                match work.in_time(conn, |conn| conn.batch_execute(&format!("{detach} FINALIZE"))) {
+                    // Whoever reads it has all the time there is.
+                    Err(Error::Query(error)) if is_timeout(&error) => return Ok(Left::Postponed),
+                    finalized => finalized?,
+                }
+            }
             _ => {}
         }
     }

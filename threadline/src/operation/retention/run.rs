@@ -42,7 +42,7 @@ pub enum Progress {
         /// What the disk got back.
         bytes: u64,
     },
-    /// A month leaves in a later run: transactions are open that may still read it.
+    /// A month leaves in a later run: transactions are open that may still read it, or one before it.
     Postponed {
         /// As in `Batch`.
         month: String,
@@ -270,6 +270,10 @@ impl Work<'_> {
         if let Some(newest) = self.cutoffs.newest {
             for month in months_before(conn, newest)? {
                 let leaves = !month.filler && self.verdict(conn, &month)? == "due";
+                if leaves && self.is_detaching(conn)? {
+                    tell(progress, &Progress::Postponed { month: month.name() })?;
+                    continue;
+                }
                 if leaves {
                     // Before it is decided: what cannot be archived stays part of the trail.
                     let archived = self.archive(conn, &month.label, archive, progress)?;
@@ -288,6 +292,22 @@ impl Work<'_> {
             let _ = partitions::maintain(conn, &partitions::MaintainOptions::default());
         }
         Ok(())
+    }
+
+    /// Whether a detach that was begun could not be finished: there can be no other meanwhile.
+    fn is_detaching(&self, conn: &mut PgConnection) -> Result<bool, Error> {
+        #[derive(QueryableByName)]
+        struct Detaching {
+            #[diesel(sql_type = Bool)]
+            detaching: bool,
+        }
+        diesel::sql_query(
+            "SELECT EXISTS (SELECT FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhparent \
+             WHERE i.inhdetachpending AND c.relnamespace = 'threadline'::regnamespace) AS detaching",
+        )
+        .get_result(conn)
+        .map(|Detaching { detaching }| detaching)
+        .map_err(|error| Error::from_query(conn, "", error))
     }
 
     fn archive(
@@ -549,6 +569,14 @@ fn superseded(run: i64) -> Error {
 }
 
 
+pub(super) fn is_timeout(error: &diesel::result::Error) -> bool {
+    is_lock_timeout(error) || is_statement_timeout(error)
+}
+
+fn is_statement_timeout(error: &diesel::result::Error) -> bool {
+    matches!(error, diesel::result::Error::DatabaseError(_, information) if information.message().contains("statement timeout"))
+}
+
 /// PostgreSQL's message is all there is to tell it by.
 pub(crate) fn is_lock_timeout(error: &diesel::result::Error) -> bool {
     matches!(error, diesel::result::Error::DatabaseError(_, information) if information.message().contains("lock timeout"))
@@ -560,11 +588,7 @@ fn kind_of(error: &Error) -> &'static str {
         Error::Archive { .. } | Error::ArchiveUnsound { .. } => "archive",
         Error::ConnectionLost(_) => "connection_lost",
         Error::Query(query) if is_lock_timeout(query) => "lock_timeout",
-        Error::Query(diesel::result::Error::DatabaseError(_, information))
-            if information.message().contains("statement timeout") =>
-        {
-            "statement_timeout"
-        }
+        Error::Query(query) if is_statement_timeout(query) => "statement_timeout",
         Error::Refused { message, .. } if message.contains("taken for dead") => "superseded",
         _ => "other",
     }
