@@ -40,13 +40,13 @@ fn retain_to(conn: &mut PgConnection, policy: &RetentionPolicy, archive: &mut dy
 }
 
 /// Rows with everything a payload can hold, over three months that have ended.
-fn fill(conn: &mut PgConnection) -> Vec<chrono::DateTime<chrono::Utc>> {
+fn fill(conn: &mut PgConnection, each: Duration) -> Vec<chrono::DateTime<chrono::Utc>> {
     run(
         conn,
         "CREATE TABLE notes (id integer PRIMARY KEY, body text, meta json, n numeric, at timestamptz, blob bytea, tags text[]);
         SELECT threadline.attach('notes', mask => '{tags}', scope => 'n')",
     );
-    split_time(conn, 3, Duration::from_millis(60));
+    split_time(conn, 3, each);
     let mut instants = Vec::new();
     for n in 0..9 {
         run(
@@ -59,9 +59,9 @@ fn fill(conn: &mut PgConnection) -> Vec<chrono::DateTime<chrono::Utc>> {
             ),
         );
         instants.push(clock(conn));
-        thread::sleep(Duration::from_millis(15));
+        thread::sleep(each / 4);
     }
-    thread::sleep(Duration::from_millis(80));
+    thread::sleep(each);
     instants
 }
 
@@ -80,7 +80,7 @@ fn an_archived_month_comes_back_to_the_byte_and_goes_again() {
     let db = audited_database();
     let conn = &mut db.connect();
     let dir = Directory::new("round-trip");
-    let instants = fill(conn);
+    let instants = fill(conn, Duration::from_millis(60));
     let before = everything(conn);
     let answers: Vec<_> = instants.iter().map(|at| format!("{:?}", as_of(conn, "notes", "id=3", *at))).collect();
     let done = retain_to(conn, &policy(Duration::ZERO), &mut dir.archive()).unwrap();
@@ -123,7 +123,7 @@ fn an_archive_that_was_altered_is_not_attached() {
     let db = audited_database();
     let conn = &mut db.connect();
     let dir = Directory::new("altered");
-    fill(conn);
+    fill(conn, Duration::from_millis(60));
     retain_to(conn, &policy(Duration::ZERO), &mut dir.archive()).unwrap();
     let relations = "SELECT count(*) FROM pg_class WHERE relnamespace = 'threadline'::regnamespace";
     let before = text(conn, relations);
@@ -207,7 +207,7 @@ fn whatever_fails_in_the_archive_stops_the_drop() {
     let db = audited_database();
     let conn = &mut db.connect();
     let dir = Directory::new("faults");
-    fill(conn);
+    fill(conn, Duration::from_millis(60));
     let before = everything(conn);
     let faults = (1..=7).flat_map(|call| [Fault::Store(call), Fault::Open(call), Fault::Truncate(call), Fault::StopReading(call)]);
     for fault in faults {
@@ -234,9 +234,11 @@ fn with_an_archive_the_end_of_a_window_waits_for_its_month() {
     let db = audited_database();
     let conn = &mut db.connect();
     let dir = Directory::new("edge");
-    let instants = fill(conn);
+    fill(conn, Duration::from_millis(600));
     // Some of the last month is due, and not all of it.
-    let window = super::since(instants[7]);
+    let begins: chrono::DateTime<chrono::Utc> = text(conn, "SELECT to_jsonb(threadline.instant_of(p.first_id)) #>> '{}' FROM threadline.partitions() p WHERE p.label = '_2001_03'").parse().unwrap();
+    let window = super::since(begins + chrono::TimeDelta::milliseconds(50));
+    assert!(count(conn, "audit_changes_2001_03") > 0);
     let changes = count(conn, "audit_changes_2001_03");
     let plan = retention::plan(conn, &policy(window), true).unwrap();
     let done = retain_to(conn, &policy(window), &mut dir.archive()).unwrap();

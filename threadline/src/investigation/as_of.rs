@@ -131,12 +131,16 @@ pub(crate) fn read(
         return Ok(AsOf::BeforeHorizon { horizon });
     }
     let (table_id, tenant) = (log.anchor.table_id, log.anchor.present.scope.clone());
+    let purged_until = log.anchor.purged_until;
     let folded = fold::fold(log.seen_through(scope));
     let undone = folded.steps.iter().take_while(|step| !step.settled).count();
     let (undone, settled) = folded.steps.split_at(undone);
+    // One of before the horizon need not be the one before the instant: it was held, and others after it have gone.
+    let is_next = |step: &&Step| purged_until.is_none_or(|until| step.change.captured_at > until);
+    let settled = settled.first().filter(is_next);
     let state = undone.last().map_or(&folded.now, |step| &step.before);
     if let Some(scope) = scope {
-        let tenant = match (state, undone.last(), settled.first()) {
+        let tenant = match (state, undone.last(), settled) {
             // Gone by then: whose it was is for the change that removed it to say.
             (RowState::Absent, _, Some(Step { change, .. })) | (_, Some(Step { change, .. }), _) => {
                 change.previous_scope.clone().or_else(|| change.scope.clone())
@@ -148,13 +152,13 @@ pub(crate) fn read(
         }
     }
     // The change before the instant has to have left what the fold arrived at; how it came to that is not asked.
-    let way = &folded.steps[..folded.steps.len().min(undone.len() + 1)];
+    let way = &folded.steps[..undone.len() + usize::from(settled.is_some())];
     if let Some(answer) = gap(way, state) {
         return Ok(answer);
     }
     Ok(match state {
         RowState::Present(image) => AsOf::Present(RowImage::clone(image)),
-        RowState::Absent => match settled.first() {
+        RowState::Absent => match settled {
             Some(step) => AsOf::Deleted { by: step.change.id, at: step.change.captured_at },
             None => AsOf::NotCreated,
         },
