@@ -63,8 +63,8 @@ pub use crate::investigation::{
     Surface, TableChange, TableDiff, TableRows, Trail, TransactionBundle, Travel, UndoPlan, UndoTarget,
     Version, change_diff, feed_hold, listen_for_feed, travel, undo, wait_for_feed,
 };
-pub use crate::operation::{holds, partitions, retention};
 pub use crate::migrations::{CORE_MIGRATIONS, CoreMigration, CoreMigrations, MIGRATIONS};
+pub use crate::operation::{holds, partitions, retention};
 pub use crate::registry::{AuditedModel, audited_models};
 
 /// What the code of our macros names; no part of the public interface.

@@ -35,7 +35,11 @@ impl Drop for Directory {
     }
 }
 
-fn retain_to(conn: &mut PgConnection, policy: &RetentionPolicy, archive: &mut dyn Archive) -> Result<RetentionRun, Error> {
+fn retain_to(
+    conn: &mut PgConnection,
+    policy: &RetentionPolicy,
+    archive: &mut dyn Archive,
+) -> Result<RetentionRun, Error> {
     retention::run(conn, policy, &operator(), Some(archive), &mut |_| ControlFlow::Continue(()))
 }
 
@@ -70,7 +74,10 @@ fn everything(conn: &mut PgConnection) -> Vec<String> {
     let mut all = Vec::new();
     for table in tables {
         // Row by row as the database itself prints them: every byte counts.
-        all.extend(texts(conn, &format!("SELECT '{table} ' || r::text FROM threadline.{table} r ORDER BY 1")));
+        all.extend(texts(
+            conn,
+            &format!("SELECT '{table} ' || r::text FROM threadline.{table} r ORDER BY 1"),
+        ));
     }
     all
 }
@@ -82,11 +89,15 @@ fn an_archived_month_comes_back_to_the_byte_and_goes_again() {
     let dir = Directory::new("round-trip");
     let instants = fill(conn, Duration::from_millis(60));
     let before = everything(conn);
-    let answers: Vec<_> = instants.iter().map(|at| format!("{:?}", as_of(conn, "notes", "id=3", *at))).collect();
+    let answers: Vec<_> =
+        instants.iter().map(|at| format!("{:?}", as_of(conn, "notes", "id=3", *at))).collect();
     let done = retain_to(conn, &policy(Duration::ZERO), &mut dir.archive()).unwrap();
     assert!(done.months == 3 && done.bytes > 0, "{done:?}");
     assert_eq!(everything(conn), Vec::<String>::new());
-    assert!(instants.iter().all(|at| matches!(as_of(conn, "notes", "id=3", *at), AsOf::BeforeHorizon { .. })) || instants.last().is_some());
+    assert!(
+        instants.iter().all(|at| matches!(as_of(conn, "notes", "id=3", *at), AsOf::BeforeHorizon { .. }))
+            || instants.last().is_some()
+    );
     let horizon = match as_of(conn, "notes", "id=3", instants[0]) {
         AsOf::BeforeHorizon { horizon } => horizon,
         answer => panic!("{answer:?}"),
@@ -99,12 +110,17 @@ fn an_archived_month_comes_back_to_the_byte_and_goes_again() {
         let restored = retention::restore_archive(conn, &mut dir.archive(), month).unwrap();
         assert_eq!(restored.month, month);
         let again = retention::restore_archive(conn, &mut dir.archive(), month);
-        assert!(matches!(&again, Err(Error::Refused { message, .. }) if message.contains("already")), "{again:?}");
+        assert!(
+            matches!(&again, Err(Error::Refused { message, .. }) if message.contains("already")),
+            "{again:?}"
+        );
     }
     assert_eq!(everything(conn), before);
     let now: Vec<_> = instants.iter().map(|at| format!("{:?}", as_of(conn, "notes", "id=3", *at))).collect();
     assert_eq!(now, answers);
-    assert!(!Trail::unscoped().timeline(conn, &Filter::new().table(table("notes"))).unwrap().entries.is_empty());
+    assert!(
+        !Trail::unscoped().timeline(conn, &Filter::new().table(table("notes"))).unwrap().entries.is_empty()
+    );
     // Retention leaves them alone, and writes go on.
     assert_eq!(retain_to(conn, &policy(Duration::ZERO), &mut dir.archive()).unwrap().months, 0);
     run(conn, "INSERT INTO notes (id) VALUES (5000)");
@@ -115,7 +131,11 @@ fn an_archived_month_comes_back_to_the_byte_and_goes_again() {
         assert!(matches!(&again, Err(Error::Refused { .. })), "{again:?}");
     }
     assert_eq!(count(conn, "audit_changes"), 1);
-    assert_eq!(text(conn, "SELECT count(*) FROM threadline.partitions() p WHERE p.first_id IS NULL"), "1", "a clock set back finds a partition");
+    assert_eq!(
+        text(conn, "SELECT count(*) FROM threadline.partitions() p WHERE p.first_id IS NULL"),
+        "1",
+        "a clock set back finds a partition"
+    );
 }
 
 #[test]
@@ -209,11 +229,16 @@ fn whatever_fails_in_the_archive_stops_the_drop() {
     let dir = Directory::new("faults");
     fill(conn, Duration::from_millis(60));
     let before = everything(conn);
-    let faults = (1..=7).flat_map(|call| [Fault::Store(call), Fault::Open(call), Fault::Truncate(call), Fault::StopReading(call)]);
+    let faults = (1..=7).flat_map(|call| {
+        [Fault::Store(call), Fault::Open(call), Fault::Truncate(call), Fault::StopReading(call)]
+    });
     for fault in faults {
         let mut archive = Faulty { inner: dir.archive(), calls: 0, fault };
         let failed = retain_to(conn, &policy(Duration::ZERO), &mut archive);
-        assert!(matches!(&failed, Err(Error::Archive { .. } | Error::ArchiveUnsound { .. })), "{fault:?}: {failed:?}");
+        assert!(
+            matches!(&failed, Err(Error::Archive { .. } | Error::ArchiveUnsound { .. })),
+            "{fault:?}: {failed:?}"
+        );
         assert_eq!(everything(conn), before, "{fault:?}");
         assert_eq!(retention::runs(conn, 1).unwrap()[0].error.as_deref(), Some("archive"));
     }

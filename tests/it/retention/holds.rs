@@ -12,7 +12,8 @@ use threadline_tests::{audited_database, clock, row_key, run, table, text};
 
 use super::{count, operator, policy, retain, split_time};
 
-const NOTES: &str = "CREATE TABLE notes (id integer PRIMARY KEY, v integer); SELECT threadline.attach('notes')";
+const NOTES: &str =
+    "CREATE TABLE notes (id integer PRIMARY KEY, v integer); SELECT threadline.attach('notes')";
 
 /// Ten changes, each of a transaction of its own, in partitions that have ended.
 fn ten_notes(conn: &mut PgConnection) {
@@ -32,14 +33,21 @@ fn a_hold_says_who_why_and_when_and_is_never_forgotten() {
     run(conn, NOTES);
     run(conn, "INSERT INTO notes VALUES (1, 1)");
     let counsel = Actor::admin(7);
-    let hold = Hold::new("case 12").row(table("notes"), row_key("id=1")).actor(Actor::anonymous()).to(clock(conn));
+    let hold =
+        Hold::new("case 12").row(table("notes"), row_key("id=1")).actor(Actor::anonymous()).to(clock(conn));
     let placed = holds::place(conn, &hold, &counsel).unwrap();
-    assert_eq!((placed.row_key.as_deref(), placed.reason.as_str(), &placed.placed_by), (Some("1"), "case 12", &counsel));
+    assert_eq!(
+        (placed.row_key.as_deref(), placed.reason.as_str(), &placed.placed_by),
+        (Some("1"), "case 12", &counsel)
+    );
     assert_eq!(placed.table.as_ref().map(threadline::TableName::to_plain).as_deref(), Some("public.notes"));
     assert_eq!((&placed.actor, &placed.released_at), (&Some(Actor::anonymous()), &None));
     assert_eq!(holds::list(conn, false).unwrap(), [placed.clone()]);
     let released = holds::release(conn, placed.id, &Actor::admin(8), "settled").unwrap();
-    assert_eq!((released.released_by.clone(), released.release_reason.as_deref()), (Some(Actor::admin(8)), Some("settled")));
+    assert_eq!(
+        (released.released_by.clone(), released.release_reason.as_deref()),
+        (Some(Actor::admin(8)), Some("settled"))
+    );
     assert_eq!(holds::list(conn, false).unwrap(), []);
     assert_eq!(holds::list(conn, true).unwrap(), [released]);
 
@@ -63,7 +71,8 @@ fn what_was_held_goes_once_it_is_released_and_its_month_with_it() {
     let db = audited_database();
     let conn = &mut db.connect();
     ten_notes(conn);
-    let hold = holds::place(conn, &Hold::new("case").row(table("notes"), row_key("id=1")), &operator()).unwrap();
+    let hold =
+        holds::place(conn, &Hold::new("case").row(table("notes"), row_key("id=1")), &operator()).unwrap();
     let first = retain(conn, &policy(Duration::ZERO));
     assert!(first.months > 0, "{first:?}");
     assert_eq!((first.changes, count(conn, "audit_changes"), count(conn, "audit_transactions")), (9, 1, 1));
@@ -95,7 +104,10 @@ fn a_hold_that_is_placed_while_a_run_goes_on_holds() {
         ControlFlow::Continue(())
     })
     .unwrap();
-    assert_eq!((done.changes, text(conn, "SELECT string_agg(row_key, ' ') FROM threadline.audit_changes")), (9, "5".to_owned()));
+    assert_eq!(
+        (done.changes, text(conn, "SELECT string_agg(row_key, ' ') FROM threadline.audit_changes")),
+        (9, "5".to_owned())
+    );
 }
 
 #[test]
@@ -105,19 +117,30 @@ fn a_hold_that_is_placed_after_a_month_was_detached_brings_it_back() {
     ten_notes(conn);
     let before = clock(conn);
     // As a run leaves it that died before the drop.
-    let label = text(conn, "SELECT replace(tableoid::regclass::text, 'threadline.audit_changes', '') FROM threadline.audit_changes ORDER BY captured_at OFFSET 4 LIMIT 1");
+    let label = text(
+        conn,
+        "SELECT replace(tableoid::regclass::text, 'threadline.audit_changes', '') FROM threadline.audit_changes ORDER BY captured_at OFFSET 4 LIMIT 1",
+    );
     let decided = text(
         conn,
-        &format!("SELECT threadline.retention_leave(NULL, '{label}', jsonb_build_object('keep', now(), 'tables', '{{}}'::jsonb, 'actions', '{{}}'::jsonb, 'newest', now()))"),
+        &format!(
+            "SELECT threadline.retention_leave(NULL, '{label}', jsonb_build_object('keep', now(), 'tables', '{{}}'::jsonb, 'actions', '{{}}'::jsonb, 'newest', now()))"
+        ),
     );
     assert_eq!(decided, "due");
     let held = text(conn, &format!("SELECT min(row_key) FROM threadline.audit_changes{label}"));
     for table in ["audit_departures", "audit_changes"] {
-        run(conn, &format!("ALTER TABLE threadline.{table} DETACH PARTITION threadline.{table}{label} CONCURRENTLY"));
+        run(
+            conn,
+            &format!(
+                "ALTER TABLE threadline.{table} DETACH PARTITION threadline.{table}{label} CONCURRENTLY"
+            ),
+        );
     }
     let gone = count(conn, "audit_changes");
     assert!(gone < 10);
-    holds::place(other, &Hold::new("case").row(table("notes"), row_key(&format!("id={held}"))), &operator()).unwrap();
+    holds::place(other, &Hold::new("case").row(table("notes"), row_key(&format!("id={held}"))), &operator())
+        .unwrap();
     retain(conn, &policy((chrono::Utc::now() - before).to_std().unwrap()));
     assert_eq!(text(conn, "SELECT string_agg(row_key, ' ') FROM threadline.audit_changes"), held);
     assert_eq!(text(conn, "SELECT count(*) FROM threadline.retention_months"), "0");

@@ -9,7 +9,8 @@ use threadline_tests::{as_of, audited_database, clock, run, text, texts};
 
 use super::{count, operator, policy, retain, split_time};
 
-const NOTES: &str = "CREATE TABLE notes (id integer PRIMARY KEY, v integer); SELECT threadline.attach('notes')";
+const NOTES: &str =
+    "CREATE TABLE notes (id integer PRIMARY KEY, v integer); SELECT threadline.attach('notes')";
 
 const UNEQUAL: &str = "SELECT count(DISTINCT bounds) FROM (SELECT i.inhparent, string_agg(pg_get_expr(c.relpartbound, c.oid), ',' ORDER BY pg_get_expr(c.relpartbound, c.oid)) AS bounds
     FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid JOIN pg_class p ON p.oid = i.inhparent WHERE p.relnamespace = 'threadline'::regnamespace AND p.relkind = 'p' GROUP BY 1) b";
@@ -86,7 +87,10 @@ fn ten_years_of_neglect_are_made_good() {
     let rows = count(conn, "audit_changes");
     partitions::maintain(conn, &MaintainOptions::default()).unwrap();
     assert_whole(conn);
-    assert_eq!((rows, text(conn, "SELECT count(*) FROM ONLY threadline.audit_changes_tail")), (count(conn, "audit_changes"), "0".to_owned()));
+    assert_eq!(
+        (rows, text(conn, "SELECT count(*) FROM ONLY threadline.audit_changes_tail")),
+        (count(conn, "audit_changes"), "0".to_owned())
+    );
     assert!(partitions::list(conn).unwrap().runway > Duration::from_secs(86_400 * 365 * 19));
 }
 
@@ -120,7 +124,11 @@ fn the_list_says_where_each_partition_ends_and_how_long_the_runway_is() {
     let (first, last) = (list.partitions.first().unwrap(), list.partitions.last().unwrap());
     assert_eq!((first.from, last.to, last.name.as_str()), (None, None, "tail"));
     assert!(list.partitions.windows(2).all(|pair| pair[0].to.is_some() && pair[0].to == pair[1].from));
-    assert!(list.partitions.iter().all(|partition| partition.bytes > 0 && partition.state == PartitionState::Attached));
+    assert!(
+        list.partitions
+            .iter()
+            .all(|partition| partition.bytes > 0 && partition.state == PartitionState::Attached)
+    );
     run(
         conn,
         &format!(
@@ -130,7 +138,14 @@ fn the_list_says_where_each_partition_ends_and_how_long_the_runway_is() {
     );
     assert_eq!(partitions::list(conn).unwrap().partitions[0].state, PartitionState::Leaving);
     // It was not due by any policy: the next run leaves it where it is.
-    assert_eq!(threadline::retention::run(conn, &policy(Duration::from_secs(1)), &operator(), None, &mut |_| std::ops::ControlFlow::Continue(())).unwrap().months, 0);
+    assert_eq!(
+        threadline::retention::run(conn, &policy(Duration::from_secs(1)), &operator(), None, &mut |_| {
+            std::ops::ControlFlow::Continue(())
+        })
+        .unwrap()
+        .months,
+        0
+    );
     assert_eq!(partitions::list(conn).unwrap().partitions[0].state, PartitionState::Attached);
     assert_whole(conn);
 }

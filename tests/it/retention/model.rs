@@ -53,11 +53,21 @@ pub(super) struct Hold {
 pub(super) struct Cutoffs(Value);
 
 impl Cutoffs {
-    pub(super) fn new(keep: Option<DateTime<Utc>>, tables: &[(&str, DateTime<Utc>)], actions: &[(&str, DateTime<Utc>)]) -> Self {
+    pub(super) fn new(
+        keep: Option<DateTime<Utc>>,
+        tables: &[(&str, DateTime<Utc>)],
+        actions: &[(&str, DateTime<Utc>)],
+    ) -> Self {
         let windows = |windows: &[(&str, DateTime<Utc>)]| -> Value {
-            windows.iter().map(|(name, at)| ((*name).to_owned(), Value::from(at.to_rfc3339()))).collect::<serde_json::Map<_, _>>().into()
+            windows
+                .iter()
+                .map(|(name, at)| ((*name).to_owned(), Value::from(at.to_rfc3339())))
+                .collect::<serde_json::Map<_, _>>()
+                .into()
         };
-        Self(serde_json::json!({"keep": keep.map(|at| at.to_rfc3339()), "tables": windows(tables), "actions": windows(actions)}))
+        Self(
+            serde_json::json!({"keep": keep.map(|at| at.to_rfc3339()), "tables": windows(tables), "actions": windows(actions)}),
+        )
     }
 
     pub(super) fn of_last_run(conn: &mut PgConnection) -> Self {
@@ -127,8 +137,14 @@ impl Model {
                 Change {
                     table: row["table_id"].to_string(),
                     at: captured_at,
-                    keys: ["row_key", "previous_row_key"].iter().filter_map(|name| string(&row[*name])).collect(),
-                    scopes: ["scope", "previous_scope"].iter().filter_map(|name| string(&row[*name])).collect(),
+                    keys: ["row_key", "previous_row_key"]
+                        .iter()
+                        .filter_map(|name| string(&row[*name]))
+                        .collect(),
+                    scopes: ["scope", "previous_scope"]
+                        .iter()
+                        .filter_map(|name| string(&row[*name]))
+                        .collect(),
                     actor: string(&row["actor"]),
                 },
             );
@@ -167,7 +183,9 @@ impl Model {
             let is_old = cutoffs.of_table(&change.table).is_some_and(|cutoff| end < cutoff);
             let is_kept = self.actions.values().any(|action| {
                 let (own, cutoff) = cutoffs.of_action(&action.name);
-                action.transaction.as_ref() == Some(transaction) && own && cutoff.is_none_or(|cutoff| end >= cutoff)
+                action.transaction.as_ref() == Some(transaction)
+                    && own
+                    && cutoff.is_none_or(|cutoff| end >= cutoff)
             });
             let is_held = holds.iter().any(|hold| hold.holds(change));
             *units.entry((transaction.clone(), change.table.clone())).or_insert(true) &=

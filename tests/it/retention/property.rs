@@ -78,9 +78,20 @@ fn purge() -> impl Strategy<Value = Purge> {
         (0..3_u8, 0..2_u8).prop_map(|(actor, table)| Pin::ActorInTable(actor, table)),
     ];
     let instant = || prop::option::weighted(0.8, 0..30_usize);
-    (instant(), instant(), prop::option::weighted(0.3, 0..30_usize), prop::collection::vec(pin, 0..2), 1..8_u32).prop_map(
-        |(keep, own, actions, holds, batch_rows)| Purge { keep, own, actions, holds, batch_rows },
+    (
+        instant(),
+        instant(),
+        prop::option::weighted(0.3, 0..30_usize),
+        prop::collection::vec(pin, 0..2),
+        1..8_u32,
     )
+        .prop_map(|(keep, own, actions, holds, batch_rows)| Purge {
+            keep,
+            own,
+            actions,
+            holds,
+            batch_rows,
+        })
 }
 
 const TABLES: [&str; 2] = ["alphas", "betas"];
@@ -90,14 +101,20 @@ impl Write {
         match self {
             Self::Put(table, id, v) => {
                 let table = TABLES[usize::from(*table)];
-                format!("INSERT INTO {table} VALUES ({id}, {v}, {v} % 3) ON CONFLICT (id) DO UPDATE SET v = EXCLUDED.v, org = EXCLUDED.org")
+                format!(
+                    "INSERT INTO {table} VALUES ({id}, {v}, {v} % 3) ON CONFLICT (id) DO UPDATE SET v = EXCLUDED.v, org = EXCLUDED.org"
+                )
             }
             Self::Delete(table, id) => format!("DELETE FROM {} WHERE id = {id}", TABLES[usize::from(*table)]),
             Self::Move(table, from, to) => {
                 let table = TABLES[usize::from(*table)];
-                format!("UPDATE {table} SET id = {to} WHERE id = {from} AND NOT EXISTS (SELECT FROM {table} WHERE id = {to})")
+                format!(
+                    "UPDATE {table} SET id = {to} WHERE id = {from} AND NOT EXISTS (SELECT FROM {table} WHERE id = {to})"
+                )
             }
-            Self::Bulk(table) => format!("UPDATE {} SET v = v + 1 WHERE id < 900", TABLES[usize::from(*table)]),
+            Self::Bulk(table) => {
+                format!("UPDATE {} SET v = v + 1 WHERE id < 900", TABLES[usize::from(*table)])
+            }
         }
     }
 }
@@ -123,27 +140,48 @@ fn check(steps: &[Step], purges: &[Purge]) -> Result<(), TestCaseError> {
     let mut open = false;
     // Its last changes are in the one table or in the other.
     let finish = |other: &mut PgConnection, number: usize| {
-        run(other, &format!("UPDATE {} SET v = v + 1 WHERE id = (SELECT min(id) FROM {0}); COMMIT", TABLES[number % 2]));
+        run(
+            other,
+            &format!(
+                "UPDATE {} SET v = v + 1 WHERE id = (SELECT min(id) FROM {0}); COMMIT",
+                TABLES[number % 2]
+            ),
+        );
     };
     for (number, step) in steps.iter().enumerate() {
         match step {
             Step::Write(who, act, writes) => {
                 let writes: Vec<String> = writes.iter().map(Write::sql).collect();
                 let context = serde_json::json!({"actor": actor(*who)});
-                let act = act.map(|act| format!("SELECT threadline.record_action('{context}', '{{\"name\": \"{}\"}}')", action(act)));
+                let act = act.map(|act| {
+                    format!(
+                        "SELECT threadline.record_action('{context}', '{{\"name\": \"{}\"}}')",
+                        action(act)
+                    )
+                });
                 // Not what the other session has locked.
                 if open {
                     finish(other, number);
                     open = false;
                 }
-                run(conn, &format!("BEGIN; SELECT threadline.set_context('{context}'); {}; {}; COMMIT", writes.join("; "), act.unwrap_or_default()));
+                run(
+                    conn,
+                    &format!(
+                        "BEGIN; SELECT threadline.set_context('{context}'); {}; {}; COMMIT",
+                        writes.join("; "),
+                        act.unwrap_or_default()
+                    ),
+                );
             }
             Step::Other(commits) => {
                 if !open {
                     run(other, "BEGIN");
                     open = true;
                 }
-                run(other, "UPDATE betas SET v = v + 1 WHERE id = 900; INSERT INTO alphas VALUES (901, 0, 1) ON CONFLICT (id) DO UPDATE SET v = alphas.v + 1");
+                run(
+                    other,
+                    "UPDATE betas SET v = v + 1 WHERE id = 900; INSERT INTO alphas VALUES (901, 0, 1) ON CONFLICT (id) DO UPDATE SET v = alphas.v + 1",
+                );
                 if *commits {
                     finish(other, number);
                     open = false;
@@ -151,7 +189,13 @@ fn check(steps: &[Step], purges: &[Purge]) -> Result<(), TestCaseError> {
             }
             Step::Action(who, act) => {
                 let context = serde_json::json!({"actor": actor(*who)});
-                run(conn, &format!("SELECT threadline.record_action('{context}', '{{\"name\": \"{}\"}}')", action(*act)));
+                run(
+                    conn,
+                    &format!(
+                        "SELECT threadline.record_action('{context}', '{{\"name\": \"{}\"}}')",
+                        action(*act)
+                    ),
+                );
             }
         }
         for name in TABLES {
@@ -166,10 +210,14 @@ fn check(steps: &[Step], purges: &[Purge]) -> Result<(), TestCaseError> {
     std::thread::sleep(Duration::from_millis(5));
     let mut model = Model::read(conn);
     for purge in purges {
-        let at = |number: usize| instants[number % instants.len()] + chrono::TimeDelta::milliseconds((number % 3) as i64 * 7 - 7);
+        let at = |number: usize| {
+            instants[number % instants.len()] + chrono::TimeDelta::milliseconds((number % 3) as i64 * 7 - 7)
+        };
         let betas = text(conn, "SELECT threadline.table_id('betas'::regclass)");
-        let windows = [purge.keep, purge.own, purge.actions].map(|number| number.map(|number| since(at(number))));
-        let mut policy = RetentionPolicy::new().minimum(Duration::ZERO).pause(Duration::ZERO).batch_rows(purge.batch_rows);
+        let windows =
+            [purge.keep, purge.own, purge.actions].map(|number| number.map(|number| since(at(number))));
+        let mut policy =
+            RetentionPolicy::new().minimum(Duration::ZERO).pause(Duration::ZERO).batch_rows(purge.batch_rows);
         if let Some(keep) = windows[0] {
             policy = policy.keep(keep);
         }
@@ -204,9 +252,16 @@ fn check(steps: &[Step], purges: &[Purge]) -> Result<(), TestCaseError> {
         prop_assert_eq!(
             (
                 forecast.months.iter().map(|month| month.changes).sum::<u64>()
-                    + forecast.thinned.iter().flat_map(|month| &month.changes).map(|(_, count)| count).sum::<u64>(),
-                forecast.months.iter().map(|month| month.actions).sum::<u64>() + forecast.thinned.iter().map(|month| month.actions).sum::<u64>(),
-                forecast.months.iter().map(|month| month.transactions).sum::<u64>() + forecast.thinned.iter().map(|month| month.transactions).sum::<u64>(),
+                    + forecast
+                        .thinned
+                        .iter()
+                        .flat_map(|month| &month.changes)
+                        .map(|(_, count)| count)
+                        .sum::<u64>(),
+                forecast.months.iter().map(|month| month.actions).sum::<u64>()
+                    + forecast.thinned.iter().map(|month| month.actions).sum::<u64>(),
+                forecast.months.iter().map(|month| month.transactions).sum::<u64>()
+                    + forecast.thinned.iter().map(|month| month.transactions).sum::<u64>(),
             ),
             (
                 (before.changes.len() - planned.changes.len()) as u64,
@@ -232,18 +287,26 @@ fn check(steps: &[Step], purges: &[Purge]) -> Result<(), TestCaseError> {
 }
 
 fn pinned(conn: &mut PgConnection, pin: &Pin, instants: &[DateTime<Utc>]) -> (Hold, model::Hold) {
-    let id = |conn: &mut PgConnection, name: u8| text(conn, &format!("SELECT threadline.table_id('{}'::regclass)", TABLES[usize::from(name)]));
+    let id = |conn: &mut PgConnection, name: u8| {
+        text(conn, &format!("SELECT threadline.table_id('{}'::regclass)", TABLES[usize::from(name)]))
+    };
     let name = |number: u8| table(TABLES[usize::from(number)]);
     let hold = Hold::new("test");
     let none = model::Hold::default();
     match pin {
-        Pin::Table(number) => (hold.table(name(*number)), model::Hold { table: Some(id(conn, *number)), ..none }),
+        Pin::Table(number) => {
+            (hold.table(name(*number)), model::Hold { table: Some(id(conn, *number)), ..none })
+        }
         Pin::Row(number, key) => (
             hold.row(name(*number), row_key(&format!("id={key}"))),
             model::Hold { table: Some(id(conn, *number)), key: Some(key.to_string()), ..none },
         ),
-        Pin::Scope(org) => (hold.scope(org.to_string()), model::Hold { scope: Some(org.to_string()), ..none }),
-        Pin::Actor(number) => (hold.actor(actor(*number)), model::Hold { actor: Some(actor(*number).to_string()), ..none }),
+        Pin::Scope(org) => {
+            (hold.scope(org.to_string()), model::Hold { scope: Some(org.to_string()), ..none })
+        }
+        Pin::Actor(number) => {
+            (hold.actor(actor(*number)), model::Hold { actor: Some(actor(*number).to_string()), ..none })
+        }
         Pin::Time(from, to) => {
             let (from, to) = (instants[from % instants.len()], instants[to % instants.len()]);
             let (from, to) = (from.min(to), from.max(to));
@@ -257,15 +320,22 @@ fn pinned(conn: &mut PgConnection, pin: &Pin, instants: &[DateTime<Utc>]) -> (Ho
 }
 
 /// Every answer is the shadow copy's, or that it is not known; and from each table's window on it is known.
-fn check_past(conn: &mut PgConnection, instants: &[DateTime<Utc>], cutoffs: &Cutoffs) -> Result<(), TestCaseError> {
+fn check_past(
+    conn: &mut PgConnection,
+    instants: &[DateTime<Utc>],
+    cutoffs: &Cutoffs,
+) -> Result<(), TestCaseError> {
     for name in TABLES {
         let id = text(conn, &format!("SELECT threadline.table_id('{name}'::regclass)"));
         let cutoff = cutoffs.of_table(&id);
         for (number, at) in instants.iter().enumerate() {
-            let shadow: BTreeMap<String, String> = texts(conn, &format!("SELECT id || ' ' || to_jsonb(t) FROM shadow.{name}_{number} t"))
-                .iter()
-                .map(|line| line.split_once(' ').map(|(id, row)| (id.to_owned(), row.to_owned())).unwrap())
-                .collect();
+            let shadow: BTreeMap<String, String> =
+                texts(conn, &format!("SELECT id || ' ' || to_jsonb(t) FROM shadow.{name}_{number} t"))
+                    .iter()
+                    .map(|line| {
+                        line.split_once(' ').map(|(id, row)| (id.to_owned(), row.to_owned())).unwrap()
+                    })
+                    .collect();
             let travelled = Travel::to(*at).run(conn, |conn| {
                 use diesel::prelude::*;
                 #[derive(QueryableByName)]
@@ -273,8 +343,16 @@ fn check_past(conn: &mut PgConnection, instants: &[DateTime<Utc>], cutoffs: &Cut
                     #[diesel(sql_type = diesel::sql_types::Text)]
                     row: String,
                 }
-                let rows: Vec<Row> = diesel::sql_query(format!("SELECT id || ' ' || to_jsonb(t) AS row FROM {name} t")).load(conn)?;
-                Ok::<_, Error>(rows.into_iter().map(|row| row.row.split_once(' ').map(|(id, row)| (id.to_owned(), row.to_owned())).unwrap()).collect::<BTreeMap<_, _>>())
+                let rows: Vec<Row> =
+                    diesel::sql_query(format!("SELECT id || ' ' || to_jsonb(t) AS row FROM {name} t"))
+                        .load(conn)?;
+                Ok::<_, Error>(
+                    rows.into_iter()
+                        .map(|row| {
+                            row.row.split_once(' ').map(|(id, row)| (id.to_owned(), row.to_owned())).unwrap()
+                        })
+                        .collect::<BTreeMap<_, _>>(),
+                )
             });
             let known = match travelled {
                 Ok(rows) => {
@@ -285,31 +363,50 @@ fn check_past(conn: &mut PgConnection, instants: &[DateTime<Utc>], cutoffs: &Cut
                 Err(error) => return Err(TestCaseError::fail(format!("{name} at {number}: {error:?}"))),
             };
             // The window is the longest that can have been in force: a window that was longer before leaves more, not less.
-            prop_assert!(known || cutoff.is_none_or(|cutoff| *at < cutoff) || ever_before(conn, &id, *at), "{} at {} of {:?}", name, at, cutoff);
+            prop_assert!(
+                known || cutoff.is_none_or(|cutoff| *at < cutoff) || ever_before(conn, &id, *at),
+                "{} at {} of {:?}",
+                name,
+                at,
+                cutoff
+            );
             let mut whole = BTreeMap::new();
             let all = Trail::unscoped().table_as_of(conn, &table(name), *at, |row| {
                 whole.insert(row.row_key, row.image);
                 Ok(())
             });
             match all {
-                Ok(()) => prop_assert_eq!(whole.keys().collect::<Vec<_>>(), shadow.keys().collect::<Vec<_>>()),
+                Ok(()) => {
+                    prop_assert_eq!(whole.keys().collect::<Vec<_>>(), shadow.keys().collect::<Vec<_>>())
+                }
                 Err(Error::UnknownPast { reason: PastProblem::BeforeHorizon, .. }) => prop_assert!(!known),
                 Err(error) => return Err(TestCaseError::fail(format!("{name} at {number}: {error:?}"))),
             }
             for key in (1..7).chain([900, 901]) {
-                let one = Trail::unscoped().row_as_of(conn, &table(name), &row_key(&format!("id={key}")), *at).unwrap();
+                let one = Trail::unscoped()
+                    .row_as_of(conn, &table(name), &row_key(&format!("id={key}")), *at)
+                    .unwrap();
                 match one {
                     AsOf::BeforeHorizon { horizon } => prop_assert!(!known && *at < horizon),
                     AsOf::Present(image) => {
                         let row: serde_json::Value = serde_json::to_value(&image.columns).unwrap();
-                        let copy: Option<serde_json::Value> = shadow.get(&key.to_string()).map(|row| serde_json::from_str(row).unwrap());
+                        let copy: Option<serde_json::Value> =
+                            shadow.get(&key.to_string()).map(|row| serde_json::from_str(row).unwrap());
                         prop_assert_eq!(Some(row), copy, "{} {} at {}", name, key, number);
                         prop_assert!(known);
                     }
                     AsOf::Deleted { .. } | AsOf::NotCreated => {
-                        prop_assert!(known && !shadow.contains_key(&key.to_string()), "{} {} at {}", name, key, number);
+                        prop_assert!(
+                            known && !shadow.contains_key(&key.to_string()),
+                            "{} {} at {}",
+                            name,
+                            key,
+                            number
+                        );
                     }
-                    answer => return Err(TestCaseError::fail(format!("{name} {key} at {number}: {answer:?}"))),
+                    answer => {
+                        return Err(TestCaseError::fail(format!("{name} {key} at {number}: {answer:?}")));
+                    }
                 }
             }
         }
@@ -334,7 +431,9 @@ fn what_goes_is_what_the_rules_say_and_no_answer_about_the_past_is_wrong() {
     let config = Config { cases, max_shrink_iters: 60, failure_persistence: None, ..Config::default() };
     let random = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
     let workload = (prop::collection::vec(step(), 3..22), prop::collection::vec(purge(), 1..4));
-    if let Err(error) = TestRunner::new_with_rng(config, random).run(&workload, |(steps, purges)| check(&steps, &purges)) {
+    if let Err(error) =
+        TestRunner::new_with_rng(config, random).run(&workload, |(steps, purges)| check(&steps, &purges))
+    {
         panic!("{error}");
     }
 }

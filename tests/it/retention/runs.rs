@@ -14,7 +14,8 @@ use threadline_tests::{TestRole, audited_cluster, audited_database, pooled_behin
 use super::model::{Cutoffs, Model};
 use super::{count, operator, policy, retain, since, split_time, try_retain};
 
-const NOTES: &str = "CREATE TABLE notes (id integer PRIMARY KEY, v integer); CREATE TABLE kept (LIKE notes INCLUDING ALL);
+const NOTES: &str =
+    "CREATE TABLE notes (id integer PRIMARY KEY, v integer); CREATE TABLE kept (LIKE notes INCLUDING ALL);
     SELECT threadline.attach('notes'), threadline.attach('kept')";
 
 /// Transactions over several partitions, some of which have to be thinned.
@@ -73,7 +74,10 @@ fn killed_at_any_statement_the_next_run_completes_what_was_begun() {
             // Later and later, so that it ends at last.
             thread::sleep(Duration::from_micros(5_000 + (seed >> 33) % 40_000 + round * 15_000));
             if !done.load(Ordering::Relaxed) {
-                run(&mut db.connect(), "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'victim'");
+                run(
+                    &mut db.connect(),
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'victim'",
+                );
             }
             runner.join().unwrap()
         });
@@ -92,9 +96,16 @@ fn killed_at_any_statement_the_next_run_completes_what_was_begun() {
     model.purge(&Cutoffs::of_last_run(conn), &[]);
     assert_eq!(Model::read(conn).contents(), model.contents());
     assert_eq!(count(conn, "retention_months"), 0);
-    let states = texts(conn, "SELECT state || ' ' || coalesce(error, '-') FROM threadline.retention_runs ORDER BY id");
+    let states =
+        texts(conn, "SELECT state || ' ' || coalesce(error, '-') FROM threadline.retention_runs ORDER BY id");
     let (last, died) = states.split_last().unwrap();
-    assert!(last == "completed -" && died.len() <= killed && died.len() > 1 && died.iter().all(|state| state == "abandoned died"), "{states:?}");
+    assert!(
+        last == "completed -"
+            && died.len() <= killed
+            && died.len() > 1
+            && died.iter().all(|state| state == "abandoned died"),
+        "{states:?}"
+    );
     // Twice is no more than once.
     let again = retain(conn, &whole());
     assert_eq!((again.changes, again.actions, again.transactions, again.months), (0, 0, 0, 0));
@@ -122,7 +133,11 @@ fn a_month_whose_detach_was_interrupted_is_finished_by_the_next_run() {
     // Nothing waits for it, and writes go on.
     run(&mut db.connect(), "INSERT INTO notes VALUES (2, 2)");
     let waiting = retain(conn, &policy(Duration::ZERO).statement_timeout(Duration::from_millis(200)));
-    assert_eq!((waiting.months, waiting.state), (0, RunState::Completed), "one detach at a time: {waiting:?}");
+    assert_eq!(
+        (waiting.months, waiting.state),
+        (0, RunState::Completed),
+        "one detach at a time: {waiting:?}"
+    );
     run(reader, "COMMIT");
     let done = retain(conn, &policy(Duration::ZERO));
     assert_eq!(done.months, 3, "{done:?}");
@@ -191,11 +206,23 @@ fn one_runs_at_a_time_and_a_dead_one_is_noticed_at_once() {
     let resumed = retain(conn, &whole());
     assert!(resumed.resumes.is_some(), "{resumed:?}");
     // What was taken for dead and is not, stops by itself.
-    let superseded = retention::run(conn, &whole().keep(Duration::ZERO).table(table("kept"), Duration::ZERO), &by, None, &mut |_| {
-        run(&mut db.connect(), "UPDATE threadline.retention_runs SET state = 'abandoned' WHERE state = 'running'");
-        ControlFlow::Continue(())
-    });
-    assert!(matches!(&superseded, Err(Error::Refused { message, .. }) if message.contains("taken for dead")), "{superseded:?}");
+    let superseded = retention::run(
+        conn,
+        &whole().keep(Duration::ZERO).table(table("kept"), Duration::ZERO),
+        &by,
+        None,
+        &mut |_| {
+            run(
+                &mut db.connect(),
+                "UPDATE threadline.retention_runs SET state = 'abandoned' WHERE state = 'running'",
+            );
+            ControlFlow::Continue(())
+        },
+    );
+    assert!(
+        matches!(&superseded, Err(Error::Refused { message, .. }) if message.contains("taken for dead")),
+        "{superseded:?}"
+    );
 }
 
 #[test]
@@ -291,7 +318,10 @@ fn writers_go_on_and_wait_for_no_longer_than_the_lock_timeout() {
 
 fn assert_nothing_half_after_writers(conn: &mut PgConnection) {
     assert_eq!(
-        texts(conn, "SELECT c.transaction_id FROM threadline.audit_changes c WHERE NOT EXISTS (SELECT FROM threadline.audit_transactions t WHERE t.id = c.transaction_id)"),
+        texts(
+            conn,
+            "SELECT c.transaction_id FROM threadline.audit_changes c WHERE NOT EXISTS (SELECT FROM threadline.audit_transactions t WHERE t.id = c.transaction_id)"
+        ),
         Vec::<String>::new()
     );
 }
@@ -305,14 +335,16 @@ fn the_feed_says_that_what_it_had_not_read_was_removed_also_beside_what_is_held(
         run(conn, &format!("INSERT INTO notes VALUES ({n}, 1)"));
     }
     let trail = Trail::unscoped();
-    let read = |conn: &mut PgConnection, cursor: &FeedCursor, limit| trail.read_feed(conn, cursor, limit).unwrap();
+    let read =
+        |conn: &mut PgConnection, cursor: &FeedCursor, limit| trail.read_feed(conn, cursor, limit).unwrap();
     let second = read(conn, &FeedCursor::beginning(), 2).cursor;
     let all = read(conn, &FeedCursor::beginning(), 100).cursor;
     use threadline::holds::{Hold, place};
     use threadline_tests::row_key;
     // The transaction the cursor is at, and the one before.
     for id in [1, 2] {
-        place(conn, &Hold::new("case").row(table("notes"), row_key(&format!("id={id}"))), &operator()).unwrap();
+        place(conn, &Hold::new("case").row(table("notes"), row_key(&format!("id={id}"))), &operator())
+            .unwrap();
     }
     assert_eq!(retain(conn, &policy(Duration::ZERO)).changes, 4);
     run(conn, "INSERT INTO notes VALUES (7, 1)");
@@ -355,4 +387,162 @@ fn a_policy_that_is_not_sound_says_all_its_problems_and_removes_nothing() {
     let first = threadline_tests::clock(conn);
     retain(conn, &policy(since(first)));
     assert_eq!(count(conn, "audit_changes"), 0);
+}
+
+#[test]
+fn a_server_that_crashes_in_the_middle_loses_nothing_and_the_next_run_completes() {
+    let db = audited_cluster();
+    let connect = || {
+        for _ in 0..400 {
+            if let Ok(conn) = db.connect("app") {
+                return conn;
+            }
+            thread::sleep(Duration::from_millis(50));
+        }
+        panic!("the server has not come back");
+    };
+    let conn = &mut connect();
+    fill(conn, 40);
+    let mut model = Model::read(conn);
+    let mut crashed = 0;
+    for round in 0_u64.. {
+        let victim = &mut connect();
+        let pid = text(victim, "SELECT pg_backend_pid()");
+        let done = AtomicBool::new(false);
+        let outcome = thread::scope(|scope| {
+            let runner = scope.spawn(|| {
+                let outcome = try_retain(victim, &whole());
+                done.store(true, Ordering::Relaxed);
+                outcome
+            });
+            thread::sleep(Duration::from_millis(15 + round * 40));
+            if !done.load(Ordering::Relaxed) {
+                // PostgreSQL answers the death of one of its processes by stopping all of them and recovering from its log.
+                assert!(std::process::Command::new("kill").args(["-9", &pid]).status().unwrap().success());
+            }
+            runner.join().unwrap()
+        });
+        let conn = &mut connect();
+        assert_nothing_half(conn);
+        match outcome {
+            Ok(done) => {
+                assert_eq!(done.state, RunState::Completed);
+                break;
+            }
+            Err(_) => crashed += 1,
+        }
+    }
+    assert!(crashed > 1, "crashed {crashed} times");
+    let conn = &mut connect();
+    model.purge(&Cutoffs::of_last_run(conn), &[]);
+    assert_eq!(Model::read(conn).contents(), model.contents());
+    assert_eq!(count(conn, "retention_months"), 0);
+}
+
+#[test]
+fn what_is_left_of_a_purged_past_is_not_undone_as_if_it_were_all() {
+    use threadline::holds::{Hold, place};
+    use threadline::{PastProblem, UndoTarget, undo};
+    use threadline_tests::row_key;
+    let db = audited_database();
+    let conn = &mut db.connect();
+    run(conn, NOTES);
+    run(conn, "INSERT INTO notes VALUES (1, 1); INSERT INTO kept VALUES (1, 1)");
+    run(conn, "BEGIN; UPDATE kept SET v = 2; UPDATE notes SET v = 2; COMMIT");
+    let both =
+        text(conn, "SELECT id FROM threadline.audit_transactions ORDER BY id DESC LIMIT 1").parse().unwrap();
+    run(conn, "UPDATE notes SET v = 3");
+    let held = text(conn, "SELECT transaction_id FROM threadline.audit_changes WHERE op = 'I' AND table_id = threadline.table_id('notes'::regclass)").parse().unwrap();
+    let until = threadline_tests::clock(conn);
+    let first = text(conn, "SELECT to_jsonb(min(captured_at)) #>> '{}' FROM threadline.audit_changes");
+    let hold = Hold::new("case").table(table("notes")).to(first.parse().unwrap());
+    place(conn, &hold, &operator()).unwrap();
+    assert_eq!(
+        retain(conn, &policy(since(until)).table(table("kept"), Duration::from_secs(1_000))).changes,
+        2
+    );
+    let before_horizon = |outcome: Result<threadline::UndoPlan, Error>| {
+        matches!(outcome, Err(Error::UnknownPast { reason: PastProblem::BeforeHorizon, .. }))
+    };
+    let plans = [
+        UndoTarget::transaction(both),
+        UndoTarget::transaction(held),
+        UndoTarget::row(table("notes"), row_key("id=1"), until - chrono::TimeDelta::seconds(60)),
+    ];
+    for target in plans {
+        let planned = undo::plan(conn, &target);
+        assert!(before_horizon(planned), "{target:?}");
+    }
+}
+
+/// Prints what a month of five million changes takes, by partition and by batches.
+#[test]
+#[ignore = "takes minutes and gigabytes; prints figures"]
+fn measure_a_month_of_five_million_changes() {
+    let rows: u64 =
+        std::env::var("RETENTION_ROWS").ok().and_then(|rows| rows.parse().ok()).unwrap_or(5_000_000);
+    let db = audited_cluster();
+    let conn = &mut db.connect("app").unwrap();
+    run(conn, NOTES);
+    run(conn, "INSERT INTO notes VALUES (1, 1)");
+    let fill = |conn: &mut PgConnection, rows: u64| {
+        run(
+            conn,
+            &format!(
+                "INSERT INTO threadline.audit_transactions (id, occurred_at, xid, actor_type, actor_id, db_role)
+                SELECT overlay(threadline.first_id_at(at)::text PLACING lpad(to_hex(n), 12, '0') FROM 25)::uuid, at, n::text::xid8, 'user', n % 1000, 'x' FROM generate_series(1, {rows} / 5) n, LATERAL (SELECT '2020-01-01'::timestamptz + n * interval '1 second' AS at) t;
+                INSERT INTO threadline.audit_changes (captured_at, transaction_id, ordinal, table_id, layout, op, row_key, diff)
+                SELECT t.occurred_at + o * interval '1 millisecond', t.id, o, threadline.table_id('notes'::regclass), 1, 'U', (o * 7919 + t.xid::text::bigint) % 100000, '{{\"v\": [1, 2], \"title\": [\"the old one\", \"the new one\"]}}' FROM threadline.audit_transactions t, generate_series(1, 5) o WHERE t.occurred_at < '2021-01-01'"
+            ),
+        );
+        run(
+            conn,
+            "VACUUM ANALYZE threadline.audit_changes; VACUUM ANALYZE threadline.audit_transactions; CHECKPOINT",
+        );
+    };
+    // The partition of this month reaches back; a month of its own would be like it.
+    run(
+        conn,
+        "DO $$ DECLARE parent text; first text := (SELECT p.label FROM threadline.partitions() p WHERE p.first_id IS NULL); ends uuid := (SELECT p.end_id FROM threadline.partitions() p WHERE p.first_id IS NULL); BEGIN
+            FOREACH parent IN ARRAY threadline.trail_tables() LOOP
+                EXECUTE format('ALTER TABLE threadline.%I DETACH PARTITION threadline.%I', parent, parent || first);
+                EXECUTE format('ALTER TABLE threadline.%I ATTACH PARTITION threadline.%I FOR VALUES FROM (%L) TO (%L)', parent, parent || first, threadline.first_id_at('2021-01-01'), ends);
+                EXECUTE format('CREATE TABLE threadline.%I PARTITION OF threadline.%I FOR VALUES FROM (MINVALUE) TO (%L)', parent || '_2020_01', parent, threadline.first_id_at('2021-01-01'));
+            END LOOP; END $$",
+    );
+    fill(conn, rows);
+    let keep = Duration::from_secs(86_400 * 365);
+    let began = Instant::now();
+    let plan = retention::plan(conn, &policy(keep), false).unwrap();
+    println!("plan: {:?}, {:?}", began.elapsed(), plan.months);
+    let began = Instant::now();
+    let done = retain(conn, &policy(keep));
+    println!("by partition: {:?} for {} changes, {} bytes back", began.elapsed(), done.changes, done.bytes);
+    assert_eq!((done.changes, done.months), (rows, 1));
+    fill(conn, rows / 10);
+    // One that is held keeps the month.
+    run(
+        conn,
+        "UPDATE threadline.audit_changes SET row_key = 'held' WHERE (transaction_id, ordinal) = (SELECT transaction_id, ordinal FROM threadline.audit_changes LIMIT 1)",
+    );
+    run(
+        conn,
+        "INSERT INTO threadline.legal_holds (table_id, row_key, placed_by, reason) VALUES (threadline.table_id('notes'::regclass), 'held', '{\"type\": \"system\", \"id\": \"x\"}', 'x')",
+    );
+    let mut slowest = Duration::ZERO;
+    let mut last = Instant::now();
+    let began = Instant::now();
+    let by = operator();
+    let batched = retention::run(conn, &policy(keep), &by, None, &mut |_| {
+        slowest = slowest.max(last.elapsed());
+        last = Instant::now();
+        ControlFlow::Continue(())
+    })
+    .unwrap();
+    println!(
+        "by batches: {:?} for {} changes and {} transactions, slowest batch {slowest:?}",
+        began.elapsed(),
+        batched.changes,
+        batched.transactions
+    );
 }

@@ -176,7 +176,12 @@ pub(crate) fn read(
     let mut anchor: Anchor = serde_json::from_str(&anchor.entry).map_err(Error::Payload)?;
     let changes = match reach {
         Reach::Newest(limit) => changes(conn, &anchor, None, None, limit)?,
-        Reach::Since(at) => since(conn, &anchor, at)?,
+        Reach::Since(at) => {
+            let changes = since(conn, &anchor, at)?;
+            // In a transaction of the caller's that is no snapshot, retention may have come in between.
+            anchor.purged_until = purged_until(conn, anchor.table_id)?;
+            changes
+        }
     };
     if changes.iter().any(|change| change.attributes.is_some()) {
         let mut statement = Statement::kept("SELECT threadline.since_attributes(");
@@ -227,6 +232,19 @@ fn since(conn: &mut PgConnection, anchor: &Anchor, at: DateTime<Utc>) -> Result<
         }
         limit *= 8;
     }
+}
+
+/// The instant from which on retention has left the table's past whole.
+fn purged_until(conn: &mut PgConnection, table_id: i32) -> Result<Option<DateTime<Utc>>, Error> {
+    #[derive(QueryableByName)]
+    struct Purged {
+        #[diesel(sql_type = Nullable<Timestamptz>)]
+        until: Option<DateTime<Utc>>,
+    }
+    let mut statement = Statement::kept("SELECT threadline.purged_until(");
+    statement.bind(table_id).sql(") AS until");
+    let purged: Purged = statement.get_result(conn).map_err(|error| Error::from_query(conn, "", error))?;
+    Ok(purged.until)
 }
 
 /// When a transaction captured its last change.

@@ -109,7 +109,8 @@ pub(super) fn remove(
     if unsound {
         return Err(Error::ArchiveUnsound {
             object: name_of(label),
-            problem: "does not have the rows the month has by now; the month stays, run retention again".to_owned(),
+            problem: "does not have the rows the month has by now; the month stays, run retention again"
+                .to_owned(),
         });
     }
     Ok(Left::Stays)
@@ -171,7 +172,9 @@ impl Work<'_> {
     /// Says that the run goes on.
     pub(super) fn beat(&self, conn: &mut PgConnection) -> Result<(), Error> {
         self.in_time(conn, |conn| {
-            diesel::sql_query("SELECT threadline.retention_beat($1)").bind::<Nullable<BigInt>, _>(self.run).execute(conn)
+            diesel::sql_query("SELECT threadline.retention_beat($1)")
+                .bind::<Nullable<BigInt>, _>(self.run)
+                .execute(conn)
         })?;
         Ok(())
     }

@@ -69,7 +69,11 @@ pub struct RetentionPlan {
 /// # Errors
 ///
 /// [`Error::Refused`] when the policy is not sound; others of the database.
-pub fn plan(conn: &mut PgConnection, policy: &RetentionPolicy, archiving: bool) -> Result<RetentionPlan, Error> {
+pub fn plan(
+    conn: &mut PgConnection,
+    policy: &RetentionPolicy,
+    archiving: bool,
+) -> Result<RetentionPlan, Error> {
     let cutoffs = policy.resolve(conn)?;
     let work = Work { run: None, policy, cutoffs };
     let mut plan =
@@ -165,7 +169,9 @@ fn estimate(
     let rows: u64 = plan
         .thinned
         .iter()
-        .map(|month| month.changes.iter().map(|(_, count)| count).sum::<u64>() + month.actions + month.transactions)
+        .map(|month| {
+            month.changes.iter().map(|(_, count)| count).sum::<u64>() + month.actions + month.transactions
+        })
         .sum();
     let batches: u64 = plan.thinned.iter().map(|month| month.batches).sum();
     let part = |count: u64, rate: Option<f64>| match (count, rate) {

@@ -211,7 +211,8 @@ impl RetentionPolicy {
         let windows = self.keep.iter().chain(self.tables.values()).chain(self.actions.values());
         let newest = windows.filter_map(|window| cutoff(*window)).max();
         let keep = self.keep.and_then(cutoff);
-        let policy = json!({"keep": text(keep), "tables": tables, "actions": actions, "newest": text(newest)});
+        let policy =
+            json!({"keep": text(keep), "tables": tables, "actions": actions, "newest": text(newest)});
         Ok(Cutoffs { now, newest, policy })
     }
 }
@@ -238,7 +239,10 @@ impl Cutoffs {
         for (name, entry) in entries {
             match entry {
                 Value::Object(windows) => {
-                    windows.values_mut().filter(|instant| !has_passed(instant)).for_each(|instant| *instant = Value::Null);
+                    windows
+                        .values_mut()
+                        .filter(|instant| !has_passed(instant))
+                        .for_each(|instant| *instant = Value::Null);
                 }
                 // How far to look, which nothing goes by.
                 _ if name == "newest" => {}

@@ -147,7 +147,8 @@ pub fn run(
     }
     refuse_in_transaction(conn)?;
     let cutoffs = policy.resolve(conn)?;
-    let silence = 2 * (policy.statement_timeout + policy.lock_timeout + policy.pause) + Duration::from_secs(10);
+    let silence =
+        2 * (policy.statement_timeout + policy.lock_timeout + policy.pause) + Duration::from_secs(10);
     let work = Work { run: None, policy, cutoffs };
     let begun: Begun = work.in_time(conn, |conn| {
         diesel::sql_query(
@@ -389,7 +390,8 @@ impl Work<'_> {
             #[diesel(sql_type = Bool)]
             more: bool,
         }
-        let policy = if whole_months { self.cutoffs.passed(month) } else { self.cutoffs.policy.clone() }.to_string();
+        let policy =
+            if whole_months { self.cutoffs.passed(month) } else { self.cutoffs.policy.clone() }.to_string();
         let rows = i32::try_from(self.policy.batch_rows).unwrap_or(i32::MAX);
         let mut steps: Vec<Option<i32>> =
             tables_due(conn, &month.label, &policy)?.into_iter().map(Some).collect();
@@ -448,7 +450,9 @@ impl Work<'_> {
             ("access_log", self.policy.access_log),
         ];
         for (kind, window) in kinds {
-            let Some(older_than) = window.and_then(|window| before(self.cutoffs.now, window)) else { continue };
+            let Some(older_than) = window.and_then(|window| before(self.cutoffs.now, window)) else {
+                continue;
+            };
             let function = format!("threadline.expire_{kind}(timestamptz, integer)");
             if !is_there(conn, &function)? {
                 continue;
@@ -567,7 +571,6 @@ fn superseded(run: i64) -> Error {
         hint: None,
     }
 }
-
 
 pub(super) fn is_timeout(error: &diesel::result::Error) -> bool {
     is_lock_timeout(error) || is_statement_timeout(error)

@@ -54,7 +54,10 @@ pub fn restore_archive(
     month: &str,
 ) -> Result<RestoredMonth, Error> {
     refuse_in_transaction(conn)?;
-    if month.is_empty() || !month.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') || month.len() > 40 {
+    if month.is_empty()
+        || !month.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+        || month.len() > 40
+    {
         return Err(Error::Refused {
             message: format!("`{}` is not the name of a month", month.escape_default()),
             hint: Some("give it as the archive has it, such as `2025_01`".to_owned()),
@@ -128,7 +131,8 @@ fn read_manifest(archive: &mut dyn Archive, month: &str) -> Result<Manifest, Err
         .open(&object)
         .and_then(|reader| reader.take(1 << 20).read_to_end(&mut text))
         .map_err(failed(&object))?;
-    let unsound = |problem: &str| Error::ArchiveUnsound { object: object.clone(), problem: problem.to_owned() };
+    let unsound =
+        |problem: &str| Error::ArchiveUnsound { object: object.clone(), problem: problem.to_owned() };
     let manifest: Manifest =
         serde_json::from_slice(&text).map_err(|_| unsound("is no manifest of this library's"))?;
     if manifest.format != FORMAT || manifest.month != month || manifest.first_id >= Some(manifest.end_id) {
@@ -148,9 +152,11 @@ fn refuse_overlap(conn: &mut PgConnection, manifest: &Manifest) -> Result<(), Er
         #[diesel(sql_type = Array<Text>)]
         tables: Vec<String>,
     }
-    let Tables { tables } = diesel::sql_query("SELECT array_agg(t ORDER BY t) AS tables FROM unnest(threadline.trail_tables()) t")
-        .get_result(conn)
-        .map_err(|error| Error::from_query(conn, "", error))?;
+    let Tables { tables } = diesel::sql_query(
+        "SELECT array_agg(t ORDER BY t) AS tables FROM unnest(threadline.trail_tables()) t",
+    )
+    .get_result(conn)
+    .map_err(|error| Error::from_query(conn, "", error))?;
     if !manifest.tables.keys().eq(tables.iter()) {
         return Err(Error::ArchiveUnsound {
             object: manifest_name(&manifest.month),

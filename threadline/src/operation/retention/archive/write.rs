@@ -80,10 +80,7 @@ pub(in crate::operation::retention) fn write(
     let text = serde_json::to_vec_pretty(&manifest).expect("a manifest always serializes");
     archive.store(&object, &mut text.as_slice()).map_err(failed(&object))?;
     let mut stored = Vec::new();
-    archive
-        .open(&object)
-        .and_then(|mut reader| reader.read_to_end(&mut stored))
-        .map_err(failed(&object))?;
+    archive.open(&object).and_then(|mut reader| reader.read_to_end(&mut stored)).map_err(failed(&object))?;
     if stored != text {
         return Err(differs(&object));
     }
