@@ -42,7 +42,7 @@ fn a_hold_says_who_why_and_when_and_is_never_forgotten() {
     );
     assert_eq!(placed.table.as_ref().map(threadline::TableName::to_plain).as_deref(), Some("public.notes"));
     assert_eq!((&placed.actor, &placed.released_at), (&Some(Actor::anonymous()), &None));
-    assert_eq!(holds::list(conn, false).unwrap(), [placed.clone()]);
+    assert_eq!(holds::list(conn, false).unwrap(), std::slice::from_ref(&placed));
     let released = holds::release(conn, placed.id, &Actor::admin(8), "settled").unwrap();
     assert_eq!(
         (released.released_by.clone(), released.release_reason.as_deref()),

@@ -377,7 +377,7 @@ fn check_past(
             });
             match all {
                 Ok(()) => {
-                    prop_assert_eq!(whole.keys().collect::<Vec<_>>(), shadow.keys().collect::<Vec<_>>())
+                    prop_assert_eq!(whole.keys().collect::<Vec<_>>(), shadow.keys().collect::<Vec<_>>());
                 }
                 Err(Error::UnknownPast { reason: PastProblem::BeforeHorizon, .. }) => prop_assert!(!known),
                 Err(error) => return Err(TestCaseError::fail(format!("{name} at {number}: {error:?}"))),

@@ -158,7 +158,7 @@ impl RetentionPolicy {
         if self.pause > DAY {
             problems.push("`pause` is longer than a day".to_owned());
         }
-        if self.actions.keys().any(|name| name.is_empty()) {
+        if self.actions.keys().any(String::is_empty) {
             problems.push("`actions` has a window for an action without a name".to_owned());
         }
         problems

@@ -160,7 +160,6 @@ pub fn run(
         .get_result(conn)
     })?;
     let work = Work { run: Some(begun.run), ..work };
-    let mut archive: Option<&mut dyn Archive> = archive.as_deref_mut().map(|archive| archive as _);
     let result = work.all(conn, &mut archive, progress);
     let (state, kind) = match &result {
         Ok(()) => ("completed", None),
