@@ -44,7 +44,7 @@ fn retain_to(
 }
 
 /// Rows with everything a payload can hold, over three months that have ended.
-fn fill(conn: &mut PgConnection, each: Duration) -> Vec<chrono::DateTime<chrono::Utc>> {
+fn fill(conn: &mut PgConnection, each: Duration, step: Duration) -> Vec<chrono::DateTime<chrono::Utc>> {
     run(
         conn,
         "CREATE TABLE notes (id integer PRIMARY KEY, body text, meta json, n numeric, at timestamptz, blob bytea, tags text[]);
@@ -63,7 +63,7 @@ fn fill(conn: &mut PgConnection, each: Duration) -> Vec<chrono::DateTime<chrono:
             ),
         );
         instants.push(clock(conn));
-        thread::sleep(each / 4);
+        thread::sleep(step);
     }
     thread::sleep(each);
     instants
@@ -87,7 +87,7 @@ fn an_archived_month_comes_back_to_the_byte_and_goes_again() {
     let db = audited_database();
     let conn = &mut db.connect();
     let dir = Directory::new("round-trip");
-    let instants = fill(conn, Duration::from_millis(60));
+    let instants = fill(conn, Duration::from_millis(150), Duration::from_millis(28));
     let before = everything(conn);
     let answers: Vec<_> =
         instants.iter().map(|at| format!("{:?}", as_of(conn, "notes", "id=3", *at))).collect();
@@ -143,7 +143,7 @@ fn an_archive_that_was_altered_is_not_attached() {
     let db = audited_database();
     let conn = &mut db.connect();
     let dir = Directory::new("altered");
-    fill(conn, Duration::from_millis(60));
+    fill(conn, Duration::from_millis(150), Duration::from_millis(28));
     retain_to(conn, &policy(Duration::ZERO), &mut dir.archive()).unwrap();
     let relations = "SELECT count(*) FROM pg_class WHERE relnamespace = 'threadline'::regnamespace";
     let before = text(conn, relations);
@@ -227,7 +227,7 @@ fn whatever_fails_in_the_archive_stops_the_drop() {
     let db = audited_database();
     let conn = &mut db.connect();
     let dir = Directory::new("faults");
-    fill(conn, Duration::from_millis(60));
+    fill(conn, Duration::from_millis(150), Duration::from_millis(28));
     let before = everything(conn);
     let faults = (1..=7).flat_map(|call| {
         [Fault::Store(call), Fault::Open(call), Fault::Truncate(call), Fault::StopReading(call)]
@@ -259,7 +259,7 @@ fn with_an_archive_the_end_of_a_window_waits_for_its_month() {
     let db = audited_database();
     let conn = &mut db.connect();
     let dir = Directory::new("edge");
-    fill(conn, Duration::from_millis(600));
+    fill(conn, Duration::from_millis(600), Duration::from_millis(150));
     // Some of the last month is due, and not all of it.
     let begins: chrono::DateTime<chrono::Utc> = text(conn, "SELECT to_jsonb(threadline.instant_of(p.first_id)) #>> '{}' FROM threadline.partitions() p WHERE p.label = '_2001_03'").parse().unwrap();
     let window = super::since(begins + chrono::TimeDelta::milliseconds(50));

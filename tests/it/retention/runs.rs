@@ -499,10 +499,13 @@ fn measure_a_month_of_five_million_changes() {
                 SELECT t.occurred_at + o * interval '1 millisecond', t.id, o, threadline.table_id('notes'::regclass), 1, 'U', (o * 7919 + t.xid::text::bigint) % 100000, '{{\"v\": [1, 2], \"title\": [\"the old one\", \"the new one\"]}}' FROM threadline.audit_transactions t, generate_series(1, 5) o WHERE t.occurred_at < '2021-01-01'"
             ),
         );
-        run(
-            conn,
-            "VACUUM ANALYZE threadline.audit_changes; VACUUM ANALYZE threadline.audit_transactions; CHECKPOINT",
-        );
+        for tidy in [
+            "VACUUM ANALYZE threadline.audit_changes",
+            "VACUUM ANALYZE threadline.audit_transactions",
+            "CHECKPOINT",
+        ] {
+            run(conn, tidy);
+        }
     };
     // The partition of this month reaches back; a month of its own would be like it.
     run(
