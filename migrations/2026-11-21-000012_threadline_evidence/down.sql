@@ -1,4 +1,6 @@
 -- Takes the evidence away with its table.
+CREATE OR REPLACE FUNCTION threadline.schema_version() RETURNS integer
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$ SELECT 1 $$;
 DROP FUNCTION threadline.expire_evidence(timestamptz, integer);
 DROP FUNCTION threadline.record_application_evidence(jsonb);
 DROP FUNCTION threadline.record_evidence(jsonb);

@@ -223,3 +223,7 @@ COMMENT ON FUNCTION threadline.expire_evidence(timestamptz, integer) IS 'Removes
 REVOKE ALL ON FUNCTION threadline.guard_evidence(), threadline.evidence_problems(jsonb), threadline.insert_evidence(jsonb, text[]),
     threadline.record_evidence(jsonb), threadline.record_application_evidence(jsonb), threadline.expire_evidence(timestamptz, integer) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION threadline.record_application_evidence(jsonb) TO PUBLIC;
+
+-- The first schema with all that operates a trail: retention, health, exports, evidence.
+CREATE OR REPLACE FUNCTION threadline.schema_version() RETURNS integer
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$ SELECT 2 $$;

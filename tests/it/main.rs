@@ -27,6 +27,7 @@ mod redaction;
 mod refusals;
 mod requests;
 mod restore;
+mod retention;
 mod round_trips;
 mod schema;
 mod scopes;

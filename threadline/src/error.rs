@@ -217,6 +217,26 @@ pub enum Error {
         /// `system_identifier` of the cluster that was asked.
         cluster: i64,
     },
+    /// An archive could not be written or read; nothing was removed for it.
+    #[error("archive object `{object}` could not be written or read")]
+    Archive {
+        /// The object's name.
+        object: String,
+        /// What the archive said.
+        #[source]
+        error: std::io::Error,
+    },
+    /// An archive does not hold what it should; nothing was removed or attached for it.
+    #[error("archive object `{object}` {problem}")]
+    ArchiveUnsound {
+        /// The object's name.
+        object: String,
+        /// What is wrong, and what to do.
+        problem: String,
+    },
+    /// Whoever follows a run of retention stopped it. What it had removed is gone, and all of it was whole.
+    #[error("retention was stopped; the next run goes on where it was")]
+    RetentionStopped,
     /// What a table or a row was at the instant is not known.
     #[error("{message}{}", hint.as_deref().map(|hint| format!("; {hint}")).unwrap_or_default())]
     UnknownPast {
@@ -299,6 +319,9 @@ impl Error {
             Self::InvalidScope(..) => "invalid_scope",
             Self::InvalidEvidence(..) => "invalid_evidence",
             Self::NotReady { .. } => "not_ready",
+            Self::Archive { .. } => "archive",
+            Self::ArchiveUnsound { .. } => "archive_unsound",
+            Self::RetentionStopped => "retention_stopped",
             Self::InvalidExportRequest(..) => "invalid_export_request",
             Self::ExportClaimLost { .. } => "export_claim_lost",
             Self::InvalidPage { .. } => "invalid_page",

@@ -66,7 +66,9 @@ pub use crate::investigation::{
     wait_for_feed,
 };
 pub use crate::migrations::{CORE_MIGRATIONS, CoreMigration, CoreMigrations, MIGRATIONS};
-pub use crate::operation::{config, continuity, evidence, exports, health, policy, verify};
+pub use crate::operation::{
+    config, continuity, evidence, exports, health, holds, partitions, policy, retention, verify,
+};
 pub use crate::registry::{AuditedModel, audited_models};
 
 /// What the code of our macros names; no part of the public interface.

@@ -9,7 +9,7 @@ use diesel::migration::{
 use diesel::pg::Pg;
 
 /// The version of the audit schema this library reads and writes; `threadline.schema_version()` answers the same.
-pub(crate) const SCHEMA_VERSION: i32 = 1;
+pub(crate) const SCHEMA_VERSION: i32 = 2;
 
 /// One migration of the audit schema, as SQL.
 #[derive(Clone, Copy, Debug)]
@@ -63,6 +63,11 @@ pub const CORE_MIGRATIONS: &[CoreMigration] = &[
         name: "feed",
         up: include_str!("../migrations/2026-11-21-000008_threadline_feed/up.sql"),
         down: include_str!("../migrations/2026-11-21-000008_threadline_feed/down.sql"),
+    },
+    CoreMigration {
+        name: "retention",
+        up: include_str!("../migrations/2026-11-21-000009_threadline_retention/up.sql"),
+        down: include_str!("../migrations/2026-11-21-000009_threadline_retention/down.sql"),
     },
     CoreMigration {
         name: "health",

@@ -31,7 +31,7 @@ pub enum AsOf<T> {
         /// When that was.
         at: DateTime<Utc>,
     },
-    /// It did not exist yet, or never has.
+    /// It did not exist yet, or never has; or retention has removed the change that removed it.
     NotCreated,
     /// The trail does not reach back that far.
     BeforeHorizon {
@@ -123,16 +123,21 @@ pub(crate) fn read(
     if let Some(ended_at) = log.anchor.ended_at.filter(|ended_at| *ended_at <= at) {
         return Ok(AsOf::CaptureEnded { ended_at });
     }
-    if let Some(horizon) = log.anchor.began_at.filter(|began_at| at < *began_at) {
+    // What has gone is what was captured before; a hold or a longer window may have kept parts of it.
+    if let Some(horizon) = log.anchor.began_at.max(log.anchor.purged_until).filter(|horizon| at < *horizon) {
         return Ok(AsOf::BeforeHorizon { horizon });
     }
     let (table_id, tenant) = (log.anchor.table_id, log.anchor.present.scope.clone());
+    let purged_until = log.anchor.purged_until;
     let folded = fold::fold(log.seen_through(scope));
     let undone = folded.steps.iter().take_while(|step| !step.settled).count();
     let (undone, settled) = folded.steps.split_at(undone);
+    // One of before the horizon need not be the one before the instant: it was held, and others after it have gone.
+    let is_next = |step: &&Step| purged_until.is_none_or(|until| step.change.captured_at > until);
+    let settled = settled.first().filter(is_next);
     let state = undone.last().map_or(&folded.now, |step| &step.before);
     if let Some(scope) = scope {
-        let tenant = match (state, undone.last(), settled.first()) {
+        let tenant = match (state, undone.last(), settled) {
             // Gone by then: whose it was is for the change that removed it to say.
             (RowState::Absent, _, Some(Step { change, .. })) | (_, Some(Step { change, .. }), _) => {
                 change.previous_scope.clone().or_else(|| change.scope.clone())
@@ -144,13 +149,13 @@ pub(crate) fn read(
         }
     }
     // The change before the instant has to have left what the fold arrived at; how it came to that is not asked.
-    let way = &folded.steps[..folded.steps.len().min(undone.len() + 1)];
+    let way = &folded.steps[..undone.len() + usize::from(settled.is_some())];
     if let Some(answer) = gap(way, state) {
         return Ok(answer);
     }
     Ok(match state {
         RowState::Present(image) => AsOf::Present(RowImage::clone(image)),
-        RowState::Absent => match settled.first() {
+        RowState::Absent => match settled {
             Some(step) => AsOf::Deleted { by: step.change.id, at: step.change.captured_at },
             None => AsOf::NotCreated,
         },

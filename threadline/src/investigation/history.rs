@@ -55,7 +55,8 @@ pub struct Version<M> {
     /// The row right after it.
     pub after: RowState,
     /// Whether a write between this change and the next newer one (or the row as it is now) escaped capture: the row was
-    /// not as this change left it. `before` and `after` then follow what this change says.
+    /// not as this change left it. `before` and `after` then follow what this change says. Not told of what was captured
+    /// before the table's horizon: there retention has removed changes.
     pub gap: bool,
     /// `after` as the model, when the row existed and all of it is known.
     pub row: Option<Result<M, DecodeError>>,
@@ -119,18 +120,19 @@ fn versions<M>(
     log: log::RowLog,
     scope: Option<&ResolvedScope>,
 ) -> Result<Vec<Version<M>>, Error> {
-    let table_id = log.anchor.table_id;
+    let (table_id, purged_until) = (log.anchor.table_id, log.anchor.purged_until);
     let steps = fold::fold(log.seen_through(scope)).steps;
     let who = Who::of(conn, steps.iter().map(|step| step.change.id.transaction_id).collect())?;
     let versions = steps.into_iter().map(|step| {
         let (transaction, action) = who.why(step.change.id.transaction_id);
+        let step_at = step.change.captured_at;
         Version {
             change: step.change,
             transaction,
             action,
             before: step.before,
             after: step.after,
-            gap: step.gap,
+            gap: step.gap && purged_until.is_none_or(|until| step_at > until),
             row: None,
         }
     });

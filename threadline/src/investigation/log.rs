@@ -43,6 +43,8 @@ pub(crate) struct Anchor {
     /// The period of capture that goes on, or the last one.
     pub(crate) began_at: Option<DateTime<Utc>>,
     pub(crate) ended_at: Option<DateTime<Utc>>,
+    /// Retention may have removed changes that were captured before this.
+    pub(crate) purged_until: Option<DateTime<Utc>>,
     /// How older layouts relate to today's columns, for those that differ from them.
     pub(crate) layouts: Option<BTreeMap<i32, SinceLayout>>,
     /// Read when a change has no layout.
@@ -174,7 +176,12 @@ pub(crate) fn read(
     let mut anchor: Anchor = serde_json::from_str(&anchor.entry).map_err(Error::Payload)?;
     let changes = match reach {
         Reach::Newest(limit) => changes(conn, &anchor, None, None, limit)?,
-        Reach::Since(at) => since(conn, &anchor, at)?,
+        Reach::Since(at) => {
+            let changes = since(conn, &anchor, at)?;
+            // In a transaction of the caller's that is no snapshot, retention may have come in between.
+            anchor.purged_until = purged_until(conn, anchor.table_id)?;
+            changes
+        }
     };
     if changes.iter().any(|change| change.attributes.is_some()) {
         let mut statement = Statement::kept("SELECT threadline.since_attributes(");
@@ -235,6 +242,19 @@ fn since(conn: &mut PgConnection, anchor: &Anchor, at: DateTime<Utc>) -> Result<
     }
 }
 
+/// The instant from which on retention has left the table's past whole.
+fn purged_until(conn: &mut PgConnection, table_id: i32) -> Result<Option<DateTime<Utc>>, Error> {
+    #[derive(QueryableByName)]
+    struct Purged {
+        #[diesel(sql_type = Nullable<Timestamptz>)]
+        until: Option<DateTime<Utc>>,
+    }
+    let mut statement = Statement::kept("SELECT threadline.purged_until(");
+    statement.bind(table_id).sql(") AS until");
+    let purged: Purged = statement.get_result(conn).map_err(|error| Error::from_query(conn, "", error))?;
+    Ok(purged.until)
+}
+
 /// When a transaction captured its last change.
 fn ended_at(conn: &mut PgConnection, id: Uuid) -> Result<Option<DateTime<Utc>>, Error> {
     #[derive(QueryableByName)]
@@ -242,10 +262,15 @@ fn ended_at(conn: &mut PgConnection, id: Uuid) -> Result<Option<DateTime<Utc>>, 
         #[diesel(sql_type = Nullable<Timestamptz>)]
         at: Option<DateTime<Utc>>,
     }
+    // Its last changes may have gone.
     let mut statement = Statement::kept(
-        "SELECT (SELECT c.captured_at FROM threadline.audit_changes c WHERE c.transaction_id = ",
+        "SELECT greatest((SELECT c.captured_at FROM threadline.audit_changes c WHERE c.transaction_id = ",
     );
-    statement.bind(id).sql(" ORDER BY c.ordinal DESC LIMIT 1) AS at");
+    statement
+        .bind(id)
+        .sql(" ORDER BY c.ordinal DESC LIMIT 1), (SELECT t.purged_until FROM threadline.audit_transactions t WHERE t.id = ")
+        .bind(id)
+        .sql(")) AS at");
     let ended: Ended = statement.get_result(conn).map_err(|error| Error::from_query(conn, "", error))?;
     Ok(ended.at)
 }

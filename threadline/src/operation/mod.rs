@@ -7,5 +7,8 @@ mod deployed;
 pub mod evidence;
 pub mod exports;
 pub mod health;
+pub mod holds;
+pub mod partitions;
 pub mod policy;
+pub mod retention;
 pub mod verify;

@@ -48,7 +48,8 @@ pub struct FeedBatch {
     pub caught_up: bool,
     /// Whether the trail was purged past the place read from, so that transactions may be missing before these entries.
     ///
-    /// It is known by what was delivered last: that is gone, and so is everything older.
+    /// Retention leaves on record what it has removed. Of partitions that were dropped by hand it is known by what was delivered
+    /// last: that is gone, and so is everything older.
     pub purged: bool,
 }
 

@@ -12,7 +12,7 @@ use super::super::change::ChangeId;
 use super::super::key::RowKey;
 use super::super::log::StoredChange;
 use crate::capture::TableName;
-use crate::error::Error;
+use crate::error::{Error, PastProblem};
 
 /// What is to be undone.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -165,6 +165,7 @@ pub(super) fn read(conn: &mut PgConnection, target: &UndoTarget) -> Result<Targe
     {
         return Err(target.unknown());
     }
+    refuse_purged(conn, target, &transactions, &changes)?;
     Ok(Targeted { transactions: transactions.into_iter().collect(), actions, changes })
 }
 
@@ -216,8 +217,10 @@ fn row_changes(
          ON c.table_id = k.table_id AND c.row_key = k.row_key AND c.captured_at <= $3 \
          ORDER BY c.captured_at DESC, c.transaction_id DESC, c.ordinal DESC LIMIT 1), \
          spans AS (SELECT min(c.captured_at) AS began FROM threadline.audit_changes c \
-         WHERE c.transaction_id = (SELECT transaction_id FROM newest) HAVING max(c.captured_at) > $3) \
-         SELECT k.table_id, k.row_key, coalesce((SELECT began FROM spans), $3 + interval '1 microsecond') AS since FROM keyed k",
+         WHERE c.transaction_id = (SELECT transaction_id FROM newest) HAVING greatest(max(c.captured_at), \
+         (SELECT t.purged_until FROM threadline.audit_transactions t WHERE t.id = (SELECT transaction_id FROM newest))) > $3) \
+         SELECT k.table_id, k.row_key, coalesce((SELECT began FROM spans), $3 + interval '1 microsecond') AS since FROM keyed k \
+         WHERE threadline.check_kept(k.table_id, $3)",
     )
     .bind::<Text, _>(&name)
     .bind::<Text, _>(key.as_json())
@@ -242,6 +245,44 @@ fn row_changes(
         }
     }
     Ok(found.into_values().collect())
+}
+
+/// Fails where retention has removed part of what is to be undone, or may have removed later work on the same rows.
+fn refuse_purged(
+    conn: &mut PgConnection,
+    target: &UndoTarget,
+    transactions: &BTreeSet<Uuid>,
+    changes: &[StoredChange],
+) -> Result<(), Error> {
+    let by_transaction = !matches!(target, UndoTarget::Row { .. } | UndoTarget::Change { .. });
+    let partial = ids(
+        conn,
+        diesel::sql_query(
+            "SELECT t.id FROM threadline.audit_transactions t WHERE t.id = ANY ($1) AND t.purged_until IS NOT NULL",
+        )
+        .bind::<Array<SqlUuid>, _>(transactions.iter().copied().collect::<Vec<_>>()),
+    )?;
+    if let Some(id) = partial.first().filter(|_| by_transaction) {
+        return Err(Error::UnknownPast {
+            reason: PastProblem::BeforeHorizon,
+            message: format!("retention has removed part of transaction `{id}`"),
+            hint: Some("undo what is left change by change".to_owned()),
+        });
+    }
+    let mut earliest = BTreeMap::<i32, DateTime<Utc>>::new();
+    for change in changes {
+        let at = earliest.entry(change.table_id).or_insert(change.captured_at);
+        *at = change.captured_at.min(*at);
+    }
+    for (table_id, at) in earliest {
+        // What was captured at the horizon itself has had later neighbours removed.
+        diesel::sql_query("SELECT threadline.check_kept($1, $2 - interval '1 microsecond')")
+            .bind::<Integer, _>(table_id)
+            .bind::<Timestamptz, _>(at)
+            .execute(conn)
+            .map_err(|error| Error::from_query(conn, "", error))?;
+    }
+    Ok(())
 }
 
 fn is_known(conn: &mut PgConnection, transactions: &BTreeSet<Uuid>) -> Result<bool, Error> {

@@ -1,0 +1,147 @@
+//! Holds: they win over every window, until they are released, and nothing is forgotten of them.
+
+use std::ops::ControlFlow;
+use std::thread;
+use std::time::Duration;
+
+use diesel::PgConnection;
+use threadline::holds::{self, Hold};
+use threadline::retention::Progress;
+use threadline::{Actor, Error};
+use threadline_tests::{audited_database, clock, row_key, run, table, text};
+
+use super::{count, operator, policy, retain, split_time};
+
+const NOTES: &str =
+    "CREATE TABLE notes (id integer PRIMARY KEY, v integer); SELECT threadline.attach('notes')";
+
+/// Ten changes, each of a transaction of its own, in partitions that have ended.
+fn ten_notes(conn: &mut PgConnection) {
+    run(conn, NOTES);
+    split_time(conn, 6, Duration::from_millis(40));
+    for n in 0..10 {
+        run(conn, &format!("INSERT INTO notes VALUES ({n}, {n})"));
+        thread::sleep(Duration::from_millis(20));
+    }
+    thread::sleep(Duration::from_millis(60));
+}
+
+#[test]
+fn a_hold_says_who_why_and_when_and_is_never_forgotten() {
+    let db = audited_database();
+    let conn = &mut db.connect();
+    run(conn, NOTES);
+    run(conn, "INSERT INTO notes VALUES (1, 1)");
+    let counsel = Actor::admin(7);
+    let hold =
+        Hold::new("case 12").row(table("notes"), row_key("id=1")).actor(Actor::anonymous()).to(clock(conn));
+    let placed = holds::place(conn, &hold, &counsel).unwrap();
+    assert_eq!(
+        (placed.row_key.as_deref(), placed.reason.as_str(), &placed.placed_by),
+        (Some("1"), "case 12", &counsel)
+    );
+    assert_eq!(placed.table.as_ref().map(threadline::TableName::to_plain).as_deref(), Some("public.notes"));
+    assert_eq!((&placed.actor, &placed.released_at), (&Some(Actor::anonymous()), &None));
+    assert_eq!(holds::list(conn, false).unwrap(), std::slice::from_ref(&placed));
+    let released = holds::release(conn, placed.id, &Actor::admin(8), "settled").unwrap();
+    assert_eq!(
+        (released.released_by.clone(), released.release_reason.as_deref()),
+        (Some(Actor::admin(8)), Some("settled"))
+    );
+    assert_eq!(holds::list(conn, false).unwrap(), []);
+    assert_eq!(holds::list(conn, true).unwrap(), [released]);
+
+    let now = clock(conn);
+    for refused in [
+        holds::release(conn, placed.id, &counsel, "again"),
+        holds::release(conn, 99, &counsel, "none"),
+        holds::place(conn, &Hold::new(" "), &counsel),
+        holds::place(conn, &Hold::new("x").from(now).to(placed.placed_at), &counsel),
+        holds::place(conn, &Hold::new("x").row(table("notes"), row_key("other=1")), &counsel),
+    ] {
+        assert!(matches!(refused, Err(Error::Refused { .. })), "{refused:?}");
+    }
+    let unknown = holds::place(conn, &Hold::new("x").table(table("nothing")), &counsel);
+    assert!(matches!(unknown, Err(Error::NotAudited { .. })), "{unknown:?}");
+    assert_eq!(holds::list(conn, true).unwrap().len(), 1);
+}
+
+#[test]
+fn what_was_held_goes_once_it_is_released_and_its_month_with_it() {
+    let db = audited_database();
+    let conn = &mut db.connect();
+    ten_notes(conn);
+    let hold =
+        holds::place(conn, &Hold::new("case").row(table("notes"), row_key("id=1")), &operator()).unwrap();
+    let first = retain(conn, &policy(Duration::ZERO));
+    assert!(first.months > 0, "{first:?}");
+    assert_eq!((first.changes, count(conn, "audit_changes"), count(conn, "audit_transactions")), (9, 1, 1));
+    assert_eq!(text(conn, "SELECT row_key FROM threadline.audit_changes"), "1");
+    // It is no gap that what came after it has gone.
+    run(conn, "UPDATE notes SET v = 5 WHERE id = 1");
+    let history = threadline_tests::history(conn, "notes", "id=1");
+    assert!(history.versions.iter().all(|version| !version.gap), "{history:?}");
+    holds::release(conn, hold.id, &operator(), "over").unwrap();
+    let second = retain(conn, &policy(Duration::ZERO));
+    assert_eq!((second.changes, count(conn, "audit_changes")), (2, 0));
+    assert!(second.months > 0);
+}
+
+#[test]
+fn a_hold_that_is_placed_while_a_run_goes_on_holds() {
+    let db = audited_database();
+    let (conn, other) = (&mut db.connect(), &mut db.connect());
+    ten_notes(conn);
+    // The last months that are due, at the first step.
+    let mut placed = false;
+    let by = operator();
+    let done = threadline::retention::run(conn, &policy(Duration::ZERO), &by, None, &mut |step| {
+        if !placed {
+            assert!(matches!(step, Progress::Dropped { .. } | Progress::Batch { .. }), "{step:?}");
+            holds::place(other, &Hold::new("case").row(table("notes"), row_key("id=5")), &by).unwrap();
+            placed = true;
+        }
+        ControlFlow::Continue(())
+    })
+    .unwrap();
+    assert_eq!(
+        (done.changes, text(conn, "SELECT string_agg(row_key, ' ') FROM threadline.audit_changes")),
+        (9, "5".to_owned())
+    );
+}
+
+#[test]
+fn a_hold_that_is_placed_after_a_month_was_detached_brings_it_back() {
+    let db = audited_database();
+    let (conn, other) = (&mut db.connect(), &mut db.connect());
+    ten_notes(conn);
+    let before = clock(conn);
+    // As a run leaves it that died before the drop.
+    let label = text(
+        conn,
+        "SELECT replace(tableoid::regclass::text, 'threadline.audit_changes', '') FROM threadline.audit_changes ORDER BY captured_at OFFSET 4 LIMIT 1",
+    );
+    let decided = text(
+        conn,
+        &format!(
+            "SELECT threadline.retention_leave(NULL, '{label}', jsonb_build_object('keep', now(), 'tables', '{{}}'::jsonb, 'actions', '{{}}'::jsonb, 'newest', now()))"
+        ),
+    );
+    assert_eq!(decided, "due");
+    let held = text(conn, &format!("SELECT min(row_key) FROM threadline.audit_changes{label}"));
+    for table in ["audit_departures", "audit_changes"] {
+        run(
+            conn,
+            &format!(
+                "ALTER TABLE threadline.{table} DETACH PARTITION threadline.{table}{label} CONCURRENTLY"
+            ),
+        );
+    }
+    let gone = count(conn, "audit_changes");
+    assert!(gone < 10);
+    holds::place(other, &Hold::new("case").row(table("notes"), row_key(&format!("id={held}"))), &operator())
+        .unwrap();
+    retain(conn, &policy((chrono::Utc::now() - before).to_std().unwrap()));
+    assert_eq!(text(conn, "SELECT string_agg(row_key, ' ') FROM threadline.audit_changes"), held);
+    assert_eq!(text(conn, "SELECT count(*) FROM threadline.retention_months"), "0");
+}

@@ -1,0 +1,555 @@
+//! Runs: one at a time, on record, and whatever kills one, the next completes it.
+
+use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use diesel::PgConnection;
+use diesel::connection::SimpleConnection;
+use threadline::retention::{self, RetentionPolicy, RunState};
+use threadline::{Error, FeedCursor, Trail};
+use threadline_tests::{TestRole, audited_cluster, audited_database, pooled_behind, run, table, text, texts};
+
+use super::model::{Cutoffs, Model};
+use super::{count, operator, policy, retain, since, split_time, try_retain};
+
+const NOTES: &str =
+    "CREATE TABLE notes (id integer PRIMARY KEY, v integer); CREATE TABLE kept (LIKE notes INCLUDING ALL);
+    SELECT threadline.attach('notes'), threadline.attach('kept')";
+
+/// Transactions over several partitions, some of which have to be thinned.
+fn fill(conn: &mut PgConnection, transactions: usize) {
+    run(conn, NOTES);
+    split_time(conn, 6, Duration::from_millis(40));
+    for n in 0..transactions {
+        let kept = if n % 40 < 20 { format!("INSERT INTO kept VALUES ({n}, 0);") } else { String::new() };
+        run(
+            conn,
+            &format!(
+                "BEGIN; SELECT threadline.record_action('{{\"actor\": {{\"type\": \"user\", \"id\": \"{n}\"}}}}', '{{\"name\": \"note\"}}'); \
+                 INSERT INTO notes VALUES ({n}, 0), (-{n}-1, 0); {kept} UPDATE notes SET id = id + 100000 WHERE id = {n}; DELETE FROM notes WHERE id = {n} + 100000; COMMIT"
+            ),
+        );
+        thread::sleep(Duration::from_millis(4));
+    }
+    thread::sleep(Duration::from_millis(50));
+}
+
+fn whole() -> RetentionPolicy {
+    policy(Duration::ZERO).table(table("kept"), Duration::from_secs(100_000)).batch_rows(7)
+}
+
+/// What a transaction has left of a table, it has all of or nothing.
+fn assert_nothing_half(conn: &mut PgConnection) {
+    assert_eq!(
+        texts(
+            conn,
+            "SELECT c.transaction_id || ' ' || count(*) FROM threadline.audit_changes c WHERE c.table_id = threadline.table_id('notes'::regclass) GROUP BY c.transaction_id HAVING count(*) <> 4
+             UNION ALL SELECT 'no transaction ' || c.transaction_id FROM threadline.audit_changes c WHERE NOT EXISTS (SELECT FROM threadline.audit_transactions t WHERE t.id = c.transaction_id)"
+        ),
+        Vec::<String>::new()
+    );
+}
+
+#[test]
+fn killed_at_any_statement_the_next_run_completes_what_was_begun() {
+    let db = audited_database();
+    let conn = &mut db.connect();
+    fill(conn, 60);
+    let mut model = Model::read(conn);
+    let mut killed = 0;
+    let mut seed = 7_u64;
+    for round in 0_u64.. {
+        let done = AtomicBool::new(false);
+        let outcome = thread::scope(|scope| {
+            let runner = scope.spawn(|| {
+                let conn = &mut db.connect();
+                conn.batch_execute("SET application_name = 'victim'").unwrap();
+                let outcome = try_retain(conn, &whole());
+                done.store(true, Ordering::Relaxed);
+                outcome
+            });
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            // Later and later, so that it ends at last.
+            thread::sleep(Duration::from_micros(5_000 + (seed >> 33) % 40_000 + round * 15_000));
+            if !done.load(Ordering::Relaxed) {
+                run(
+                    &mut db.connect(),
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'victim'",
+                );
+            }
+            runner.join().unwrap()
+        });
+        assert_nothing_half(conn);
+        match outcome {
+            Ok(done) => {
+                assert_eq!(done.state, RunState::Completed);
+                assert!(done.resumes.is_some() || killed == 0, "{done:?}");
+                break;
+            }
+            Err(Error::ConnectionLost(_) | Error::Query(_)) => killed += 1,
+            Err(error) => panic!("{error:?}"),
+        }
+    }
+    assert!(killed > 3, "killed {killed} times");
+    model.purge(&Cutoffs::of_last_run(conn), &[]);
+    assert_eq!(Model::read(conn).contents(), model.contents());
+    assert_eq!(count(conn, "retention_months"), 0);
+    let states =
+        texts(conn, "SELECT state || ' ' || coalesce(error, '-') FROM threadline.retention_runs ORDER BY id");
+    let (last, died) = states.split_last().unwrap();
+    assert!(
+        last == "completed -"
+            && died.len() <= killed
+            && died.len() > 1
+            && died.iter().all(|state| state == "abandoned died"),
+        "{states:?}"
+    );
+    // Twice is no more than once.
+    let again = retain(conn, &whole());
+    assert_eq!((again.changes, again.actions, again.transactions, again.months), (0, 0, 0, 0));
+}
+
+#[test]
+fn a_month_whose_detach_was_interrupted_is_finished_by_the_next_run() {
+    let db = audited_database();
+    let (conn, reader) = (&mut db.connect(), &mut db.connect());
+    run(conn, NOTES);
+    split_time(conn, 3, Duration::from_millis(40));
+    run(conn, "INSERT INTO notes VALUES (1, 1)");
+    thread::sleep(Duration::from_millis(150));
+    run(
+        conn,
+        "SELECT threadline.retention_leave(NULL, '_2001_01', jsonb_build_object('keep', now(), 'tables', '{}'::jsonb, 'actions', '{}'::jsonb, 'newest', now()))",
+    );
+    run(reader, "BEGIN; SELECT count(*) FROM threadline.audit_changes");
+    let detached = conn.batch_execute(
+        "SET statement_timeout = '300ms'; ",
+    ).and_then(|()| conn.batch_execute("ALTER TABLE threadline.audit_changes DETACH PARTITION threadline.audit_changes_2001_01 CONCURRENTLY"));
+    assert!(detached.is_err(), "the reader holds it off");
+    run(conn, "RESET statement_timeout");
+    assert_eq!(text(conn, "SELECT count(*) FROM pg_inherits WHERE inhdetachpending"), "1");
+    // Nothing waits for it, and writes go on.
+    run(&mut db.connect(), "INSERT INTO notes VALUES (2, 2)");
+    let waiting = retain(conn, &policy(Duration::ZERO).statement_timeout(Duration::from_millis(200)));
+    assert_eq!(
+        (waiting.months, waiting.state),
+        (0, RunState::Completed),
+        "one detach at a time: {waiting:?}"
+    );
+    run(reader, "COMMIT");
+    let done = retain(conn, &policy(Duration::ZERO));
+    assert_eq!(done.months, 3, "{done:?}");
+    assert_eq!(text(conn, "SELECT count(*) FROM pg_inherits WHERE inhdetachpending"), "0");
+    assert_eq!(text(conn, "SELECT to_regclass('threadline.audit_changes_2001_01') IS NULL"), "true");
+}
+
+#[test]
+fn readers_in_a_snapshot_of_before_are_waited_for() {
+    let db = audited_database();
+    let (conn, reader) = (&mut db.connect(), &mut db.connect());
+    run(conn, NOTES);
+    split_time(conn, 2, Duration::from_millis(40));
+    run(conn, "INSERT INTO notes VALUES (1, 1)");
+    let at = threadline_tests::clock(conn);
+    run(conn, "UPDATE notes SET v = 2");
+    thread::sleep(Duration::from_millis(100));
+    // It has a snapshot, and no lock on the trail yet.
+    run(reader, "BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT 1 FROM pg_class LIMIT 1");
+    let short = policy(Duration::ZERO).statement_timeout(Duration::from_millis(200));
+    let mut postponed = 0;
+    let done = retention::run(conn, &short, &operator(), None, &mut |step| {
+        postponed += usize::from(matches!(step, retention::Progress::Postponed { .. }));
+        ControlFlow::Continue(())
+    })
+    .unwrap();
+    assert_eq!((done.months, done.changes), (0, 0));
+    assert!(postponed > 0);
+    use threadline::AsOf;
+    let then = |conn: &mut PgConnection| threadline_tests::as_of(conn, "notes", "id=1", at);
+    assert!(matches!(then(reader), AsOf::Present(_)));
+    assert!(matches!(then(conn), AsOf::BeforeHorizon { .. }));
+    run(reader, "COMMIT");
+    assert_eq!(retain(conn, &short).changes, 2);
+    assert!(matches!(then(reader), AsOf::BeforeHorizon { .. }));
+}
+
+#[test]
+fn one_runs_at_a_time_and_a_dead_one_is_noticed_at_once() {
+    let db = audited_database();
+    let conn = &mut db.connect();
+    fill(conn, 20);
+    let mut tried = false;
+    let by = operator();
+    retention::run(conn, &whole(), &by, None, &mut |_| {
+        if !tried {
+            tried = true;
+            let refused = try_retain(&mut db.connect(), &whole());
+            assert!(matches!(&refused, Err(Error::Refused { message, .. }) if message.contains("running already")), "{refused:?}");
+        }
+        ControlFlow::Continue(())
+    })
+    .unwrap();
+    assert!(tried);
+    // Stopped half-way, it has failed and says how.
+    run(conn, "INSERT INTO notes VALUES (1000, 1)");
+    let stopped = retention::run(conn, &whole(), &by, None, &mut |_| ControlFlow::Break(()));
+    assert!(matches!(stopped, Err(Error::RetentionStopped)), "{stopped:?}");
+    let runs = retention::runs(conn, 1).unwrap();
+    assert_eq!((runs[0].state, runs[0].error.as_deref()), (RunState::Failed, Some("stopped")));
+    // The process of this one is that of another session by now.
+    run(
+        conn,
+        "INSERT INTO threadline.retention_runs (asked_by, policy, silence_limit, backend_pid, backend_start) SELECT '{\"type\": \"system\", \"id\": \"x\"}', '{}', '1 hour', pid, backend_start - interval '1 second' FROM pg_stat_activity WHERE pid = pg_backend_pid()",
+    );
+    let resumed = retain(conn, &whole());
+    assert!(resumed.resumes.is_some(), "{resumed:?}");
+    // What was taken for dead and is not, stops by itself.
+    let superseded = retention::run(
+        conn,
+        &whole().keep(Duration::ZERO).table(table("kept"), Duration::ZERO),
+        &by,
+        None,
+        &mut |_| {
+            run(
+                &mut db.connect(),
+                "UPDATE threadline.retention_runs SET state = 'abandoned' WHERE state = 'running'",
+            );
+            ControlFlow::Continue(())
+        },
+    );
+    assert!(
+        matches!(&superseded, Err(Error::Refused { message, .. }) if message.contains("taken for dead")),
+        "{superseded:?}"
+    );
+}
+
+#[test]
+fn through_pgbouncer_it_runs_and_a_silent_run_is_dead() {
+    let db = audited_database();
+    fill(&mut db.connect(), 20);
+    let (_pooler, pool) = pooled_behind(&db, 2, 2);
+    let conn = &mut pool.get().unwrap();
+    // Its client is gone, and the server process serves others.
+    run(
+        conn,
+        "INSERT INTO threadline.retention_runs (asked_by, policy, silence_limit, backend_pid, backend_start) SELECT '{\"type\": \"system\", \"id\": \"x\"}', '{}', '1 second', pid, backend_start FROM pg_stat_activity WHERE pid = pg_backend_pid()",
+    );
+    assert!(try_retain(conn, &whole()).is_err());
+    thread::sleep(Duration::from_millis(1_100));
+    let done = retain(conn, &whole());
+    assert!(done.resumes.is_some() && done.changes > 0 && done.months > 0, "{done:?}");
+}
+
+#[test]
+fn an_owner_who_sees_no_other_roles_sessions_runs_it_and_nobody_else_does() {
+    let db = audited_database();
+    let conn = &mut db.connect();
+    fill(conn, 20);
+    let (owner, reader) = (TestRole::new(&db, "owner"), TestRole::new(&db, "reader"));
+    run(
+        conn,
+        &format!(
+            "DO $$ DECLARE t record; BEGIN FOR t IN SELECT c.oid::regclass AS name FROM pg_class c WHERE c.relnamespace = 'threadline'::regnamespace AND c.relkind IN ('r', 'p') LOOP
+                EXECUTE format('ALTER TABLE %s OWNER TO {0}', t.name); END LOOP; END $$;
+            ALTER SCHEMA threadline OWNER TO {0}; GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA threadline TO {0}; GRANT SELECT ON ALL TABLES IN SCHEMA threadline TO {1}",
+            owner.name(),
+            reader.name()
+        ),
+    );
+    let refused = try_retain(&mut reader.connect(), &policy(Duration::ZERO));
+    assert!(refused.is_err(), "{refused:?}");
+    // A run of another role's that is alive, as far as can be seen.
+    run(
+        conn,
+        "INSERT INTO threadline.retention_runs (asked_by, policy, silence_limit, backend_pid, backend_start) SELECT '{\"type\": \"system\", \"id\": \"x\"}', '{}', '1 hour', pid, backend_start FROM pg_stat_activity WHERE pid = pg_backend_pid()",
+    );
+    assert!(try_retain(&mut owner.connect(), &policy(Duration::ZERO)).is_err());
+    run(conn, "UPDATE threadline.retention_runs SET backend_pid = 0");
+    let done = retain(&mut owner.connect(), &policy(Duration::ZERO));
+    assert!(done.months > 0 && done.resumes.is_some(), "{done:?}");
+    assert!(run_fails(&mut reader.connect(), "DELETE FROM threadline.audit_changes"));
+}
+
+fn run_fails(conn: &mut PgConnection, sql: &str) -> bool {
+    conn.batch_execute(sql).is_err()
+}
+
+#[test]
+fn writers_go_on_and_wait_for_no_longer_than_the_lock_timeout() {
+    let db = audited_database();
+    let conn = &mut db.connect();
+    fill(conn, 60);
+    let done = AtomicBool::new(false);
+    let longest = thread::scope(|scope| {
+        let writers: Vec<_> = (0..3)
+            .map(|writer| {
+                let (db, done) = (&db, &done);
+                scope.spawn(move || {
+                    let conn = &mut db.connect();
+                    let mut longest = Duration::ZERO;
+                    for n in 0.. {
+                        if done.load(Ordering::Relaxed) {
+                            break;
+                        }
+                        let began = Instant::now();
+                        run(conn, &format!("INSERT INTO notes VALUES (1000000 * {writer} + 10000 + {n}, 1)"));
+                        longest = longest.max(began.elapsed());
+                        thread::sleep(Duration::from_millis(1));
+                    }
+                    longest
+                })
+            })
+            .collect();
+        for _ in 0..3 {
+            let taken = retain(conn, &whole().keep(Duration::from_millis(100)));
+            assert_eq!(taken.state, RunState::Completed);
+            thread::sleep(Duration::from_millis(100));
+        }
+        done.store(true, Ordering::Relaxed);
+        writers.into_iter().map(|writer| writer.join().unwrap()).max().unwrap()
+    });
+    println!("the longest write took {longest:?}");
+    // An order of magnitude: the machine is shared, and a write may come after another's wait.
+    assert!(longest < Duration::from_millis(1_500), "{longest:?}");
+    assert_nothing_half_after_writers(conn);
+}
+
+fn assert_nothing_half_after_writers(conn: &mut PgConnection) {
+    assert_eq!(
+        texts(
+            conn,
+            "SELECT c.transaction_id FROM threadline.audit_changes c WHERE NOT EXISTS (SELECT FROM threadline.audit_transactions t WHERE t.id = c.transaction_id)"
+        ),
+        Vec::<String>::new()
+    );
+}
+
+#[test]
+fn the_feed_says_that_what_it_had_not_read_was_removed_also_beside_what_is_held() {
+    let db = audited_cluster();
+    let conn = &mut db.connect("app").unwrap();
+    run(conn, NOTES);
+    for n in 1..=6 {
+        run(conn, &format!("INSERT INTO notes VALUES ({n}, 1)"));
+    }
+    let trail = Trail::unscoped();
+    let read =
+        |conn: &mut PgConnection, cursor: &FeedCursor, limit| trail.read_feed(conn, cursor, limit).unwrap();
+    let second = read(conn, &FeedCursor::beginning(), 2).cursor;
+    let all = read(conn, &FeedCursor::beginning(), 100).cursor;
+    use threadline::holds::{Hold, place};
+    use threadline_tests::row_key;
+    // The transaction the cursor is at, and the one before.
+    for id in [1, 2] {
+        place(conn, &Hold::new("case").row(table("notes"), row_key(&format!("id={id}"))), &operator())
+            .unwrap();
+    }
+    assert_eq!(retain(conn, &policy(Duration::ZERO)).changes, 4);
+    run(conn, "INSERT INTO notes VALUES (7, 1)");
+    let batch = read(conn, &second, 100);
+    assert_eq!((batch.purged, batch.entries.len()), (true, 1));
+    assert!(!read(conn, &batch.cursor, 100).purged);
+    // What the cursor is at has gone, and older ones are held: that is no rewound database.
+    let batch = read(conn, &all, 100);
+    assert_eq!((batch.purged, batch.entries.len()), (true, 1));
+}
+
+#[test]
+fn a_policy_that_is_not_sound_says_all_its_problems_and_removes_nothing() {
+    let db = audited_database();
+    let conn = &mut db.connect();
+    fill(conn, 10);
+    let unsound = policy(Duration::ZERO)
+        .table(table("nothing"), Duration::ZERO)
+        .table(table("notes"), Duration::ZERO)
+        .table(table("public.notes"), Duration::ZERO)
+        .action("", Duration::ZERO)
+        .batch_rows(0)
+        .lock_timeout(Duration::ZERO);
+    let said = match try_retain(conn, &unsound) {
+        Err(Error::Refused { message, .. }) => message,
+        other => panic!("{other:?}"),
+    };
+    for problem in ["batch_rows", "lock_timeout", "without a name", "never been audited", "twice"] {
+        assert!(said.contains(problem), "{problem}: {said}");
+    }
+    assert_eq!(count(conn, "retention_runs"), 0);
+    // The default keeps everything, and nothing that is younger than the minimum ever goes.
+    let kept = count(conn, "audit_changes");
+    for harmless in [RetentionPolicy::new(), RetentionPolicy::new().keep(Duration::ZERO)] {
+        assert_eq!(retain(conn, &harmless).changes, 0);
+    }
+    assert_eq!(count(conn, "audit_changes"), kept);
+    let plan = retention::plan(conn, &policy(Duration::ZERO), false).unwrap();
+    assert!(plan.estimate.is_none() && !plan.months.is_empty(), "nothing has been measured yet: {plan:?}");
+    let first = threadline_tests::clock(conn);
+    retain(conn, &policy(since(first)));
+    assert_eq!(count(conn, "audit_changes"), 0);
+}
+
+#[test]
+fn a_server_that_crashes_in_the_middle_loses_nothing_and_the_next_run_completes() {
+    let db = audited_cluster();
+    let connect = || {
+        for _ in 0..400 {
+            if let Ok(conn) = db.connect("app") {
+                return conn;
+            }
+            thread::sleep(Duration::from_millis(50));
+        }
+        panic!("the server has not come back");
+    };
+    let conn = &mut connect();
+    fill(conn, 40);
+    let mut model = Model::read(conn);
+    let mut crashed = 0;
+    for round in 0_u64.. {
+        let victim = &mut connect();
+        let pid = text(victim, "SELECT pg_backend_pid()");
+        let done = AtomicBool::new(false);
+        let outcome = thread::scope(|scope| {
+            let runner = scope.spawn(|| {
+                let outcome = try_retain(victim, &whole());
+                done.store(true, Ordering::Relaxed);
+                outcome
+            });
+            thread::sleep(Duration::from_millis(15 + round * 40));
+            if !done.load(Ordering::Relaxed) {
+                // PostgreSQL answers the death of one of its processes by stopping all of them and recovering from its log.
+                assert!(std::process::Command::new("kill").args(["-9", &pid]).status().unwrap().success());
+            }
+            runner.join().unwrap()
+        });
+        if outcome.is_err() {
+            // Until the others of its processes have noticed.
+            thread::sleep(Duration::from_millis(500));
+        }
+        let conn = &mut connect();
+        assert_nothing_half(conn);
+        match outcome {
+            Ok(done) => {
+                assert_eq!(done.state, RunState::Completed);
+                break;
+            }
+            Err(_) => crashed += 1,
+        }
+    }
+    assert!(crashed > 1, "crashed {crashed} times");
+    let conn = &mut connect();
+    model.purge(&Cutoffs::of_last_run(conn), &[]);
+    assert_eq!(Model::read(conn).contents(), model.contents());
+    assert_eq!(count(conn, "retention_months"), 0);
+}
+
+#[test]
+fn what_is_left_of_a_purged_past_is_not_undone_as_if_it_were_all() {
+    use threadline::holds::{Hold, place};
+    use threadline::{PastProblem, UndoTarget, undo};
+    use threadline_tests::row_key;
+    let db = audited_database();
+    let conn = &mut db.connect();
+    run(conn, NOTES);
+    run(conn, "INSERT INTO notes VALUES (1, 1); INSERT INTO kept VALUES (1, 1)");
+    run(conn, "BEGIN; UPDATE kept SET v = 2; UPDATE notes SET v = 2; COMMIT");
+    let both =
+        text(conn, "SELECT id FROM threadline.audit_transactions ORDER BY id DESC LIMIT 1").parse().unwrap();
+    run(conn, "UPDATE notes SET v = 3");
+    let held = text(conn, "SELECT transaction_id FROM threadline.audit_changes WHERE op = 'I' AND table_id = threadline.table_id('notes'::regclass)").parse().unwrap();
+    let until = threadline_tests::clock(conn);
+    let first = text(conn, "SELECT to_jsonb(min(captured_at)) #>> '{}' FROM threadline.audit_changes");
+    let hold = Hold::new("case").table(table("notes")).to(first.parse().unwrap());
+    place(conn, &hold, &operator()).unwrap();
+    assert_eq!(
+        retain(conn, &policy(since(until)).table(table("kept"), Duration::from_secs(1_000))).changes,
+        2
+    );
+    let before_horizon = |outcome: Result<threadline::UndoPlan, Error>| {
+        matches!(outcome, Err(Error::UnknownPast { reason: PastProblem::BeforeHorizon, .. }))
+    };
+    let plans = [
+        UndoTarget::transaction(both),
+        UndoTarget::transaction(held),
+        UndoTarget::row(table("notes"), row_key("id=1"), until - chrono::TimeDelta::seconds(60)),
+    ];
+    for target in plans {
+        let planned = undo::plan(conn, &target);
+        assert!(before_horizon(planned), "{target:?}");
+    }
+}
+
+/// Prints what a month of five million changes takes, by partition and by batches.
+#[test]
+#[ignore = "takes minutes and gigabytes; prints figures"]
+fn measure_a_month_of_five_million_changes() {
+    let rows: u64 =
+        std::env::var("RETENTION_ROWS").ok().and_then(|rows| rows.parse().ok()).unwrap_or(5_000_000);
+    let db = audited_cluster();
+    let conn = &mut db.connect("app").unwrap();
+    run(conn, NOTES);
+    run(conn, "INSERT INTO notes VALUES (1, 1)");
+    let fill = |conn: &mut PgConnection, rows: u64| {
+        run(
+            conn,
+            &format!(
+                "INSERT INTO threadline.audit_transactions (id, occurred_at, xid, actor_type, actor_id, db_role)
+                SELECT overlay(threadline.first_id_at(at)::text PLACING lpad(to_hex(n), 12, '0') FROM 25)::uuid, at, n::text::xid8, 'user', n % 1000, 'x' FROM generate_series(1, {rows} / 5) n, LATERAL (SELECT '2020-01-01'::timestamptz + n * interval '1 second' AS at) t;
+                INSERT INTO threadline.audit_changes (captured_at, transaction_id, ordinal, table_id, layout, op, row_key, diff)
+                SELECT t.occurred_at + o * interval '1 millisecond', t.id, o, threadline.table_id('notes'::regclass), 1, 'U', (o * 7919 + t.xid::text::bigint) % 100000, '{{\"v\": [1, 2], \"title\": [\"the old one\", \"the new one\"]}}' FROM threadline.audit_transactions t, generate_series(1, 5) o WHERE t.occurred_at < '2021-01-01'"
+            ),
+        );
+        for tidy in [
+            "VACUUM ANALYZE threadline.audit_changes",
+            "VACUUM ANALYZE threadline.audit_transactions",
+            "CHECKPOINT",
+        ] {
+            run(conn, tidy);
+        }
+    };
+    // The partition of this month reaches back; a month of its own would be like it.
+    run(
+        conn,
+        "DO $$ DECLARE parent text; first text := (SELECT p.label FROM threadline.partitions() p WHERE p.first_id IS NULL); ends uuid := (SELECT p.end_id FROM threadline.partitions() p WHERE p.first_id IS NULL); BEGIN
+            FOREACH parent IN ARRAY threadline.trail_tables() LOOP
+                EXECUTE format('ALTER TABLE threadline.%I DETACH PARTITION threadline.%I', parent, parent || first);
+                EXECUTE format('ALTER TABLE threadline.%I ATTACH PARTITION threadline.%I FOR VALUES FROM (%L) TO (%L)', parent, parent || first, threadline.first_id_at('2021-01-01'), ends);
+                EXECUTE format('CREATE TABLE threadline.%I PARTITION OF threadline.%I FOR VALUES FROM (MINVALUE) TO (%L)', parent || '_2020_01', parent, threadline.first_id_at('2021-01-01'));
+            END LOOP; END $$",
+    );
+    fill(conn, rows);
+    let keep = Duration::from_secs(86_400 * 365);
+    let began = Instant::now();
+    let plan = retention::plan(conn, &policy(keep), false).unwrap();
+    println!("plan: {:?}, {:?}", began.elapsed(), plan.months);
+    let began = Instant::now();
+    let done = retain(conn, &policy(keep));
+    println!("by partition: {:?} for {} changes, {} bytes back", began.elapsed(), done.changes, done.bytes);
+    assert_eq!((done.changes, done.months), (rows, 1));
+    fill(conn, rows / 10);
+    // One that is held keeps the month.
+    run(
+        conn,
+        "UPDATE threadline.audit_changes SET row_key = 'held' WHERE (transaction_id, ordinal) = (SELECT transaction_id, ordinal FROM threadline.audit_changes LIMIT 1)",
+    );
+    run(
+        conn,
+        "INSERT INTO threadline.legal_holds (table_id, row_key, placed_by, reason) VALUES (threadline.table_id('notes'::regclass), 'held', '{\"type\": \"system\", \"id\": \"x\"}', 'x')",
+    );
+    let mut slowest = Duration::ZERO;
+    let mut last = Instant::now();
+    let began = Instant::now();
+    let by = operator();
+    let batched = retention::run(conn, &policy(keep), &by, None, &mut |_| {
+        slowest = slowest.max(last.elapsed());
+        last = Instant::now();
+        ControlFlow::Continue(())
+    })
+    .unwrap();
+    println!(
+        "by batches: {:?} for {} changes and {} transactions, slowest batch {slowest:?}",
+        began.elapsed(),
+        batched.changes,
+        batched.transactions
+    );
+}

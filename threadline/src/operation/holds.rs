@@ -1,0 +1,210 @@
+//! Legal holds: what retention must not remove, who says so, and why.
+
+use chrono::{DateTime, Utc};
+use diesel::prelude::*;
+use diesel::sql_types::{BigInt, Nullable, Text, Timestamptz};
+use serde::{Deserialize, Serialize};
+
+use crate::capture::TableName;
+use crate::error::Error;
+use crate::intent::Actor;
+use crate::investigation::RowKey;
+
+/// What is to be held. All that is given has to match; a hold that names nothing holds the whole trail.
+///
+/// A held change stays, with the other changes of its transaction to the same table, its transaction and the transaction's
+/// actions. A hold that names neither table, row nor scope holds transactions and actions by themselves as well, also those
+/// that changed nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use = "nothing is held until it is placed"]
+pub struct Hold {
+    reason: String,
+    table: Option<TableName>,
+    row: Option<RowKey>,
+    scope: Option<String>,
+    actor: Option<Actor>,
+    from: Option<DateTime<Utc>>,
+    to: Option<DateTime<Utc>>,
+}
+
+impl Hold {
+    /// Of everything, for this reason: 1 to 4096 bytes.
+    pub fn new(reason: impl Into<String>) -> Self {
+        Self { reason: reason.into(), table: None, row: None, scope: None, actor: None, from: None, to: None }
+    }
+
+    /// Only changes of this table.
+    pub fn table(self, table: TableName) -> Self {
+        Self { table: Some(table), row: None, ..self }
+    }
+
+    /// Only changes of one row of this table, by the key it had before or after them, and TRUNCATEs of the table.
+    pub fn row(self, table: TableName, key: RowKey) -> Self {
+        Self { table: Some(table), row: Some(key), ..self }
+    }
+
+    /// Only changes of rows of this tenant, by what the scope column held before or after them, and TRUNCATEs.
+    pub fn scope(self, scope: impl Into<String>) -> Self {
+        Self { scope: Some(scope.into()), ..self }
+    }
+
+    /// Only what this actor did.
+    pub fn actor(self, actor: Actor) -> Self {
+        Self { actor: Some(actor), ..self }
+    }
+
+    /// Only what was captured at this instant or later.
+    pub fn from(self, instant: DateTime<Utc>) -> Self {
+        Self { from: Some(instant), ..self }
+    }
+
+    /// Only what was captured at this instant or earlier.
+    pub fn to(self, instant: DateTime<Utc>) -> Self {
+        Self { to: Some(instant), ..self }
+    }
+}
+
+/// A hold that was placed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct LegalHold {
+    /// Its number.
+    pub id: i64,
+    /// The table, under the name it had when its capture was last compiled; `None` for any.
+    pub table: Option<TableName>,
+    /// The row's key in its stored form; `None` for any.
+    pub row_key: Option<String>,
+    /// The tenant; `None` for any.
+    pub scope: Option<String>,
+    /// Who did what is held; `None` for anybody.
+    pub actor: Option<Actor>,
+    /// Inclusive; `None` for any time.
+    pub from: Option<DateTime<Utc>>,
+    /// Inclusive; `None` for any time.
+    pub to: Option<DateTime<Utc>>,
+    /// When it was placed.
+    pub placed_at: DateTime<Utc>,
+    /// Who placed it.
+    pub placed_by: Actor,
+    /// Why.
+    pub reason: String,
+    /// When it was released; `None` while it holds.
+    pub released_at: Option<DateTime<Utc>>,
+    /// Who released it.
+    pub released_by: Option<Actor>,
+    /// Why it was released.
+    pub release_reason: Option<String>,
+}
+
+/// Places a hold. Once this has committed nothing it names goes, also not by a run that has begun; it waits for a batch of
+/// such a run to end.
+///
+/// # Errors
+///
+/// [`Error::Refused`] for a reason that is empty or too long, and for a time that ends before it begins;
+/// [`Error::NotAudited`]; a key that is not the table's.
+pub fn place(conn: &mut PgConnection, hold: &Hold, by: &Actor) -> Result<LegalHold, Error> {
+    check_reason(&hold.reason)?;
+    if let (Some(from), Some(to)) = (hold.from, hold.to)
+        && from > to
+    {
+        return Err(Error::Refused {
+            message: format!("the hold begins ({from}) after it ends ({to})"),
+            hint: Some("give the earlier instant as `from`".to_owned()),
+        });
+    }
+    let table = hold.table.as_ref().map(TableName::to_sql);
+    let placed: Placed = diesel::sql_query(format!(
+        "WITH asked AS MATERIALIZED (SELECT CASE WHEN $1 IS NOT NULL THEN threadline.find_table($1, to_regclass($1)) END AS table_id), \
+         h AS (INSERT INTO threadline.legal_holds (table_id, row_key, scope, actor_type, actor_id, held_from, held_to, placed_by, reason) \
+         SELECT a.table_id, CASE WHEN $2 IS NOT NULL THEN threadline.row_key(a.table_id, $2::jsonb) END, $3, $4, $5, $6, $7, $8::jsonb, $9 \
+         FROM asked a RETURNING *) {ENTRY}"
+    ))
+    .bind::<Nullable<Text>, _>(&table)
+    .bind::<Nullable<Text>, _>(hold.row.as_ref().map(RowKey::as_json))
+    .bind::<Nullable<Text>, _>(&hold.scope)
+    .bind::<Nullable<Text>, _>(hold.actor.as_ref().map(|actor| actor.actor_type().as_str()))
+    .bind::<Nullable<Text>, _>(hold.actor.as_ref().and_then(Actor::id))
+    .bind::<Nullable<Timestamptz>, _>(hold.from)
+    .bind::<Nullable<Timestamptz>, _>(hold.to)
+    .bind::<Text, _>(as_json(by))
+    .bind::<Text, _>(&hold.reason)
+    .get_result(conn)
+    .map_err(|error| Error::from_query(conn, table.as_deref().unwrap_or_default(), error))?;
+    placed.read()
+}
+
+/// Releases a hold: from then on what it held goes by its window. Its row stays, with who, when and why.
+///
+/// # Errors
+///
+/// [`Error::Refused`] when there is no such hold, it was released before, or the reason is empty or too long.
+pub fn release(conn: &mut PgConnection, id: i64, by: &Actor, reason: &str) -> Result<LegalHold, Error> {
+    check_reason(reason)?;
+    let released: Option<Placed> = diesel::sql_query(format!(
+        "WITH h AS (UPDATE threadline.legal_holds SET released_at = clock_timestamp(), released_by = $2::jsonb, release_reason = $3 \
+         WHERE id = $1 AND released_at IS NULL RETURNING *) {ENTRY}"
+    ))
+    .bind::<BigInt, _>(id)
+    .bind::<Text, _>(as_json(by))
+    .bind::<Text, _>(reason)
+    .get_result(conn)
+    .optional()
+    .map_err(|error| Error::from_query(conn, "", error))?;
+    match released {
+        Some(released) => released.read(),
+        None => Err(Error::Refused {
+            message: format!("there is no hold {id} that could be released"),
+            hint: Some("list the holds to see which there are".to_owned()),
+        }),
+    }
+}
+
+/// The holds that hold, or with `released` all there have ever been, in the order they were placed.
+///
+/// # Errors
+///
+/// When the database cannot be asked.
+pub fn list(conn: &mut PgConnection, released: bool) -> Result<Vec<LegalHold>, Error> {
+    let holds: Vec<Placed> = diesel::sql_query(format!(
+        "WITH h AS (SELECT * FROM threadline.legal_holds WHERE released_at IS NULL OR $1) {ENTRY} ORDER BY h.id"
+    ))
+    .bind::<diesel::sql_types::Bool, _>(released)
+    .load(conn)
+    .map_err(|error| Error::from_query(conn, "", error))?;
+    holds.into_iter().map(Placed::read).collect()
+}
+
+/// A hold `h` as JSON.
+const ENTRY: &str = "SELECT jsonb_build_object('id', h.id, 'table', CASE WHEN a.id IS NOT NULL THEN \
+     jsonb_build_object('schema', a.schema_name, 'name', a.table_name) END, 'row_key', h.row_key, 'scope', h.scope, \
+     'actor', CASE WHEN h.actor_type IS NOT NULL THEN jsonb_strip_nulls(jsonb_build_object('type', h.actor_type, 'id', h.actor_id)) END, \
+     'from', h.held_from, 'to', h.held_to, 'placed_at', h.placed_at, 'placed_by', h.placed_by, 'reason', h.reason, \
+     'released_at', h.released_at, 'released_by', h.released_by, 'release_reason', h.release_reason)::text AS entry \
+     FROM h LEFT JOIN threadline.audited_tables a ON a.id = h.table_id";
+
+#[derive(QueryableByName)]
+struct Placed {
+    #[diesel(sql_type = Text)]
+    entry: String,
+}
+
+impl Placed {
+    fn read(self) -> Result<LegalHold, Error> {
+        serde_json::from_str(&self.entry).map_err(Error::Payload)
+    }
+}
+
+fn check_reason(reason: &str) -> Result<(), Error> {
+    if reason.trim().is_empty() || reason.len() > 4096 {
+        return Err(Error::Refused {
+            message: "the reason is empty or longer than 4096 bytes".to_owned(),
+            hint: Some("say why in a sentence".to_owned()),
+        });
+    }
+    Ok(())
+}
+
+pub(super) fn as_json(actor: &Actor) -> String {
+    serde_json::to_string(actor).expect("an actor always serializes")
+}

@@ -1,0 +1,25 @@
+//! Retention: what goes when, what keeps it, and how it goes.
+//!
+//! Whole months leave as partitions, which takes no time and gives their space back to the disk. What else is due (in the
+//! month the window ends in, by windows of single tables or actions, beside what is held) goes in batches; PostgreSQL uses
+//! their space again once it has vacuumed.
+//!
+//! What has gone is on record before it goes. A question about an instant of which a table's past is no longer whole is
+//! answered with [`AsOf::BeforeHorizon`](crate::AsOf::BeforeHorizon) or
+//! [`PastProblem::BeforeHorizon`](crate::PastProblem::BeforeHorizon), never with a wrong state.
+//!
+//! Running it takes the owner of schema `threadline`: only an owner can detach and drop partitions, and a function that did so
+//! for others would let them remove the trail.
+
+mod archive;
+mod month;
+mod plan;
+mod policy;
+mod run;
+
+pub use self::archive::{Archive, LocalArchive, RestoredMonth, release_archive, restore_archive};
+pub use self::plan::{PlannedMonth, PlannedThinning, RetentionPlan, plan};
+pub use self::policy::RetentionPolicy;
+pub(super) use self::policy::instant_of;
+pub(super) use self::run::is_lock_timeout;
+pub use self::run::{Progress, RetentionRun, RunState, run, runs};
