@@ -26,6 +26,7 @@ CREATE TABLE IF NOT EXISTS threadline.audit_transactions (
     client_addr inet,
     meta jsonb,
     context_error text,
+    purged_until timestamptz,
     PRIMARY KEY (id)
 ) PARTITION BY RANGE (id);
 
@@ -45,6 +46,7 @@ COMMENT ON COLUMN threadline.audit_transactions.application_name IS 'application
 COMMENT ON COLUMN threadline.audit_transactions.client_addr IS 'Address of the database client; NULL for a unix socket.';
 COMMENT ON COLUMN threadline.audit_transactions.meta IS 'Free metadata the application attached to the transaction.';
 COMMENT ON COLUMN threadline.audit_transactions.context_error IS 'What was wrong with the context the application handed over; NULL when it was fine or absent.';
+COMMENT ON COLUMN threadline.audit_transactions.purged_until IS 'When it captured its last change, from the moment retention has removed some of them; NULL before that.';
 
 -- Partial: a transaction without the value costs no index entry.
 CREATE INDEX IF NOT EXISTS audit_transactions_actor_idx ON threadline.audit_transactions (actor_type, actor_id, id)
@@ -351,6 +353,10 @@ BEGIN
             newest := greatest(newest, here);
         END LOOP;
         ends := date_trunc('month', greatest(newest, begins)) + interval '1 month';
+        -- After long neglect, one partition for all the months that have nothing: each takes its time while writers wait.
+        IF newest IS NULL AND ends < date_trunc('month', now()) THEN
+            ends := date_trunc('month', now());
+        END IF;
         label := to_char(begins, '"_"YYYY_MM') || CASE WHEN ends > begins + interval '1 month'
             THEN to_char(ends - interval '1 month', '"_to_"YYYY_MM') ELSE '' END;
         FOREACH parent IN ARRAY parents LOOP
@@ -372,6 +378,9 @@ BEGIN
         END LOOP;
         made := made + 1;
     END LOOP;
+    IF to_regprocedure('threadline.fill_gaps()') IS NOT NULL THEN
+        EXECUTE 'SELECT threadline.fill_gaps()';
+    END IF;
     RETURN made;
 END
 $$;

@@ -235,9 +235,10 @@ BEGIN
             WHERE threadline.audited_relation(c.id) = relation);
     END IF;
     IF carried IS NULL THEN
-        carried := (SELECT min(a.id) FROM threadline.audited_tables a JOIN pg_class c ON c.relname = a.table_name
-            JOIN pg_namespace n ON n.oid = c.relnamespace AND n.nspname = a.schema_name
-            WHERE c.oid = relation AND threadline.audited_relation(a.id) IS NULL);
+        -- The names first: what the function asks of the catalogs for one table is too much to ask for all.
+        carried := (SELECT min(named.id) FROM (SELECT a.id FROM threadline.audited_tables a JOIN pg_class c ON c.relname = a.table_name
+                JOIN pg_namespace n ON n.oid = c.relnamespace AND n.nspname = a.schema_name WHERE c.oid = relation OFFSET 0) named
+            WHERE threadline.audited_relation(named.id) IS NULL);
     END IF;
     RETURN carried;
 END

@@ -42,12 +42,14 @@ BEGIN
                 WHERE l.doublings = lasting.doublings AND l.transaction_id < next_millisecond AND l.transaction_id >=
                     threadline.first_id_at(to_timestamp(greatest(extract(epoch FROM instant.at)::double precision - 2 * 2 ^ lasting.doublings - 0.001, 0)))) l
         ) began
-        WHERE (SELECT c.captured_at FROM threadline.audit_changes c WHERE c.transaction_id = began.id ORDER BY c.ordinal DESC LIMIT 1) > instant.at
+        WHERE greatest((SELECT c.captured_at FROM threadline.audit_changes c WHERE c.transaction_id = began.id ORDER BY c.ordinal DESC LIMIT 1),
+            -- Its last changes may have gone.
+            (SELECT t.purged_until FROM threadline.audit_transactions t WHERE t.id = began.id)) > instant.at
         ORDER BY 1);
     IF instant.straddling <> '{}' THEN
         instant.lowest := least(instant.lowest, instant.straddling[1]);
-        instant.since := least(instant.at, (SELECT min(c.captured_at) FROM threadline.audit_changes c
-            WHERE c.transaction_id = ANY (instant.straddling) AND c.ordinal = 1) - interval '1 microsecond');
+        instant.since := least(instant.at, (SELECT min(first.captured_at) FROM unnest(instant.straddling) s (id) CROSS JOIN LATERAL (
+            SELECT c.captured_at FROM threadline.audit_changes c WHERE c.transaction_id = s.id ORDER BY c.ordinal LIMIT 1) first) - interval '1 microsecond');
     END IF;
     RETURN instant;
 END
@@ -76,7 +78,9 @@ BEGIN
     IF instant.at < period.began_at THEN
         RAISE EXCEPTION 'threadline: table % is known from % on, not at %', name, period.began_at, instant.at USING
             ERRCODE = 'object_not_in_prerequisite_state', CONSTRAINT = 'threadline_before_horizon', HINT = 'Ask about a later instant.';
-    ELSIF period.ended_at IS NOT NULL THEN
+    END IF;
+    PERFORM threadline.check_kept(of_table, instant.at);
+    IF period.ended_at IS NOT NULL THEN
         RAISE EXCEPTION 'threadline: capture of table % ended at %', name, period.ended_at USING
             ERRCODE = 'object_not_in_prerequisite_state', CONSTRAINT = 'threadline_capture_ended', HINT = 'Its rows are told one by one, from their history.';
     END IF;

@@ -121,10 +121,16 @@ BEGIN
     ELSE
         purged := NULL;
     END IF;
+    IF NOT purged AND EXISTS (SELECT FROM threadline.retention_numbers n WHERE n.numbering = feed_page.numbering AND n.newest >= feed_page.xid) THEN
+        purged := true;
+    END IF;
     -- What was delivered last is gone though older rows are there: not purged, then, but never written in this history.
     -- Numbers of an older cluster are not given out again, so nothing can hide behind them.
     ahead := ahead OR coalesce(NOT purged AND from_cluster IS NOT NULL AND numbering = here.numbering, false);
-    purged := coalesce(purged, false);
+    -- Or something has gone that lies behind the position.
+    purged := coalesce(purged, false) OR ((from_cluster IS NOT NULL OR since IS NOT NULL) AND EXISTS (SELECT FROM threadline.retention_numbers n
+        WHERE n.numbering > feed_page.numbering OR (n.numbering = feed_page.numbering
+            AND (n.newest > feed_page.xid OR (n.newest = feed_page.xid AND (id IS NULL OR ordinal IS NOT NULL))))));
     IF ahead THEN
         -- A standby that has not got that far yet has nothing to deliver, and will.
         problem := CASE WHEN NOT pg_is_in_recovery() THEN 'rewound' END;

@@ -1,0 +1,715 @@
+-- Retention: what goes when, what a hold keeps, what has gone, and who removed it. Only the owner of the schema runs it.
+--
+-- What is removed as one are all changes of one transaction to one table, a unit: a transaction is as old as the last change it
+-- captured in any table, and until it is older than a table's window, nothing of it leaves that table. So an instant at or
+-- after the end of the newest transaction that left a table, is answered from that table as if nothing had gone.
+
+-- Who wants what kept, and why. All that is given has to match; a hold that names nothing holds everything.
+CREATE TABLE IF NOT EXISTS threadline.legal_holds (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    table_id integer,
+    row_key text COLLATE "C" CHECK (row_key IS NULL OR table_id IS NOT NULL),
+    scope text COLLATE "C",
+    actor_type text COLLATE "C",
+    actor_id text COLLATE "C" CHECK (actor_id IS NULL OR actor_type IS NOT NULL),
+    held_from timestamptz,
+    held_to timestamptz CHECK (held_to >= held_from),
+    placed_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    placed_by jsonb NOT NULL,
+    reason text NOT NULL CHECK (reason <> ''),
+    released_at timestamptz,
+    released_by jsonb,
+    release_reason text CHECK (release_reason <> ''),
+    CHECK ((released_at IS NULL) = (released_by IS NULL) AND (released_at IS NULL) = (release_reason IS NULL))
+);
+COMMENT ON TABLE threadline.legal_holds IS 'What retention must not remove while it is held. Rows are never deleted.';
+COMMENT ON COLUMN threadline.legal_holds.id IS 'Number of the hold.';
+COMMENT ON COLUMN threadline.legal_holds.table_id IS 'Holds changes of this audited_tables row; NULL for any.';
+COMMENT ON COLUMN threadline.legal_holds.row_key IS 'Holds changes of the row with this key, and TRUNCATEs of its table; NULL for any.';
+COMMENT ON COLUMN threadline.legal_holds.scope IS 'Holds changes of rows of this tenant, before or after the change; NULL for any.';
+COMMENT ON COLUMN threadline.legal_holds.actor_type IS 'Holds what this actor did; NULL for any.';
+COMMENT ON COLUMN threadline.legal_holds.actor_id IS 'With actor_type; NULL for anonymous.';
+COMMENT ON COLUMN threadline.legal_holds.held_from IS 'Holds what was captured at this instant or later; NULL for any time.';
+COMMENT ON COLUMN threadline.legal_holds.held_to IS 'Holds what was captured at this instant or earlier; NULL for any time.';
+COMMENT ON COLUMN threadline.legal_holds.placed_at IS 'When it was placed.';
+COMMENT ON COLUMN threadline.legal_holds.placed_by IS 'Who placed it, {"type", "id"}.';
+COMMENT ON COLUMN threadline.legal_holds.reason IS 'Why.';
+COMMENT ON COLUMN threadline.legal_holds.released_at IS 'When it was released; NULL while it holds.';
+COMMENT ON COLUMN threadline.legal_holds.released_by IS 'Who released it, {"type", "id"}.';
+COMMENT ON COLUMN threadline.legal_holds.release_reason IS 'Why it was released.';
+
+CREATE TABLE IF NOT EXISTS threadline.retention_runs (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    started_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    ended_at timestamptz,
+    state text NOT NULL DEFAULT 'running' CHECK (state IN ('running', 'completed', 'failed', 'abandoned')),
+    asked_by jsonb NOT NULL,
+    error text,
+    resumes bigint,
+    backend_pid integer NOT NULL,
+    backend_start timestamptz,
+    heartbeat_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    silence_limit interval NOT NULL,
+    policy jsonb NOT NULL,
+    changes bigint NOT NULL DEFAULT 0,
+    transactions bigint NOT NULL DEFAULT 0,
+    actions bigint NOT NULL DEFAULT 0,
+    months bigint NOT NULL DEFAULT 0,
+    bytes bigint NOT NULL DEFAULT 0,
+    exports bigint NOT NULL DEFAULT 0,
+    evidence bigint NOT NULL DEFAULT 0,
+    access_log bigint NOT NULL DEFAULT 0,
+    runs bigint NOT NULL DEFAULT 0,
+    batches bigint NOT NULL DEFAULT 0,
+    batch_rows bigint NOT NULL DEFAULT 0,
+    batch_time interval NOT NULL DEFAULT '0',
+    month_time interval NOT NULL DEFAULT '0'
+);
+-- One at a time, whatever the sessions do.
+CREATE UNIQUE INDEX IF NOT EXISTS retention_runs_running_idx ON threadline.retention_runs (state) WHERE state = 'running';
+COMMENT ON TABLE threadline.retention_runs IS 'One row for each run of retention.';
+COMMENT ON COLUMN threadline.retention_runs.id IS 'Number of the run.';
+COMMENT ON COLUMN threadline.retention_runs.started_at IS 'When it began.';
+COMMENT ON COLUMN threadline.retention_runs.ended_at IS 'When it ended; of one that died, when it was last heard of; NULL while it runs.';
+COMMENT ON COLUMN threadline.retention_runs.state IS 'running, completed, failed, or abandoned: it died, and a later run noticed.';
+COMMENT ON COLUMN threadline.retention_runs.asked_by IS 'Who asked for it, {"type", "id"}.';
+COMMENT ON COLUMN threadline.retention_runs.error IS 'What kind of error ended it; NULL for none.';
+COMMENT ON COLUMN threadline.retention_runs.resumes IS 'The run that had died before it.';
+COMMENT ON COLUMN threadline.retention_runs.backend_pid IS 'The server process it was last heard of from.';
+COMMENT ON COLUMN threadline.retention_runs.backend_start IS 'When that process began, which tells it from a later one with its number.';
+COMMENT ON COLUMN threadline.retention_runs.heartbeat_at IS 'When it was last heard of.';
+COMMENT ON COLUMN threadline.retention_runs.silence_limit IS 'Not heard of for so long, it is dead.';
+COMMENT ON COLUMN threadline.retention_runs.policy IS 'The instants before which things went, by table and action.';
+COMMENT ON COLUMN threadline.retention_runs.changes IS 'audit_changes rows that went.';
+COMMENT ON COLUMN threadline.retention_runs.transactions IS 'audit_transactions rows that went.';
+COMMENT ON COLUMN threadline.retention_runs.actions IS 'audit_actions rows that went.';
+COMMENT ON COLUMN threadline.retention_runs.months IS 'Partitions that were dropped, the six tables'' counted as one.';
+COMMENT ON COLUMN threadline.retention_runs.bytes IS 'Bytes that dropped partitions gave back to the disk.';
+COMMENT ON COLUMN threadline.retention_runs.exports IS 'Export jobs that expired.';
+COMMENT ON COLUMN threadline.retention_runs.evidence IS 'Evidence rows that expired.';
+COMMENT ON COLUMN threadline.retention_runs.access_log IS 'Access-log rows that expired.';
+COMMENT ON COLUMN threadline.retention_runs.runs IS 'Rows of this table that expired.';
+COMMENT ON COLUMN threadline.retention_runs.batches IS 'Batches.';
+COMMENT ON COLUMN threadline.retention_runs.batch_rows IS 'Rows of the trail that went in batches.';
+COMMENT ON COLUMN threadline.retention_runs.batch_time IS 'How long the batches took, without the pauses.';
+COMMENT ON COLUMN threadline.retention_runs.month_time IS 'How long dropping partitions took, archives included.';
+
+CREATE TABLE IF NOT EXISTS threadline.retention_months (
+    first_id uuid PRIMARY KEY,
+    end_id uuid NOT NULL,
+    label text COLLATE "C" NOT NULL UNIQUE,
+    state text NOT NULL CHECK (state IN ('leaving', 'restored', 'released')),
+    since timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+COMMENT ON TABLE threadline.retention_months IS 'Partitions on their way out, and months of an archive that are attached for reading.';
+COMMENT ON COLUMN threadline.retention_months.first_id IS 'Lower bound of the partitions; the lowest id there is for MINVALUE.';
+COMMENT ON COLUMN threadline.retention_months.end_id IS 'Upper bound of the partitions, exclusive.';
+COMMENT ON COLUMN threadline.retention_months.label IS 'What the names of the six partitions end in.';
+COMMENT ON COLUMN threadline.retention_months.state IS 'leaving: to be dropped once nothing speaks against it; restored: attached from an archive; released: to be dropped again.';
+COMMENT ON COLUMN threadline.retention_months.since IS 'When that was decided.';
+
+CREATE TABLE IF NOT EXISTS threadline.retention_purges (
+    table_id integer NOT NULL,
+    first_id uuid NOT NULL,
+    kind text COLLATE "C" NOT NULL CHECK (kind IN ('thinned', 'dropped')),
+    until timestamptz NOT NULL,
+    restored boolean NOT NULL DEFAULT false,
+    PRIMARY KEY (table_id, first_id, kind)
+);
+COMMENT ON TABLE threadline.retention_purges IS 'What has gone: one row for each table and month, written with or before the removal.';
+COMMENT ON COLUMN threadline.retention_purges.table_id IS 'The audited_tables row.';
+COMMENT ON COLUMN threadline.retention_purges.first_id IS 'Lower bound of the partition; the lowest id there is for MINVALUE.';
+COMMENT ON COLUMN threadline.retention_purges.kind IS 'thinned: some of its changes; dropped: the whole partition.';
+COMMENT ON COLUMN threadline.retention_purges.until IS 'End of the newest transaction that left: from then on the table''s past is known.';
+COMMENT ON COLUMN threadline.retention_purges.restored IS 'Whether an archive has brought it back.';
+CREATE INDEX IF NOT EXISTS retention_purges_until_idx ON threadline.retention_purges (table_id, until) WHERE NOT restored;
+
+CREATE TABLE IF NOT EXISTS threadline.retention_numbers (
+    numbering integer PRIMARY KEY,
+    newest xid8 NOT NULL
+);
+COMMENT ON TABLE threadline.retention_numbers IS 'The highest transaction number of which something has gone, for the feed.';
+COMMENT ON COLUMN threadline.retention_numbers.numbering IS 'As in trail_clusters.';
+COMMENT ON COLUMN threadline.retention_numbers.newest IS 'The number.';
+
+-- The instant from which on a table's past is known as far as retention goes; NULL when nothing of it has gone.
+CREATE OR REPLACE FUNCTION threadline.purged_until(of_table integer) RETURNS timestamptz
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT max(p.until) FROM threadline.retention_purges p WHERE p.table_id = of_table AND NOT p.restored
+$$;
+COMMENT ON FUNCTION threadline.purged_until(integer) IS 'The instant from which on retention has left a table''s past whole; NULL when nothing has gone.';
+
+-- Fails when changes that were captured after an instant have gone.
+CREATE OR REPLACE FUNCTION threadline.check_kept(of_table integer, at timestamptz) RETURNS boolean
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO, YMD' AS $$
+DECLARE
+    until CONSTANT timestamptz := threadline.purged_until(of_table);
+BEGIN
+    IF at < until THEN
+        RAISE EXCEPTION 'threadline: table % is known from % on, not at %; retention has removed what was before',
+                (SELECT format('%I.%I', a.schema_name, a.table_name) FROM threadline.audited_tables a WHERE a.id = of_table), until, at USING
+            ERRCODE = 'object_not_in_prerequisite_state', CONSTRAINT = 'threadline_before_horizon', HINT = 'Ask about a later instant.';
+    END IF;
+    RETURN true;
+END
+$$;
+COMMENT ON FUNCTION threadline.check_kept(integer, timestamptz) IS 'Fails when changes that were captured after an instant have gone.';
+
+-- The six tables, in the order in which a month leaves them: a change goes before the transaction that explains it.
+CREATE OR REPLACE FUNCTION threadline.trail_tables() RETURNS text[]
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT ARRAY['audit_departures', 'audit_key_changes', 'audit_changes', 'audit_long_transactions', 'audit_actions', 'audit_transactions']
+$$;
+COMMENT ON FUNCTION threadline.trail_tables() IS 'The six tables of the trail, in the order in which a month leaves them.';
+
+-- The months of the trail, oldest first: what the names of their six partitions end in, their bounds (NULL for none), whether
+-- a detach was begun and not ended, and whether it fills a gap that nothing but a clock that was set back leads to.
+CREATE OR REPLACE FUNCTION threadline.partitions()
+RETURNS TABLE (label text, first_id uuid, end_id uuid, pending boolean, filler boolean, row_estimate bigint, size_bytes bigint)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT p.label, p.first_id, p.end_id, p.pending, p.label LIKE '\_gap\_%', s.row_estimate, s.size_bytes
+    FROM (SELECT substr(c.relname, 14) AS label, (regexp_match(b.bound, 'FROM \(''([0-9a-f-]{36})''\)'))[1]::uuid AS first_id,
+                (regexp_match(b.bound, 'TO \(''([0-9a-f-]{36})''\)'))[1]::uuid AS end_id, i.inhdetachpending AS pending
+            FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid CROSS JOIN LATERAL (SELECT pg_get_expr(c.relpartbound, c.oid)) b (bound)
+            WHERE i.inhparent = to_regclass('threadline.audit_changes')) p
+        CROSS JOIN LATERAL (SELECT sum(greatest(c.reltuples, 0)) FILTER (WHERE c.relname = 'audit_changes' || p.label)::bigint AS row_estimate,
+                sum(pg_total_relation_size(c.oid))::bigint AS size_bytes
+            FROM pg_class c WHERE c.relnamespace = 'threadline'::regnamespace
+                AND c.relname = ANY (ARRAY(SELECT parent || p.label FROM unnest(threadline.trail_tables()) parent))) s
+    ORDER BY p.first_id NULLS FIRST
+$$;
+COMMENT ON FUNCTION threadline.partitions() IS 'The months of the trail, with their bounds, an estimate of their changes, and the bytes of all six tables.';
+
+-- The instant before which something is due: a table or action with a window of its own has its own, all else that of `keep`;
+-- NULL for what is kept for ever.
+CREATE OR REPLACE FUNCTION threadline.retention_cutoff(policy jsonb, kind text, name text) RETURNS timestamptz
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT (CASE WHEN policy -> kind ? name THEN policy -> kind ->> name ELSE policy ->> 'keep' END)::timestamptz
+$$;
+COMMENT ON FUNCTION threadline.retention_cutoff(jsonb, text, text) IS 'The instant before which something is due; NULL for what is kept for ever.';
+
+-- The condition that change `c` is held, over the transactions of its partition. Read it under a lock on legal_holds.
+CREATE OR REPLACE FUNCTION threadline.held_changes(transactions text) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO, YMD' AS $$
+    SELECT coalesce(string_agg('(' || concat_ws(' AND ', 'true',
+        CASE WHEN h.table_id IS NOT NULL THEN format('c.table_id = %s', h.table_id) END,
+        CASE WHEN h.row_key IS NOT NULL THEN format('(c.row_key = %1$L OR c.previous_row_key = %1$L OR c.op = ''T'')', h.row_key) END,
+        CASE WHEN h.scope IS NOT NULL THEN format('(c.scope = %1$L OR c.previous_scope = %1$L OR c.op = ''T'')', h.scope) END,
+        CASE WHEN h.held_from IS NOT NULL THEN format('c.captured_at >= %L::timestamptz', h.held_from) END,
+        CASE WHEN h.held_to IS NOT NULL THEN format('c.captured_at <= %L::timestamptz', h.held_to) END,
+        CASE WHEN h.actor_type IS NOT NULL THEN format('EXISTS (SELECT FROM threadline.%I held WHERE held.id = c.transaction_id AND held.actor_type = %L AND held.actor_id IS NOT DISTINCT FROM %L)',
+            transactions, h.actor_type, h.actor_id) END) || ')', ' OR '), 'false')
+    FROM threadline.legal_holds h WHERE h.released_at IS NULL
+$$;
+COMMENT ON FUNCTION threadline.held_changes(text) IS 'The condition that a change, called c, is held.';
+
+-- The condition that transaction or action `x` is held by itself, whatever it changed.
+CREATE OR REPLACE FUNCTION threadline.held_alone() RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO, YMD' AS $$
+    SELECT coalesce(string_agg('(' || concat_ws(' AND ', 'true',
+        CASE WHEN h.held_from IS NOT NULL THEN format('x.occurred_at >= %L::timestamptz', h.held_from) END,
+        CASE WHEN h.held_to IS NOT NULL THEN format('x.occurred_at <= %L::timestamptz', h.held_to) END,
+        CASE WHEN h.actor_type IS NOT NULL THEN format('(x.actor_type = %L AND x.actor_id IS NOT DISTINCT FROM %L)', h.actor_type, h.actor_id) END) || ')', ' OR '), 'false')
+    FROM threadline.legal_holds h WHERE h.released_at IS NULL AND h.table_id IS NULL AND h.row_key IS NULL AND h.scope IS NULL
+$$;
+COMMENT ON FUNCTION threadline.held_alone() IS 'The condition that a transaction or an action, called x, is held by itself.';
+
+-- The query for the units of one table that are due and may go, as (id, ended), among the transactions that query `source`
+-- yields: the whole transaction ended before `cutoff`, none of its actions is kept for longer, and no change of the unit is held.
+CREATE OR REPLACE FUNCTION threadline.due_units(label text, of_table integer, cutoff timestamptz, policy jsonb, source text) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO, YMD' AS $$
+    -- An action has the milliseconds of its transaction in its id.
+    SELECT format($query$SELECT u.id, e.ended FROM (%1$s) u (id) CROSS JOIN LATERAL (SELECT greatest(
+            (SELECT c.captured_at FROM threadline.%2$I c WHERE c.transaction_id = u.id ORDER BY c.ordinal DESC LIMIT 1),
+            (SELECT t.purged_until FROM threadline.%3$I t WHERE t.id = u.id))) e (ended)
+        WHERE e.ended < %4$L::timestamptz
+            AND NOT EXISTS (SELECT FROM threadline.%2$I c WHERE c.transaction_id = u.id AND c.table_id = %5$s AND (%6$s))%7$s$query$,
+        source, 'audit_changes' || label, 'audit_transactions' || label, cutoff, of_table, threadline.held_changes('audit_transactions' || label),
+        CASE WHEN policy -> 'actions' <> '{}' THEN format($kept$ AND NOT EXISTS (SELECT FROM threadline.%1$I a
+                WHERE a.id >= overlay(u.id::text PLACING '-0000-0000-000000000000' FROM 14)::uuid AND a.id <= overlay(u.id::text PLACING '-ffff-ffff-ffffffffffff' FROM 14)::uuid
+                    AND a.transaction_id = u.id AND %2$L::jsonb ? a.name AND NOT coalesce(e.ended < (%2$L::jsonb ->> a.name)::timestamptz, false))$kept$,
+            'audit_actions' || label, policy -> 'actions') ELSE '' END)
+$$;
+COMMENT ON FUNCTION threadline.due_units(text, integer, timestamptz, jsonb, text) IS 'The query for the units of a table that are due and may go.';
+
+-- The condition that action `a` is due and may go: with a window of its own by that, else after the changes of its transaction.
+CREATE OR REPLACE FUNCTION threadline.due_action(label text, policy jsonb, remaining text) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO, YMD' AS $$
+    SELECT format($condition$coalesce(a.occurred_at < (CASE WHEN %1$L::jsonb ? a.name THEN %1$L::jsonb ->> a.name ELSE %2$L END)::timestamptz, false)
+        AND (%1$L::jsonb ? a.name OR NOT EXISTS (%3$s)) AND NOT EXISTS (SELECT FROM (SELECT a.*) x WHERE %4$s)
+        AND NOT EXISTS (SELECT FROM threadline.%5$I c WHERE c.transaction_id = a.transaction_id AND (%6$s))$condition$,
+        policy -> 'actions', policy ->> 'keep', remaining, threadline.held_alone(), 'audit_changes' || label, threadline.held_changes('audit_transactions' || label))
+$$;
+COMMENT ON FUNCTION threadline.due_action(text, jsonb, text) IS 'The condition that an action, called a, is due and may go.';
+
+-- Says that a run goes on, and fails when another has taken it for dead. Nobody places a hold until the transaction ends.
+CREATE OR REPLACE FUNCTION threadline.retention_beat(run bigint) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    LOCK TABLE threadline.legal_holds IN SHARE MODE;
+    UPDATE threadline.retention_runs r SET heartbeat_at = clock_timestamp(), backend_pid = pg_backend_pid(),
+            backend_start = (SELECT a.backend_start FROM pg_stat_activity a WHERE a.pid = pg_backend_pid())
+        WHERE r.id = run AND r.state = 'running';
+    IF run IS NOT NULL AND NOT FOUND THEN
+        RAISE EXCEPTION 'threadline: retention run % was taken for dead, and another has gone on with its work', run USING
+            ERRCODE = 'object_not_in_prerequisite_state', CONSTRAINT = 'threadline_retention_superseded', HINT = 'Look at the newer run in threadline.retention_runs.';
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION threadline.retention_beat(bigint) IS 'Says that a run goes on, and fails when another has taken it for dead.';
+
+-- Begins a run, unless one is alive. A run is dead when the server process it was last heard of from is gone, or when it has
+-- been silent for longer than it said it would be; the new one goes on with its work.
+CREATE OR REPLACE FUNCTION threadline.begin_retention(asked_by jsonb, policy jsonb, silence_limit interval, OUT run bigint, OUT resumes bigint)
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    other threadline.retention_runs;
+    busy boolean;
+BEGIN
+    SELECT r.* INTO other FROM threadline.retention_runs r WHERE r.state = 'running' FOR UPDATE SKIP LOCKED;
+    IF FOUND THEN
+        -- Other roles' sessions are there without their beginning.
+        busy := other.heartbeat_at + other.silence_limit > clock_timestamp() AND EXISTS (SELECT FROM pg_stat_activity a
+            WHERE a.pid = other.backend_pid AND coalesce(a.backend_start = other.backend_start, true));
+        IF NOT busy THEN
+            UPDATE threadline.retention_runs r SET state = 'abandoned', ended_at = r.heartbeat_at, error = 'died' WHERE r.id = other.id;
+            resumes := other.id;
+        END IF;
+    ELSE
+        -- Its row is locked by a batch of its own.
+        busy := EXISTS (SELECT FROM threadline.retention_runs r WHERE r.state = 'running');
+    END IF;
+    IF NOT busy THEN
+        INSERT INTO threadline.retention_runs (asked_by, policy, silence_limit, resumes, backend_pid, backend_start)
+        SELECT begin_retention.asked_by, begin_retention.policy, begin_retention.silence_limit, begin_retention.resumes, a.pid, a.backend_start
+        FROM pg_stat_activity a WHERE a.pid = pg_backend_pid()
+        ON CONFLICT DO NOTHING RETURNING id INTO run;
+    END IF;
+    IF run IS NULL THEN
+        RAISE EXCEPTION 'threadline: retention is running already' USING ERRCODE = 'object_in_use', CONSTRAINT = 'threadline_retention_running',
+            HINT = 'Wait for it to end; threadline.retention_runs says who began it.';
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION threadline.begin_retention(jsonb, jsonb, interval) IS 'Begins a run of retention, unless one is alive.';
+
+-- Remembers for the feed that something of these transactions goes.
+CREATE OR REPLACE FUNCTION threadline.note_numbers(ids uuid[], xids xid8[]) RETURNS void
+LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
+    INSERT INTO threadline.retention_numbers AS n
+    SELECT numbered.numbering, max(numbered.xid::text::numeric)::text::xid8
+    FROM (SELECT gone.xid, (SELECT c.numbering FROM threadline.trail_clusters c WHERE c.first_id <= gone.id ORDER BY c.place DESC LIMIT 1)
+        FROM unnest(ids, xids) gone (id, xid) WHERE gone.xid IS NOT NULL) numbered (xid, numbering)
+    WHERE numbered.numbering IS NOT NULL GROUP BY numbered.numbering
+    ON CONFLICT (numbering) DO UPDATE SET newest = CASE WHEN n.newest > EXCLUDED.newest THEN n.newest ELSE EXCLUDED.newest END
+$$;
+COMMENT ON FUNCTION threadline.note_numbers(uuid[], xid8[]) IS 'Remembers for the feed that something of these transactions goes.';
+
+-- One batch of one table in one partition: takes the next `batch_rows` old changes after a position and deletes the units they
+-- belong to that may go, with what is theirs, and transactions of which nothing is left. `more` says whether to go on from
+-- (last_at, last_id). Call it in a transaction of its own, which is whole by itself.
+CREATE OR REPLACE FUNCTION threadline.retention_batch(run bigint, label text, of_table integer, policy jsonb, after_at timestamptz, after_id uuid, batch_rows integer,
+    OUT changes bigint, OUT transactions bigint, OUT row_count bigint, OUT last_at timestamptz, OUT last_id uuid, OUT more boolean)
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off SET TimeZone = 'UTC' SET DateStyle = 'ISO, YMD' AS $$
+DECLARE
+    cutoff CONSTANT timestamptz := threadline.retention_cutoff(policy, 'tables', of_table::text);
+    picked uuid[];
+    units uuid[];
+    ends timestamptz[];
+    numbers xid8[];
+    counted bigint;
+BEGIN
+    changes := 0;
+    transactions := 0;
+    row_count := 0;
+    PERFORM threadline.retention_beat(run);
+    EXECUTE format('WITH due AS MATERIALIZED (SELECT c.captured_at, c.transaction_id FROM threadline.%I c
+            WHERE c.table_id = $1 AND c.captured_at < $2 AND (c.captured_at, c.transaction_id) > ($3, $4) ORDER BY c.captured_at, c.transaction_id LIMIT $5)
+        SELECT (SELECT array_agg(DISTINCT d.transaction_id) FROM due d), (SELECT count(*) FROM due) = $5, l.captured_at, l.transaction_id
+        FROM (SELECT d.* FROM due d ORDER BY d.captured_at DESC, d.transaction_id DESC LIMIT 1) l', 'audit_changes' || label)
+        INTO picked, more, last_at, last_id USING of_table, cutoff, coalesce(after_at, '-infinity'), coalesce(after_id, '00000000-0000-0000-0000-000000000000'), batch_rows;
+    more := coalesce(more, false);
+    IF picked IS NULL THEN
+        RETURN;
+    END IF;
+    EXECUTE format('SELECT array_agg(d.id), array_agg(d.ended) FROM (%s) d', threadline.due_units(label, of_table, cutoff, policy, 'SELECT unnest($1)'))
+        INTO units, ends USING picked;
+    IF units IS NULL THEN
+        RETURN;
+    END IF;
+    -- A departure is noted right after its change; what a halted machine put further off goes with the partition.
+    EXECUTE format('WITH unit AS MATERIALIZED (SELECT u.id FROM unnest($1) u (id)),
+        gone AS (DELETE FROM threadline.%1$I c USING unit u WHERE c.transaction_id = u.id AND c.table_id = $2
+            RETURNING c.transaction_id, c.ordinal, c.captured_at, c.previous_row_key),
+        keys AS (DELETE FROM threadline.%2$I m USING gone g WHERE m.table_id = $2 AND m.previous_row_key = g.previous_row_key
+            AND m.transaction_id = g.transaction_id AND m.ordinal = g.ordinal RETURNING 1),
+        departures AS (DELETE FROM threadline.%3$I d USING gone g WHERE d.table_id = $2 AND d.captured_at >= (SELECT min(captured_at) FROM gone)
+            AND d.captured_at <= (SELECT max(captured_at) FROM gone) + interval ''1 hour'' AND d.transaction_id = g.transaction_id AND d.ordinal = g.ordinal RETURNING 1)
+        SELECT (SELECT count(*) FROM gone), (SELECT count(*) FROM keys) + (SELECT count(*) FROM departures)',
+        'audit_changes' || label, 'audit_key_changes' || label, 'audit_departures' || label) INTO changes, counted USING units, of_table;
+    row_count := changes + counted;
+    INSERT INTO threadline.retention_purges AS p
+    SELECT of_table, coalesce((SELECT m.first_id FROM threadline.partitions() m WHERE m.label = retention_batch.label), '00000000-0000-0000-0000-000000000000'), 'thinned', max(e.ended)
+    FROM unnest(ends) e (ended)
+    ON CONFLICT (table_id, first_id, kind) DO UPDATE SET until = greatest(p.until, EXCLUDED.until), restored = false;
+    EXECUTE format('SELECT array_agg(t.id), array_agg(t.xid) FROM threadline.%I t WHERE t.id = ANY ($1)', 'audit_transactions' || label) INTO picked, numbers USING units;
+    PERFORM threadline.note_numbers(picked, numbers);
+    transactions := threadline.remove_empty(label, units);
+    row_count := row_count + transactions;
+    -- What is left of a transaction goes on having ended when it did.
+    EXECUTE format('UPDATE threadline.%I t SET purged_until = greatest(t.purged_until, u.ended) FROM unnest($1, $2) u (id, ended) WHERE t.id = u.id', 'audit_transactions' || label)
+        USING units, ends;
+    UPDATE threadline.retention_runs r SET changes = r.changes + retention_batch.changes, transactions = r.transactions + retention_batch.transactions,
+        batches = r.batches + 1, batch_rows = r.batch_rows + row_count, batch_time = r.batch_time + (clock_timestamp() - now()) WHERE r.id = run;
+END
+$$;
+COMMENT ON FUNCTION threadline.retention_batch(bigint, text, integer, jsonb, timestamptz, uuid, integer) IS 'Deletes the next batch of one table''s changes that are due.';
+
+-- Removes those of the transactions that have neither changes nor actions left and are not held, and returns how many.
+CREATE OR REPLACE FUNCTION threadline.remove_empty(label text, ids uuid[]) RETURNS bigint
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off AS $$
+DECLARE
+    removed uuid[];
+BEGIN
+    EXECUTE format('WITH gone AS (DELETE FROM threadline.%1$I x USING unnest($1) u (id) WHERE x.id = u.id
+            AND NOT EXISTS (SELECT FROM threadline.%2$I c WHERE c.transaction_id = u.id)
+            AND NOT EXISTS (SELECT FROM threadline.%3$I a WHERE a.id >= overlay(u.id::text PLACING ''-0000-0000-000000000000'' FROM 14)::uuid
+                AND a.id <= overlay(u.id::text PLACING ''-ffff-ffff-ffffffffffff'' FROM 14)::uuid AND a.transaction_id = u.id)
+            AND NOT (%4$s) RETURNING x.id) SELECT coalesce(array_agg(id), ''{}'') FROM gone',
+        'audit_transactions' || label, 'audit_changes' || label, 'audit_actions' || label, threadline.held_alone()) INTO removed USING ids;
+    EXECUTE format('DELETE FROM threadline.%I l WHERE l.transaction_id = ANY ($1)', 'audit_long_transactions' || label) USING removed;
+    RETURN cardinality(removed);
+END
+$$;
+COMMENT ON FUNCTION threadline.remove_empty(text, uuid[]) IS 'Removes transactions of which nothing is left.';
+
+-- As retention_batch, for the actions of a partition, in the order of their ids.
+CREATE OR REPLACE FUNCTION threadline.retention_actions(run bigint, label text, policy jsonb, after_id uuid, batch_rows integer,
+    OUT actions bigint, OUT transactions bigint, OUT last_id uuid, OUT more boolean)
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off SET TimeZone = 'UTC' SET DateStyle = 'ISO, YMD' AS $$
+DECLARE
+    gone uuid[];
+    numbers xid8[];
+    of_transactions uuid[];
+BEGIN
+    PERFORM threadline.retention_beat(run);
+    EXECUTE format('SELECT array_agg(d.id), array_agg(CASE WHEN d.transaction_id IS NULL THEN d.xid END), array_agg(DISTINCT d.transaction_id) FILTER (WHERE d.transaction_id IS NOT NULL), (array_agg(d.id ORDER BY d.id DESC))[1]
+        FROM (SELECT a.id, a.xid, a.transaction_id FROM threadline.%I a WHERE a.id > $1 AND a.id < threadline.first_id_at($2) AND %s ORDER BY a.id LIMIT $3) d',
+        'audit_actions' || label, threadline.due_action(label, policy, format('SELECT FROM threadline.%I c WHERE c.transaction_id = a.transaction_id', 'audit_changes' || label)))
+        INTO gone, numbers, of_transactions, last_id USING coalesce(after_id, '00000000-0000-0000-0000-000000000000'), (policy ->> 'newest')::timestamptz, batch_rows;
+    actions := coalesce(cardinality(gone), 0);
+    transactions := 0;
+    more := actions = batch_rows;
+    IF actions = 0 THEN
+        RETURN;
+    END IF;
+    PERFORM threadline.note_numbers(gone, numbers);
+    EXECUTE format('DELETE FROM threadline.%I a WHERE a.id = ANY ($1)', 'audit_actions' || label) USING gone;
+    IF of_transactions IS NOT NULL THEN
+        EXECUTE format('SELECT array_agg(t.id), array_agg(t.xid) FROM threadline.%I t WHERE t.id = ANY ($1)', 'audit_transactions' || label) INTO gone, numbers USING of_transactions;
+        PERFORM threadline.note_numbers(gone, numbers);
+        transactions := threadline.remove_empty(label, of_transactions);
+    END IF;
+    UPDATE threadline.retention_runs r SET actions = r.actions + retention_actions.actions, transactions = r.transactions + retention_actions.transactions,
+        batches = r.batches + 1, batch_rows = r.batch_rows + retention_actions.actions + retention_actions.transactions,
+        batch_time = r.batch_time + (clock_timestamp() - now()) WHERE r.id = run;
+END
+$$;
+COMMENT ON FUNCTION threadline.retention_actions(bigint, text, jsonb, uuid, integer) IS 'Deletes the next batch of a partition''s actions that are due.';
+
+-- The tables that have changes in a partition.
+CREATE OR REPLACE FUNCTION threadline.tables_in(label text) RETURNS integer[]
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off AS $$
+DECLARE
+    found_ids integer[];
+BEGIN
+    EXECUTE format('WITH RECURSIVE t (id) AS (SELECT min(c.table_id) FROM threadline.%1$I c UNION ALL
+            SELECT (SELECT min(c.table_id) FROM threadline.%1$I c WHERE c.table_id > t.id) FROM t WHERE t.id IS NOT NULL)
+        SELECT coalesce(array_agg(t.id), ''{}'') FROM t WHERE t.id IS NOT NULL', 'audit_changes' || label) INTO found_ids;
+    RETURN found_ids;
+END
+$$;
+COMMENT ON FUNCTION threadline.tables_in(text) IS 'The tables that have changes in a partition.';
+
+-- Those of them of which something is older than their window.
+CREATE OR REPLACE FUNCTION threadline.tables_due(label text, policy jsonb) RETURNS integer[]
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off AS $$
+DECLARE
+    of_table integer;
+    cutoff timestamptz;
+    is_due boolean;
+    due integer[] := '{}';
+BEGIN
+    FOREACH of_table IN ARRAY threadline.tables_in(label) LOOP
+        cutoff := threadline.retention_cutoff(policy, 'tables', of_table::text);
+        CONTINUE WHEN cutoff IS NULL;
+        EXECUTE format('SELECT EXISTS (SELECT FROM threadline.%I c WHERE c.table_id = $1 AND c.captured_at < $2)', 'audit_changes' || label) INTO is_due USING of_table, cutoff;
+        IF is_due THEN
+            due := due || of_table;
+        END IF;
+    END LOOP;
+    RETURN due;
+END
+$$;
+COMMENT ON FUNCTION threadline.tables_due(text, jsonb) IS 'The tables of which a partition has changes that are older than their window.';
+
+-- Whether a partition may go as a whole: `due`, or what speaks against it: `kept` (for ever), `young`, `held`. `until` is the
+-- end of its newest transaction, those included that have left it before.
+CREATE OR REPLACE FUNCTION threadline.retention_verdict(label text, first_id uuid, end_id uuid, policy jsonb, OUT verdict text, OUT until timestamptz)
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET jit = off SET TimeZone = 'UTC' SET DateStyle = 'ISO, YMD' AS $$
+DECLARE
+    present CONSTANT integer[] := threadline.tables_in(label);
+    cutoffs timestamptz[];
+    lowest timestamptz;
+    newest timestamptz;
+    names text[];
+    held boolean;
+BEGIN
+    EXECUTE format('SELECT array_agg(DISTINCT a.name), max(a.occurred_at) FROM threadline.%I a', 'audit_actions' || label) INTO names, newest;
+    EXECUTE format('SELECT max(c.captured_at) FROM threadline.%I c', 'audit_changes' || label) INTO until;
+    until := greatest(until, (SELECT max(p.until) FROM threadline.retention_purges p WHERE p.first_id = retention_verdict.first_id AND p.kind = 'thinned'));
+    newest := greatest(newest, until, threadline.instant_of(end_id) - interval '1 microsecond');
+    cutoffs := ARRAY(SELECT threadline.retention_cutoff(policy, 'tables', p::text) FROM unnest(present) p)
+        || ARRAY(SELECT threadline.retention_cutoff(policy, 'actions', n) FROM unnest(names) n);
+    IF cutoffs = '{}' THEN
+        cutoffs := ARRAY[(policy ->> 'newest')::timestamptz];
+    END IF;
+    lowest := (SELECT min(c) FROM unnest(cutoffs) c);
+    IF end_id IS NULL OR array_position(cutoffs, NULL) IS NOT NULL THEN
+        verdict := 'kept';
+        RETURN;
+    ELSIF newest >= lowest THEN
+        verdict := 'young';
+        RETURN;
+    END IF;
+    EXECUTE format('SELECT EXISTS (SELECT FROM threadline.%1$I c WHERE %2$s) OR EXISTS (SELECT FROM threadline.%3$I x WHERE %5$s) OR EXISTS (SELECT FROM threadline.%4$I x WHERE %5$s)',
+        'audit_changes' || label, threadline.held_changes('audit_transactions' || label), 'audit_actions' || label, 'audit_transactions' || label, threadline.held_alone()) INTO held;
+    verdict := CASE WHEN held THEN 'held' ELSE 'due' END;
+END
+$$;
+COMMENT ON FUNCTION threadline.retention_verdict(text, uuid, uuid, jsonb) IS 'Whether a partition may go as a whole: due, kept, young or held.';
+
+-- Decides that a partition leaves, if it may, and says so to readers before anything goes. Returns the verdict.
+CREATE OR REPLACE FUNCTION threadline.retention_leave(run bigint, label text, policy jsonb) RETURNS text
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    nil CONSTANT uuid := '00000000-0000-0000-0000-000000000000';
+    month record;
+    decided record;
+    part record;
+    newest xid8;
+BEGIN
+    PERFORM threadline.retention_beat(run);
+    SELECT m.* INTO STRICT month FROM threadline.partitions() m WHERE m.label = retention_leave.label;
+    SELECT v.* INTO decided FROM threadline.retention_verdict(label, coalesce(month.first_id, nil), month.end_id, policy) v;
+    IF decided.verdict <> 'due' THEN
+        RETURN decided.verdict;
+    END IF;
+    INSERT INTO threadline.retention_months (first_id, end_id, label, state) VALUES (coalesce(month.first_id, nil), month.end_id, label, 'leaving');
+    INSERT INTO threadline.retention_purges AS p
+    SELECT t, coalesce(month.first_id, nil), 'dropped', decided.until FROM unnest(threadline.tables_in(label)) t
+    ON CONFLICT (table_id, first_id, kind) DO UPDATE SET until = greatest(p.until, EXCLUDED.until), restored = false;
+    -- The highest number of each numbering that has a part in the month.
+    FOR part IN SELECT c.first_id AS lowest, coalesce(lead(c.first_id) OVER (ORDER BY c.place), 'ffffffff-ffff-ffff-ffff-ffffffffffff') AS end_id FROM threadline.trail_clusters c LOOP
+        CONTINUE WHEN part.lowest >= month.end_id OR part.end_id <= coalesce(month.first_id, nil);
+        EXECUTE format('SELECT n.xid FROM ((SELECT t.xid FROM threadline.%I t WHERE t.id >= $1 AND t.id < $2 ORDER BY t.xid DESC LIMIT 1)
+            UNION ALL (SELECT a.xid FROM threadline.%I a WHERE a.transaction_id IS NULL AND a.xid IS NOT NULL AND a.id >= $1 AND a.id < $2 ORDER BY a.xid DESC LIMIT 1)) n
+            ORDER BY n.xid DESC LIMIT 1', 'audit_transactions' || label, 'audit_actions' || label) INTO newest USING part.lowest, part.end_id;
+        PERFORM threadline.note_numbers(ARRAY[part.lowest], ARRAY[newest]);
+    END LOOP;
+    RETURN 'due';
+END
+$$;
+COMMENT ON FUNCTION threadline.retention_leave(bigint, text, jsonb) IS 'Decides that a partition leaves, if it may.';
+
+-- How many rows the six tables of a partition have.
+CREATE OR REPLACE FUNCTION threadline.month_counts(label text) RETURNS jsonb
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET jit = off AS $$
+DECLARE
+    parent text;
+    counted bigint;
+    counts jsonb := '{}';
+BEGIN
+    FOREACH parent IN ARRAY threadline.trail_tables() LOOP
+        EXECUTE format('SELECT count(*) FROM threadline.%I', parent || label) INTO counted;
+        counts := counts || jsonb_build_object(parent, counted);
+    END LOOP;
+    RETURN counts;
+END
+$$;
+COMMENT ON FUNCTION threadline.month_counts(text) IS 'How many rows the six tables of a partition have.';
+
+-- Drops the six tables of a month that has been detached, when nothing has come to speak against it, and returns the bytes;
+-- NULL when something has. A hold that was placed before this is seen here.
+CREATE OR REPLACE FUNCTION threadline.retention_drop(run bigint, label text, policy jsonb, counts jsonb, began timestamptz) RETURNS bigint
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    month threadline.retention_months;
+    verdict text;
+    returned bigint;
+BEGIN
+    PERFORM threadline.retention_beat(run);
+    SELECT m.* INTO STRICT month FROM threadline.retention_months m WHERE m.label = retention_drop.label FOR UPDATE;
+    IF month.state <> 'released' THEN
+        SELECT v.verdict INTO verdict FROM threadline.retention_verdict(label, month.first_id, month.end_id, policy) v;
+        IF verdict <> 'due' THEN
+            RETURN NULL;
+        END IF;
+    END IF;
+    returned := (SELECT sum(pg_total_relation_size(format('threadline.%I', parent || label)::regclass)) FROM unnest(threadline.trail_tables()) parent);
+    EXECUTE (SELECT 'DROP TABLE ' || string_agg(format('threadline.%I', parent || label), ', ') FROM unnest(threadline.trail_tables()) parent);
+    DELETE FROM threadline.retention_months m WHERE m.label = retention_drop.label;
+    UPDATE threadline.retention_runs r SET changes = r.changes + (counts ->> 'audit_changes')::bigint, transactions = r.transactions + (counts ->> 'audit_transactions')::bigint,
+        actions = r.actions + (counts ->> 'audit_actions')::bigint, months = r.months + 1, bytes = r.bytes + returned,
+        month_time = r.month_time + (clock_timestamp() - began) WHERE r.id = run;
+    RETURN returned;
+END
+$$;
+COMMENT ON FUNCTION threadline.retention_drop(bigint, text, jsonb, jsonb, timestamptz) IS 'Drops the six tables of a month that has been detached, and returns the bytes.';
+
+-- Where the six partitions of a month are: attached, pending (a detach was begun), detached or gone.
+CREATE OR REPLACE FUNCTION threadline.month_places(label text) RETURNS TABLE (parent text, place text)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT p.parent, CASE WHEN c.oid IS NULL THEN 'gone' WHEN i.inhrelid IS NULL THEN 'detached' WHEN i.inhdetachpending THEN 'pending' ELSE 'attached' END
+    FROM unnest(threadline.trail_tables()) WITH ORDINALITY p (parent, position)
+        LEFT JOIN pg_class c ON c.relname = p.parent || label AND c.relnamespace = 'threadline'::regnamespace
+        LEFT JOIN pg_inherits i ON i.inhrelid = c.oid
+    ORDER BY p.position
+$$;
+COMMENT ON FUNCTION threadline.month_places(text) IS 'Where the six partitions of a month are: attached, pending, detached or gone.';
+
+-- Attaches what has been detached of a month that is to stay after all, and has readers know it again.
+CREATE OR REPLACE FUNCTION threadline.retention_stay(label text) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    month threadline.retention_months;
+    part record;
+BEGIN
+    SELECT m.* INTO STRICT month FROM threadline.retention_months m WHERE m.label = retention_stay.label FOR UPDATE;
+    FOR part IN SELECT p.* FROM threadline.month_places(label) p LOOP
+        IF part.place = 'pending' THEN
+            EXECUTE format('ALTER TABLE threadline.%I DETACH PARTITION threadline.%I FINALIZE', part.parent, part.parent || label);
+        END IF;
+        IF part.place IN ('pending', 'detached') THEN
+            EXECUTE format('ALTER TABLE threadline.%I ATTACH PARTITION threadline.%I FOR VALUES FROM (%s) TO (%L)', part.parent, part.parent || label,
+                CASE month.first_id WHEN '00000000-0000-0000-0000-000000000000' THEN 'MINVALUE' ELSE quote_literal(month.first_id) END, month.end_id);
+        END IF;
+    END LOOP;
+    DELETE FROM threadline.retention_purges p WHERE p.first_id = month.first_id AND p.kind = 'dropped';
+    DELETE FROM threadline.retention_months m WHERE m.label = retention_stay.label;
+END
+$$;
+COMMENT ON FUNCTION threadline.retention_stay(text) IS 'Attaches what has been detached of a month that is to stay after all.';
+
+-- What batches would take from a partition: {"tables": {"<id>": changes}, "actions", "transactions"}. Reads all that is due.
+CREATE OR REPLACE FUNCTION threadline.retention_forecast(label text, policy jsonb) RETURNS jsonb
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET jit = off SET TimeZone = 'UTC' SET DateStyle = 'ISO, YMD' AS $$
+DECLARE
+    due text;
+    forecast jsonb;
+BEGIN
+    SELECT string_agg(format('SELECT %s AS table_id, d.id FROM (%s) d', t, threadline.due_units(label, t, threadline.retention_cutoff(policy, 'tables', t::text), policy,
+            format('SELECT DISTINCT c.transaction_id FROM threadline.%I c WHERE c.table_id = %s AND c.captured_at < %L::timestamptz', 'audit_changes' || label, t,
+                threadline.retention_cutoff(policy, 'tables', t::text)))), ' UNION ALL ') INTO due
+        FROM unnest(threadline.tables_in(label)) t WHERE threadline.retention_cutoff(policy, 'tables', t::text) IS NOT NULL;
+    EXECUTE format($query$WITH due AS MATERIALIZED (%1$s),
+        actions AS MATERIALIZED (SELECT a.id, a.transaction_id FROM threadline.%2$I a WHERE a.id < threadline.first_id_at($1) AND %3$s),
+        emptied AS (SELECT x.id FROM threadline.%4$I x WHERE (x.id IN (SELECT d.id FROM due d) OR x.id IN (SELECT a.transaction_id FROM actions a))
+            AND NOT EXISTS (SELECT FROM threadline.%5$I c WHERE c.transaction_id = x.id AND NOT EXISTS (SELECT FROM due d WHERE d.id = c.transaction_id AND d.table_id = c.table_id))
+            AND NOT EXISTS (SELECT FROM threadline.%2$I a WHERE a.transaction_id = x.id AND NOT EXISTS (SELECT FROM actions o WHERE o.id = a.id))
+            AND NOT (%6$s))
+        SELECT jsonb_build_object('tables', (SELECT coalesce(jsonb_object_agg(n.table_id, n.rows), '{}') FROM (SELECT d.table_id, count(*) AS rows
+                FROM due d JOIN threadline.%5$I c ON c.transaction_id = d.id AND c.table_id = d.table_id GROUP BY d.table_id) n),
+            'actions', (SELECT count(*) FROM actions), 'transactions', (SELECT count(*) FROM emptied))$query$,
+        coalesce(due, 'SELECT NULL::integer AS table_id, NULL::uuid AS id WHERE false'), 'audit_actions' || label,
+        threadline.due_action(label, policy, format('SELECT FROM threadline.%I c WHERE c.transaction_id = a.transaction_id AND NOT EXISTS (SELECT FROM due d WHERE d.id = c.transaction_id AND d.table_id = c.table_id)',
+            'audit_changes' || label)), 'audit_transactions' || label, 'audit_changes' || label, threadline.held_alone())
+        INTO forecast USING (policy ->> 'newest')::timestamptz;
+    RETURN forecast;
+END
+$$;
+COMMENT ON FUNCTION threadline.retention_forecast(text, jsonb) IS 'What batches would take from a partition.';
+
+-- Partitions for what lies between the months there are, so that a write finds one even when the clock is set back: what was
+-- dropped leaves a gap. Empty ones give way to what the gaps are now. Returns how many were made.
+CREATE OR REPLACE FUNCTION threadline.fill_gaps() RETURNS integer
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET jit = off AS $$
+DECLARE
+    nil CONSTANT uuid := '00000000-0000-0000-0000-000000000000';
+    empty_fillers text[] := '{}';
+    have text[];
+    wanted text[];
+    filler record;
+    parent text;
+    label text;
+BEGIN
+    -- What is on its way out, or was attached by hand, is no business of ours while it is.
+    IF EXISTS (SELECT FROM pg_inherits i WHERE i.inhdetachpending) OR EXISTS (SELECT FROM threadline.retention_months m WHERE m.state IN ('leaving', 'released')) THEN
+        RETURN 0;
+    END IF;
+    FOR filler IN SELECT p.label FROM threadline.partitions() p WHERE p.filler LOOP
+        IF (SELECT sum(n.value::bigint) FROM jsonb_each_text(threadline.month_counts(filler.label)) n) = 0 THEN
+            empty_fillers := empty_fillers || filler.label;
+        END IF;
+    END LOOP;
+    have := ARRAY(SELECT concat_ws(' ', coalesce(p.first_id, nil), p.end_id) FROM threadline.partitions() p WHERE p.label = ANY (empty_fillers) ORDER BY 1);
+    wanted := ARRAY(SELECT concat_ws(' ', g.after, g.first_id) FROM (
+            SELECT coalesce(lag(p.end_id) OVER (ORDER BY p.first_id NULLS FIRST), nil) AS after, coalesce(p.first_id, nil) AS first_id
+            FROM threadline.partitions() p WHERE p.label <> ALL (empty_fillers)) g
+        WHERE g.after < g.first_id ORDER BY 1);
+    IF have = wanted THEN
+        RETURN 0;
+    END IF;
+    LOCK TABLE threadline.audit_transactions, threadline.audit_actions, threadline.audit_long_transactions, threadline.audit_changes,
+        threadline.audit_key_changes, threadline.audit_departures IN ACCESS EXCLUSIVE MODE;
+    FOREACH label IN ARRAY empty_fillers LOOP
+        -- A write may have found it in the meantime.
+        IF (SELECT sum(n.value::bigint) FROM jsonb_each_text(threadline.month_counts(label)) n) > 0 THEN
+            RETURN 0;
+        END IF;
+        EXECUTE (SELECT 'DROP TABLE ' || string_agg(format('threadline.%I', t || label), ', ') FROM unnest(threadline.trail_tables()) t);
+    END LOOP;
+    FOR filler IN SELECT split_part(w, ' ', 1) AS after, split_part(w, ' ', 2) AS first_id FROM unnest(wanted) w LOOP
+        FOREACH parent IN ARRAY threadline.trail_tables() LOOP
+            EXECUTE format('CREATE TABLE threadline.%I PARTITION OF threadline.%I FOR VALUES FROM (%s) TO (%L)', parent || '_gap_' || left(replace(filler.first_id, '-', ''), 12), parent,
+                CASE filler.after WHEN nil::text THEN 'MINVALUE' ELSE quote_literal(filler.after) END, filler.first_id);
+        END LOOP;
+    END LOOP;
+    RETURN cardinality(wanted);
+END
+$$;
+COMMENT ON FUNCTION threadline.fill_gaps() IS 'Makes partitions for what lies between the months there are.';
+
+-- Attaches six tables with an archived month's rows, in the place of the empty partitions that fill its gap.
+CREATE OR REPLACE FUNCTION threadline.attach_month(label text, first_id uuid, end_id uuid) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    nil CONSTANT uuid := '00000000-0000-0000-0000-000000000000';
+    filler text;
+    parent text;
+BEGIN
+    LOCK TABLE threadline.audit_transactions, threadline.audit_actions, threadline.audit_long_transactions, threadline.audit_changes,
+        threadline.audit_key_changes, threadline.audit_departures IN ACCESS EXCLUSIVE MODE;
+    FOR filler IN SELECT p.label FROM threadline.partitions() p WHERE p.filler AND (SELECT sum(n.value::bigint) FROM jsonb_each_text(threadline.month_counts(p.label)) n) = 0
+            AND coalesce(p.first_id, nil) < attach_month.end_id AND p.end_id > coalesce(attach_month.first_id, nil) LOOP
+        EXECUTE (SELECT 'DROP TABLE ' || string_agg(format('threadline.%I', t || filler), ', ') FROM unnest(threadline.trail_tables()) t);
+    END LOOP;
+    FOREACH parent IN ARRAY threadline.trail_tables() LOOP
+        EXECUTE format('ALTER TABLE threadline.%I ATTACH PARTITION threadline.%I FOR VALUES FROM (%s) TO (%L)', parent, parent || label,
+            coalesce(quote_literal(attach_month.first_id), 'MINVALUE'), attach_month.end_id);
+    END LOOP;
+    UPDATE threadline.retention_purges p SET restored = true WHERE p.first_id = coalesce(attach_month.first_id, nil) AND p.kind = 'dropped';
+    INSERT INTO threadline.retention_months (first_id, end_id, label, state) VALUES (coalesce(attach_month.first_id, nil), attach_month.end_id, attach_month.label, 'restored');
+END
+$$;
+COMMENT ON FUNCTION threadline.attach_month(text, uuid, uuid) IS 'Attaches six tables with an archived month''s rows.';
+
+REVOKE ALL ON FUNCTION threadline.purged_until(integer), threadline.check_kept(integer, timestamptz), threadline.partitions(), threadline.trail_tables(),
+    threadline.retention_cutoff(jsonb, text, text), threadline.held_changes(text), threadline.held_alone(), threadline.due_units(text, integer, timestamptz, jsonb, text),
+    threadline.due_action(text, jsonb, text), threadline.retention_beat(bigint), threadline.begin_retention(jsonb, jsonb, interval), threadline.note_numbers(uuid[], xid8[]),
+    threadline.retention_batch(bigint, text, integer, jsonb, timestamptz, uuid, integer), threadline.remove_empty(text, uuid[]),
+    threadline.retention_actions(bigint, text, jsonb, uuid, integer), threadline.tables_in(text), threadline.tables_due(text, jsonb), threadline.retention_verdict(text, uuid, uuid, jsonb),
+    threadline.retention_leave(bigint, text, jsonb), threadline.month_counts(text), threadline.retention_drop(bigint, text, jsonb, jsonb, timestamptz),
+    threadline.month_places(text), threadline.retention_stay(text), threadline.retention_forecast(text, jsonb), threadline.fill_gaps(), threadline.attach_month(text, uuid, uuid) FROM PUBLIC;
+-- Reading takes SELECT on the tables; these by themselves show nothing but catalogs.
+GRANT EXECUTE ON FUNCTION threadline.purged_until(integer), threadline.check_kept(integer, timestamptz), threadline.partitions(), threadline.trail_tables() TO PUBLIC;
