@@ -29,6 +29,14 @@ pub struct Durations<const LABELS: usize> {
     help: &'static str,
 }
 
+/// A number that goes up and down: what was seen when it was last looked at.
+#[derive(Clone, Copy, Debug)]
+pub struct Gauge<const LABELS: usize> {
+    name: &'static str,
+    labels: [&'static str; LABELS],
+    help: &'static str,
+}
+
 fn labels<const LABELS: usize>(names: [&'static str; LABELS], values: [&'static str; LABELS]) -> Vec<Label> {
     names.into_iter().zip(values).map(|(name, value)| Label::from_static_parts(name, value)).collect()
 }
@@ -60,6 +68,17 @@ impl<const LABELS: usize> Durations<LABELS> {
     }
 }
 
+impl<const LABELS: usize> Gauge<LABELS> {
+    /// Says how many there are, with these values of its labels in their order.
+    pub fn set(&self, number: usize, values: [&'static str; LABELS]) {
+        metrics::gauge!(self.name, labels(self.labels, values)).set(number as f64);
+    }
+
+    const fn describe(&'static self) -> Metric {
+        Metric { name: self.name, kind: MetricKind::Gauge, labels: self.labels.as_slice(), help: self.help }
+    }
+}
+
 /// What a metric is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -68,6 +87,8 @@ pub enum MetricKind {
     Counter,
     /// A distribution of durations, in seconds.
     Durations,
+    /// A number that goes up and down.
+    Gauge,
 }
 
 /// An entry of the registry.
@@ -133,6 +154,97 @@ pub static CAPTURE_SETUPS: Counter<2> = Counter {
     help: "Tables attached, detached or refreshed by this process; the outcome is ok or the kind of error.",
 };
 
+/// Runs of retention.
+pub static RETENTION_RUNS: Counter<1> = Counter {
+    name: "threadline_retention_runs_total",
+    labels: ["outcome"],
+    help: "Runs of retention: completed, not_begun, or what ended them, as it is in their row.",
+};
+
+/// How long runs of retention took.
+pub static RETENTION_RUN_DURATION: Durations<1> = Durations {
+    name: "threadline_retention_run_duration_seconds",
+    labels: ["outcome"],
+    help: "Duration of runs of retention, in seconds.",
+};
+
+/// What retention has removed.
+pub static RETENTION_REMOVED: Counter<1> = Counter {
+    name: "threadline_retention_removed_total",
+    labels: ["kind"],
+    help: "Rows that runs of retention removed: changes, transactions, actions, exports, evidence, access_log, runs; and months that went as a whole.",
+};
+
+/// How long the batches of retention took.
+pub static RETENTION_BATCH_DURATION: Durations<0> = Durations {
+    name: "threadline_retention_batch_duration_seconds",
+    labels: [],
+    help: "Duration of retention's batches, with what they waited for locks, in seconds.",
+};
+
+/// Months of partitions that were made.
+pub static PARTITIONS_MADE: Counter<0> = Counter {
+    name: "threadline_partitions_made_total",
+    labels: [],
+    help: "Months for which partitions were made ahead of time.",
+};
+
+/// Queued exports that ended, or began anew.
+pub static EXPORT_JOBS: Counter<1> = Counter {
+    name: "threadline_export_jobs_total",
+    labels: ["outcome"],
+    help: "Export jobs: completed, failed, abandoned, cancelled, expired; and retried or handed_back, which are queued again.",
+};
+
+/// How long making exports took.
+pub static EXPORT_JOB_DURATION: Durations<1> = Durations {
+    name: "threadline_export_job_duration_seconds",
+    labels: ["outcome"],
+    help: "Duration of a worker's attempts at an export: completed, failed, stopped or lost, in seconds.",
+};
+
+/// Rounds of a worker.
+pub static WORKER_ROUNDS: Counter<2> = Counter {
+    name: "threadline_worker_rounds_total",
+    labels: ["task", "outcome"],
+    help: "Rounds of a worker's tasks, custom for those of the host: ok, failed, panicked, not_connected.",
+};
+
+/// How long rounds of a worker took.
+pub static WORKER_ROUND_DURATION: Durations<1> = Durations {
+    name: "threadline_worker_round_duration_seconds",
+    labels: ["task"],
+    help: "Duration of rounds of a worker's tasks, in seconds.",
+};
+
+/// Findings of health.
+pub static FINDINGS: Gauge<1> = Gauge {
+    name: "threadline_findings",
+    labels: ["severity"],
+    help: "Findings when this process last asked for them, by severity: error, warning, info.",
+};
+
+/// Tables by whether they are audited.
+pub static TABLES: Gauge<1> = Gauge {
+    name: "threadline_tables",
+    labels: ["coverage"],
+    help: "Tables when this process last asked for coverage: covered, uncovered, ignored, gone.",
+};
+
+/// Evidence that was recorded.
+pub static EVIDENCE_RECORDS: Counter<1> = Counter {
+    name: "threadline_evidence_records_total",
+    labels: ["subject"],
+    help: "Records of evidence written, by subject; those left out because nothing had changed are not among them.",
+};
+
+/// Downloads of exports that were asked for.
+pub static DOWNLOADS: Counter<1> = Counter {
+    name: "threadline_downloads_total",
+    labels: ["outcome"],
+    help: "Downloads of exports asked for: ok, not_found, gone, not_ready, forged, link_expired, file_missing, storage_failed, failed.",
+};
+
 /// Every metric there is.
 pub static METRICS: &[Metric] = &[
     TRANSACTIONS.describe(),
@@ -142,6 +254,19 @@ pub static METRICS: &[Metric] = &[
     READ_DURATION.describe(),
     EXPORT_ROWS.describe(),
     CAPTURE_SETUPS.describe(),
+    RETENTION_RUNS.describe(),
+    RETENTION_RUN_DURATION.describe(),
+    RETENTION_REMOVED.describe(),
+    RETENTION_BATCH_DURATION.describe(),
+    PARTITIONS_MADE.describe(),
+    EXPORT_JOBS.describe(),
+    EXPORT_JOB_DURATION.describe(),
+    WORKER_ROUNDS.describe(),
+    WORKER_ROUND_DURATION.describe(),
+    FINDINGS.describe(),
+    TABLES.describe(),
+    EVIDENCE_RECORDS.describe(),
+    DOWNLOADS.describe(),
 ];
 
 /// Tells the recorder what the metrics mean; to be called once, after a recorder was installed.
@@ -150,6 +275,7 @@ pub fn describe() {
         match metric.kind {
             MetricKind::Counter => metrics::describe_counter!(metric.name, Unit::Count, metric.help),
             MetricKind::Durations => metrics::describe_histogram!(metric.name, Unit::Seconds, metric.help),
+            MetricKind::Gauge => metrics::describe_gauge!(metric.name, Unit::Count, metric.help),
         }
     }
 }

@@ -106,6 +106,7 @@ pub fn maintain(conn: &mut PgConnection) -> Result<u32, Error> {
     diesel::sql_query("SELECT threadline.maintain() AS made")
         .get_result(conn)
         .map(|Made { made }| made.unsigned_abs())
+        .inspect(|made| telemetry::PARTITIONS_MADE.add(u64::from(*made), []))
         .map_err(|error| Error::from_query(conn, "threadline", error))
 }
 

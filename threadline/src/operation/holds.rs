@@ -9,6 +9,7 @@ use crate::capture::TableName;
 use crate::error::Error;
 use crate::intent::Actor;
 use crate::investigation::RowKey;
+use crate::operation::evidence::{Record, Reference, Subject, record_if_allowed};
 
 /// What is to be held. All that is given has to match; a hold that names nothing holds the whole trail.
 ///
@@ -99,6 +100,8 @@ pub struct LegalHold {
 /// Places a hold. Once this has committed nothing it names goes, also not by a run that has begun; it waits for a batch of
 /// such a run to end.
 ///
+/// Where the role may record it, the hold and its [evidence](crate::evidence) are there together or not at all.
+///
 /// # Errors
 ///
 /// [`Error::Refused`] for a reason that is empty or too long, and for a time that ends before it begins;
@@ -114,7 +117,8 @@ pub fn place(conn: &mut PgConnection, hold: &Hold, by: &Actor) -> Result<LegalHo
         });
     }
     let table = hold.table.as_ref().map(TableName::to_sql);
-    let placed: Placed = diesel::sql_query(format!(
+    recorded(conn, "place", |conn| {
+        let placed: Placed = diesel::sql_query(format!(
         "WITH asked AS MATERIALIZED (SELECT CASE WHEN $1 IS NOT NULL THEN threadline.find_table($1, to_regclass($1)) END AS table_id), \
          h AS (INSERT INTO threadline.legal_holds (table_id, row_key, scope, actor_type, actor_id, held_from, held_to, placed_by, reason) \
          SELECT a.table_id, CASE WHEN $2 IS NOT NULL THEN threadline.row_key(a.table_id, $2::jsonb) END, $3, $4, $5, $6, $7, $8::jsonb, $9 \
@@ -131,17 +135,20 @@ pub fn place(conn: &mut PgConnection, hold: &Hold, by: &Actor) -> Result<LegalHo
     .bind::<Text, _>(&hold.reason)
     .get_result(conn)
     .map_err(|error| Error::from_query(conn, table.as_deref().unwrap_or_default(), error))?;
-    placed.read()
+        placed.read()
+    })
 }
 
-/// Releases a hold: from then on what it held goes by its window. Its row stays, with who, when and why.
+/// Releases a hold: from then on what it held goes by its window. Its row stays, with who, when and why; the release is
+/// recorded as placing it was.
 ///
 /// # Errors
 ///
 /// [`Error::Refused`] when there is no such hold, it was released before, or the reason is empty or too long.
 pub fn release(conn: &mut PgConnection, id: i64, by: &Actor, reason: &str) -> Result<LegalHold, Error> {
     check_reason(reason)?;
-    let released: Option<Placed> = diesel::sql_query(format!(
+    recorded(conn, "release", |conn| {
+        let released: Option<Placed> = diesel::sql_query(format!(
         "WITH h AS (UPDATE threadline.legal_holds SET released_at = clock_timestamp(), released_by = $2::jsonb, release_reason = $3 \
          WHERE id = $1 AND released_at IS NULL RETURNING *) {ENTRY}"
     ))
@@ -151,12 +158,58 @@ pub fn release(conn: &mut PgConnection, id: i64, by: &Actor, reason: &str) -> Re
     .get_result(conn)
     .optional()
     .map_err(|error| Error::from_query(conn, "", error))?;
-    match released {
-        Some(released) => released.read(),
-        None => Err(Error::Refused {
-            message: format!("there is no hold {id} that could be released"),
-            hint: Some("list the holds to see which there are".to_owned()),
-        }),
+        match released {
+            Some(released) => released.read(),
+            None => Err(Error::Refused {
+                message: format!("there is no hold {id} that could be released"),
+                hint: Some("list the holds to see which there are".to_owned()),
+            }),
+        }
+    })
+}
+
+/// What became of a hold and the record of it, in one transaction; a savepoint in the caller's.
+fn recorded(
+    conn: &mut PgConnection,
+    call: &str,
+    change: impl FnOnce(&mut PgConnection) -> Result<LegalHold, Error>,
+) -> Result<LegalHold, Error> {
+    let result = conn.transaction(|conn| {
+        let hold = change(conn)?;
+        record_if_allowed(conn, Subject::LegalHold, &[hold.evidence(call)])?;
+        Ok(hold)
+    });
+    // Now that the transaction is over, the database can be asked what it ran into.
+    result.map_err(|error| match error {
+        Error::Query(error) => Error::from_query(conn, "", error),
+        error => error,
+    })
+}
+
+impl LegalHold {
+    /// That it was placed, or released. What it is narrowed to is there by kind alone: the row, the tenant and the person are in
+    /// the hold, and so are the reasons, which are people's own words.
+    fn evidence(&self, call: &str) -> Record {
+        let narrowed = [
+            ("table", self.table.is_some()),
+            ("row", self.row_key.is_some()),
+            ("scope", self.scope.is_some()),
+            ("actor", self.actor.is_some()),
+            ("from", self.from.is_some()),
+            ("to", self.to.is_some()),
+        ];
+        let narrowed = narrowed.into_iter().filter_map(|(name, is)| is.then_some(name));
+        let (event, at, by) = match (self.released_at, &self.released_by) {
+            (Some(at), Some(by)) => ("released", at, by),
+            _ => ("placed", self.placed_at, &self.placed_by),
+        };
+        let entry_point = format!("threadline::holds::{call}");
+        Record::new(Subject::LegalHold, Reference::new("hold", self.id), "threadline::holds", entry_point)
+            .actor(by.clone())
+            .recorded_at(at)
+            .detail("event", event)
+            .names("narrowed_by", narrowed)
+            .names("tables", self.table.iter().map(TableName::to_plain))
     }
 }
 

@@ -25,6 +25,13 @@
 //! is left out when the newest one of its reference says the same and is younger than a day; so a difference is written at
 //! once, and what stays the same is confirmed once a day by a record of its own. No row is ever touched to say "still so".
 //!
+//! Retention, legal holds and exports record themselves what they do, in the transaction that does it: a hold or a completed
+//! export is there with its record or not at all. What only looks writes nothing by itself, and has a call that records what it
+//! saw: [`policy::record_evidence`](crate::policy::record_evidence),
+//! [`health::record_evidence`](crate::health::record_evidence), [`verify::record_evidence`](crate::verify::record_evidence),
+//! [`exports::record_delivery`](crate::exports::record_delivery), [`Trail::record_posture`](crate::Trail::record_posture).
+//! All of these ask [`may_record`] first: a role without the right does its work, and leaves no record.
+//!
 //! Reading takes SELECT on `threadline.evidence_records`. Any role may record export deliveries and support scopes, for these
 //! are what an application does with the trail; all else takes EXECUTE on `threadline.record_evidence(jsonb)`. Each record has
 //! the role that logged in, which a client cannot fake.
@@ -43,6 +50,7 @@ pub use self::proof::{
     Mode, ProofDocument, ProofFilters, ProofRequest, ProofSummary, StatusCounts, VerdictCounts,
 };
 pub use self::read::{EvidenceFilter, SubjectOverview, history, latest, latest_of, overview};
+pub(crate) use self::record::record_if_allowed;
 pub use self::record::{InvalidEvidence, Record, Recorded, may_record, record, record_all};
 pub use self::reference::Reference;
 pub use self::stored::{EvidenceRecord, Provenance};

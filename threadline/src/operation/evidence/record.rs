@@ -15,6 +15,7 @@ use super::subject::{Status, Subject, Verdict};
 use crate::error::Error;
 use crate::intent::{Actor, TextKind, text_problem};
 use crate::operation::credential::has_userinfo;
+use crate::telemetry;
 
 // Typed functions rather than SQL text: Diesel keeps their prepared statements, so a call is one round trip.
 #[diesel::declare_sql_function]
@@ -31,6 +32,8 @@ const LARGEST_DETAIL: usize = 32_000;
 const DETAIL_DEPTH: usize = 16;
 /// Records that go to the database at once.
 const BATCH: usize = 500;
+/// Bytes of a list of names in it; a record has two such lists at most.
+const LARGEST_LIST: usize = 12_000;
 const DAY: Duration = Duration::from_secs(86_400);
 /// As long as a record can stand for what stays the same: a hundred years.
 const LONGEST: Duration = Duration::from_secs(3_155_760_000);
@@ -108,6 +111,55 @@ impl Record {
     pub fn detail(mut self, name: impl Into<String>, value: impl Into<Value>) -> Self {
         self.detail.insert(name.into(), value.into());
         self
+    }
+
+    /// Names as a part of the fact, as many as fit, each with a value; of the others their number. Such a list never makes a
+    /// record one that is refused, whatever names a database has.
+    pub(crate) fn named<V: Into<Value>>(
+        self,
+        name: &'static str,
+        entries: impl IntoIterator<Item = (String, V)>,
+    ) -> Self {
+        let (mut fitting, mut left_out, mut size) = (Map::new(), 0_u64, 0);
+        for (entry, value) in entries {
+            let value = value.into();
+            // As JSON with its quotes, its colon and its comma.
+            size += Value::from(entry.as_str()).to_string().len() + value.to_string().len() + 2;
+            if size > LARGEST_LIST || entry.contains('\0') || has_userinfo(&entry) {
+                left_out += 1;
+            } else {
+                fitting.insert(entry, value);
+            }
+        }
+        self.left_out(name, left_out).detail(name, fitting)
+    }
+
+    /// As [`named`](Self::named), names alone.
+    pub(crate) fn names<N: AsRef<str>>(
+        self,
+        name: &'static str,
+        entries: impl IntoIterator<Item = N>,
+    ) -> Self {
+        let (mut fitting, mut left_out, mut size) = (Vec::new(), 0_u64, 0);
+        for entry in entries {
+            let entry = entry.as_ref();
+            size += Value::from(entry).to_string().len() + 1;
+            if size > LARGEST_LIST || entry.contains('\0') || has_userinfo(entry) {
+                left_out += 1;
+            } else {
+                fitting.push(entry.to_owned());
+            }
+        }
+        self.left_out(name, left_out).detail(name, fitting)
+    }
+
+    fn left_out(self, name: &'static str, number: u64) -> Self {
+        if number == 0 { self } else { self.detail(format!("{name}_left_out"), number) }
+    }
+
+    /// By whom, if that is known.
+    pub(crate) fn by(self, actor: Option<&Actor>) -> Self {
+        Self { actor: actor.cloned(), ..self }
     }
 
     /// What it is about.
@@ -229,17 +281,36 @@ pub fn record_all(conn: &mut PgConnection, records: &[Record]) -> Result<Vec<Rec
         let answer = answer.map_err(|error| Error::from_query(conn, "", error))?;
         serde_json::from_value::<Vec<Recorded>>(answer).map_err(Error::Payload)
     };
+    let count = |recorded: &Vec<Recorded>| {
+        for (record, recorded) in records.iter().zip(recorded) {
+            telemetry::EVIDENCE_RECORDS.add(u64::from(recorded.written), [record.subject.as_str()]);
+        }
+    };
     if records.len() <= BATCH {
-        return if records.is_empty() { Ok(Vec::new()) } else { insert(conn, records) };
+        return if records.is_empty() { Ok(Vec::new()) } else { insert(conn, records).inspect(count) };
     }
     conn.transaction(|conn| {
         let batches: Result<Vec<_>, Error> = records.chunks(BATCH).map(|batch| insert(conn, batch)).collect();
         Ok(batches?.concat())
     })
+    .inspect(count)
 }
 
-/// Whether the role that is logged in may record this subject. For operations that look at the trail with few rights and
-/// leave the evidence to others.
+/// As [`record_all`], where the role may record the subject, which all of them share; else there is no record and nothing
+/// fails.
+pub(crate) fn record_if_allowed(
+    conn: &mut PgConnection,
+    subject: Subject,
+    records: &[Record],
+) -> Result<Vec<Recorded>, Error> {
+    if records.is_empty() || !may_record(conn, subject)? {
+        return Ok(Vec::new());
+    }
+    record_all(conn, records)
+}
+
+/// Whether the role that is logged in may record this subject, and the connection can write: a replica cannot. For operations
+/// that look at the trail with few rights and leave the evidence to others.
 ///
 /// # Errors
 ///
@@ -253,7 +324,8 @@ pub fn may_record(conn: &mut PgConnection, subject: Subject) -> Result<bool, Err
     let function =
         if subject.is_of_the_application() { "record_application_evidence" } else { "record_evidence" };
     let answer: Answer = diesel::sql_query(format!(
-        "SELECT has_function_privilege('threadline.{function}(jsonb)', 'EXECUTE') AS may"
+        "SELECT coalesce(has_function_privilege(to_regprocedure('threadline.{function}(jsonb)'), 'EXECUTE'), false) \
+         AND NOT current_setting('transaction_read_only')::boolean AS may"
     ))
     .get_result(conn)
     .map_err(|error| Error::from_query(conn, "", error))?;

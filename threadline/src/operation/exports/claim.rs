@@ -6,11 +6,14 @@
 use std::time::Duration;
 
 use diesel::prelude::*;
-use diesel::sql_types::{BigInt, Integer, Text, Uuid as SqlUuid};
+use diesel::sql_types::{BigInt, Bool, Integer, Text, Uuid as SqlUuid};
 
+use super::delivery;
 use super::job::{ExportFailure, ExportJob, ExportState, JOB, JobRow, object_name};
 use crate::error::Error;
 use crate::investigation::ExportSummary;
+use crate::operation::evidence::{Subject, record_if_allowed};
+use crate::telemetry;
 
 /// A job, held by the worker that took it for as long as it prolongs its lease.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,8 +64,8 @@ const MOST_MILLIS: i64 = 100 * 366 * 86_400_000;
 ///
 /// As of any statement; then nothing was taken.
 pub fn claim(conn: &mut PgConnection, worker: &str, lease: Duration) -> Result<Option<Claim>, Error> {
-    conn.transaction(|conn| {
-        diesel::sql_query(ABANDON).execute(conn)?;
+    let taken = conn.transaction(|conn| {
+        let abandoned = diesel::sql_query(ABANDON).execute(conn)?;
         let sql = format!(
             "UPDATE threadline.export_jobs j SET state = 'running', attempt = j.attempt + 1, \
                 failures = j.failures + CASE j.state WHEN 'running' THEN 1 ELSE 0 END, worker = left($1, 200), backend_pid = pg_backend_pid(), \
@@ -76,17 +79,24 @@ pub fn claim(conn: &mut PgConnection, worker: &str, lease: Duration) -> Result<O
             .bind::<BigInt, _>(millis(lease))
             .get_result(conn)
             .optional()?;
-        let Some(row) = row else { return Ok(None) };
+        let Some(row) = row else { return Ok((abandoned, None)) };
         let job = row.read()?;
         if job.every_seconds.is_some() && job.attempt == 1 {
             diesel::sql_query(NEXT_OF_SERIES).bind::<SqlUuid, _>(job.id).execute(conn)?;
         }
-        Ok(Some(Claim { job }))
-    })
-    .map_err(|error: Error| match error {
+        Ok((abandoned, Some(Claim { job })))
+    });
+    let (abandoned, claim) = taken.map_err(|error: Error| asked(conn, error))?;
+    telemetry::EXPORT_JOBS.add(abandoned as u64, ["abandoned"]);
+    Ok(claim)
+}
+
+/// The error of a transaction: now that it is over, the database can be asked what it ran into.
+fn asked(conn: &mut PgConnection, error: Error) -> Error {
+    match error {
         Error::Query(error) => Error::from_query(conn, "", error),
         error => error,
-    })
+    }
 }
 
 /// Fails what was taken for the last allowed time and not heard of again.
@@ -146,7 +156,11 @@ pub fn hand_back(conn: &mut PgConnection, claim: &Claim) -> Result<(), Error> {
     .bind::<Integer, _>(claim.attempt())
     .execute(conn)
     .map_err(|error| Error::from_query(conn, "", error))?;
-    if held == 1 { Ok(()) } else { Err(claim.lost()) }
+    if held != 1 {
+        return Err(claim.lost());
+    }
+    telemetry::EXPORT_JOBS.add(1, ["handed_back"]);
+    Ok(())
 }
 
 /// Says that the attempt has failed. Where another one may do better and one is left, the job is queued again, due in half a
@@ -176,21 +190,56 @@ pub fn fail(conn: &mut PgConnection, claim: &Claim, failure: ExportFailure) -> R
     .get_result(conn)
     .optional()
     .map_err(|error| Error::from_query(conn, "", error))?;
-    match row {
-        Some(row) if row.state == "queued" => Ok(ExportState::Queued),
-        Some(_) => Ok(ExportState::Failed),
-        None => Err(claim.lost()),
-    }
+    let (state, outcome) = match row {
+        Some(row) if row.state == "queued" => (ExportState::Queued, "retried"),
+        Some(_) => (ExportState::Failed, "failed"),
+        None => return Err(claim.lost()),
+    };
+    telemetry::EXPORT_JOBS.add(1, [outcome]);
+    Ok(state)
 }
 
 /// Says that the file is in the storage, whole and verified; it can be had for `keep` from now on, unless the request says for
 /// how long. Says the same again without harm, for a worker that did not hear the answer.
+///
+/// Where the role may record it, a completed job and its [evidence](crate::evidence) are there together or not at all.
 ///
 /// # Errors
 ///
 /// [`Error::ExportClaimLost`] when the job is not held any more: the file is to be removed. After any other error nobody knows
 /// whether it was recorded: ask again.
 pub fn complete(
+    conn: &mut PgConnection,
+    claim: &Claim,
+    summary: &ExportSummary,
+    keep: Duration,
+) -> Result<ExportJob, Error> {
+    #[derive(QueryableByName)]
+    struct Before {
+        #[diesel(sql_type = Bool)]
+        completed: bool,
+    }
+    let result = conn.transaction(|conn| {
+        let before: Option<Before> = diesel::sql_query(
+            "SELECT state = 'completed' AS completed FROM threadline.export_jobs WHERE id = $1 AND attempt = $2 FOR UPDATE",
+        )
+        .bind::<SqlUuid, _>(claim.job.id)
+        .bind::<Integer, _>(claim.attempt())
+        .get_result(conn)
+        .optional()?;
+        let before = before.ok_or_else(|| claim.lost())?;
+        let job = set_completed(conn, claim, summary, keep)?;
+        if !before.completed {
+            record_if_allowed(conn, Subject::ExportDelivery, &[delivery::completed(&job, summary)])?;
+        }
+        Ok((job, before.completed))
+    });
+    let (job, before) = result.map_err(|error| asked(conn, error))?;
+    telemetry::EXPORT_JOBS.add(u64::from(!before), ["completed"]);
+    Ok(job)
+}
+
+fn set_completed(
     conn: &mut PgConnection,
     claim: &Claim,
     summary: &ExportSummary,

@@ -180,6 +180,11 @@ impl ExportJob {
         &self.scope
     }
 
+    /// Whether the requester sees a part of the trail alone. A scope that this version cannot read is one too.
+    pub fn is_scoped(&self) -> bool {
+        !matches!(stored::scope(&self.scope), Ok(None))
+    }
+
     /// How the file is to look.
     pub fn options(&self) -> ExportOptions {
         let options =

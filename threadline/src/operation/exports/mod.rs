@@ -30,6 +30,7 @@
 //! is exported, so no one else may.
 
 mod claim;
+mod delivery;
 mod download;
 mod job;
 mod owned;
@@ -39,6 +40,7 @@ mod stored;
 mod sweep;
 
 pub use self::claim::{Claim, claim, complete, fail, hand_back, heartbeat};
+pub use self::delivery::record_delivery;
 pub use self::download::{Download, ReadyExport, download, download_granted};
 pub use self::job::{ExportFailure, ExportJob, ExportState, object_name};
 pub use self::owned::{cancel, cancel_all, find, get, list, list_all};

@@ -7,6 +7,7 @@ use uuid::Uuid;
 use super::job::{ExportJob, JOB, JobRow};
 use crate::error::Error;
 use crate::intent::Actor;
+use crate::telemetry;
 
 /// The most jobs a list has.
 const MOST: u32 = 1000;
@@ -94,6 +95,7 @@ pub fn cancel(conn: &mut PgConnection, id: Uuid, owner: &Actor) -> Result<usize,
     .bind::<Nullable<Text>, _>(owner.id())
     .bind::<SqlUuid, _>(id)
     .execute(conn)
+    .inspect(|jobs| telemetry::EXPORT_JOBS.add(*jobs as u64, ["cancelled"]))
     .map_err(|error| Error::from_query(conn, "", error))
 }
 
@@ -108,6 +110,7 @@ pub fn cancel_all(conn: &mut PgConnection, owner: &Actor) -> Result<usize, Error
         .bind::<Text, _>(owner.actor_type().as_str())
         .bind::<Nullable<Text>, _>(owner.id())
         .execute(conn)
+        .inspect(|jobs| telemetry::EXPORT_JOBS.add(*jobs as u64, ["cancelled"]))
         .map_err(|error| Error::from_query(conn, "", error))
 }
 

@@ -6,6 +6,7 @@ use uuid::Uuid;
 
 use super::job::{ExportJob, JOB, JobRow, object_name};
 use crate::error::Error;
+use crate::telemetry;
 
 /// A job that is over, and of which the storage may have something.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,12 +35,13 @@ impl Leftovers {
 ///
 /// As of any statement.
 pub fn sweep(conn: &mut PgConnection, after: Option<Uuid>, limit: u32) -> Result<Vec<Leftovers>, Error> {
-    diesel::sql_query(
+    let expired = diesel::sql_query(
         "UPDATE threadline.export_jobs SET state = 'expired' WHERE id IN (SELECT j.id FROM threadline.export_jobs j \
             WHERE j.state = 'completed' AND j.expires_at <= statement_timestamp() FOR UPDATE SKIP LOCKED)",
     )
     .execute(conn)
     .map_err(|error| Error::from_query(conn, "", error))?;
+    telemetry::EXPORT_JOBS.add(expired as u64, ["expired"]);
     let sql = format!(
         "SELECT {JOB} FROM threadline.export_jobs j WHERE j.state IN ('failed', 'expired', 'cancelled') AND j.cleaned_at IS NULL \
             AND j.due_at <= statement_timestamp() AND j.id > coalesce($1, '00000000-0000-0000-0000-000000000000') ORDER BY j.id LIMIT {limit}"

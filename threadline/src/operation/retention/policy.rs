@@ -12,6 +12,8 @@ use uuid::Uuid;
 use super::run::Month;
 use crate::capture::TableName;
 use crate::error::Error;
+use crate::intent::Actor;
+use crate::operation::evidence::{Record, Reference, Subject};
 
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -139,6 +141,32 @@ impl RetentionPolicy {
     /// it. 30 s unless set.
     pub fn statement_timeout(self, timeout: Duration) -> Self {
         Self { statement_timeout: timeout, ..self }
+    }
+
+    /// How long what is kept, as the evidence of a run has it: windows in whole seconds, as they were given, without what is
+    /// kept for ever.
+    pub(super) fn posture(&self, by: &Actor) -> Record {
+        let windows = [
+            ("keep_seconds", self.keep),
+            ("minimum_seconds", Some(self.minimum)),
+            ("exports_seconds", self.exports),
+            ("evidence_seconds", self.evidence),
+            ("access_log_seconds", self.access_log),
+            ("runs_seconds", self.runs),
+        ];
+        let record = Record::new(
+            Subject::RetentionPolicy,
+            Reference::new("policy", "retention"),
+            "threadline::retention",
+            "threadline::retention::run",
+        )
+        .actor(by.clone())
+        .named("tables", self.tables.iter().map(|(table, window)| (table.to_plain(), window.as_secs())))
+        .named("actions", self.actions.iter().map(|(name, window)| (name.clone(), window.as_secs())));
+        windows.into_iter().fold(record, |record, (name, window)| match window {
+            Some(window) => record.detail(name, window.as_secs()),
+            None => record,
+        })
     }
 
     /// Every problem, as it is said to people.

@@ -4,11 +4,12 @@ use std::ops::ControlFlow;
 use std::thread::sleep;
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, SecondsFormat, Utc};
 use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
 use diesel::sql_types::{Array, BigInt, Bool, Integer, Nullable, Text, Timestamptz, Uuid as SqlUuid};
 use serde::{Deserialize, Serialize};
+use tracing::field::Empty;
 use uuid::Uuid;
 
 use super::archive::{Archive, Counts};
@@ -16,8 +17,10 @@ use super::month::{self, Left};
 use super::policy::{Cutoffs, RetentionPolicy, before};
 use crate::error::Error;
 use crate::intent::{Actor, depth, gave_way};
+use crate::operation::evidence::{Record, Reference, Status, Subject, record_if_allowed};
 use crate::operation::holds::as_json;
 use crate::operation::partitions;
+use crate::telemetry;
 
 /// What a run is doing.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,6 +67,18 @@ pub enum RunState {
     Abandoned,
 }
 
+impl RunState {
+    /// As it is stored.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Completed => "completed",
+            Self::Failed => "failed",
+            Self::Abandoned => "abandoned",
+        }
+    }
+}
+
 /// A run of retention.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
@@ -104,6 +119,44 @@ pub struct RetentionRun {
     pub runs: u64,
 }
 
+impl RetentionRun {
+    /// That it ran, how it ended, and how much went.
+    fn evidence(&self) -> Record {
+        let record = Record::new(
+            Subject::RetentionRun,
+            Reference::new("run", self.id),
+            "threadline::retention",
+            "threadline::retention::run",
+        )
+        .status(if self.state == RunState::Completed { Status::Ok } else { Status::Error })
+        .actor(self.asked_by.clone())
+        .detail("state", self.state.as_str())
+        .detail("error", self.error.clone())
+        .detail("resumes", self.resumes)
+        .detail("started_at", self.started_at.to_rfc3339_opts(SecondsFormat::Micros, true))
+        .detail("bytes", self.bytes);
+        let record = match self.ended_at {
+            Some(ended_at) => record.recorded_at(ended_at),
+            None => record,
+        };
+        self.removed().into_iter().fold(record, |record, (kind, number)| record.detail(kind, number))
+    }
+
+    /// What went, by kind.
+    fn removed(&self) -> [(&'static str, u64); 8] {
+        [
+            ("changes", self.changes),
+            ("transactions", self.transactions),
+            ("actions", self.actions),
+            ("months", self.months),
+            ("exports", self.exports),
+            ("evidence", self.evidence),
+            ("access_log", self.access_log),
+            ("runs", self.runs),
+        ]
+    }
+}
+
 /// What a run works with.
 pub(super) struct Work<'a> {
     /// The run's number; `None` for what is done outside of one.
@@ -128,6 +181,9 @@ pub(super) struct Work<'a> {
 /// Writers are never waited for, nor made to wait longer than the lock timeout. A month waits for transactions that were open
 /// when its leaving was decided, up to the statement timeout, and otherwise leaves in a later run.
 ///
+/// Where the role may record it, the end of the run and its [evidence](crate::evidence) are there together or not at all; the
+/// policy it ran with is recorded when it begins, and so is the end of a run that had died before it.
+///
 /// # Errors
 ///
 /// [`Error::Refused`] when the policy is not sound (all its problems at once), a run is alive, or the connection is in a
@@ -137,8 +193,36 @@ pub fn run(
     conn: &mut PgConnection,
     policy: &RetentionPolicy,
     by: &Actor,
+    archive: Option<&mut dyn Archive>,
+    progress: &mut dyn FnMut(&Progress) -> ControlFlow<()>,
+) -> Result<RetentionRun, Error> {
+    let span = tracing::info_span!("threadline.retention", outcome = Empty);
+    let mut ended = None;
+    let (result, took) = telemetry::timed(|| {
+        span.in_scope(|| run_unobserved(conn, policy, by, archive, progress, &mut ended))
+    });
+    let outcome = match (&result, &ended) {
+        (Ok(_), _) => "completed",
+        (Err(_), None) => "not_begun",
+        (Err(error), Some(_)) => kind_of(error),
+    };
+    span.record("outcome", outcome);
+    telemetry::RETENTION_RUNS.add(1, [outcome]);
+    telemetry::RETENTION_RUN_DURATION.note(took, [outcome]);
+    for (kind, number) in ended.flatten().iter().flat_map(RetentionRun::removed) {
+        telemetry::RETENTION_REMOVED.add(number, [kind]);
+    }
+    result
+}
+
+/// `ended` is told that the run has begun, and then, where it can be read, what became of it.
+fn run_unobserved(
+    conn: &mut PgConnection,
+    policy: &RetentionPolicy,
+    by: &Actor,
     mut archive: Option<&mut dyn Archive>,
     progress: &mut dyn FnMut(&Progress) -> ControlFlow<()>,
+    ended: &mut Option<Option<RetentionRun>>,
 ) -> Result<RetentionRun, Error> {
     #[derive(QueryableByName)]
     struct Begun {
@@ -159,24 +243,59 @@ pub fn run(
         .bind::<diesel::sql_types::Double, _>(silence.as_secs_f64())
         .get_result(conn)
     })?;
+    *ended = Some(None);
     let work = Work { run: Some(begun.run), ..work };
-    let result = work.all(conn, &mut archive, progress);
+    let result =
+        record_begin(conn, begun.run, policy, by).and_then(|()| work.all(conn, &mut archive, progress));
     let (state, kind) = match &result {
-        Ok(()) => ("completed", None),
-        Err(error) => ("failed", Some(kind_of(error))),
+        Ok(()) => (RunState::Completed, None),
+        Err(error) => (RunState::Failed, Some(kind_of(error))),
     };
+    let end = record_end(conn, begun.run, state, kind);
+    if let Ok(run) = &end {
+        *ended = Some(Some(run.clone()));
+    }
     // What had failed is what is told, if this fails too.
-    let ended = diesel::sql_query(
-        "UPDATE threadline.retention_runs SET state = $2, error = $3, ended_at = clock_timestamp() WHERE id = $1 AND state = 'running'",
-    )
-    .bind::<BigInt, _>(begun.run)
-    .bind::<Text, _>(state)
-    .bind::<Nullable<Text>, _>(kind)
-    .execute(conn);
     result?;
-    ended.map_err(|error| Error::from_query(conn, "", error))?;
-    let found = read_runs(conn, "WHERE r.id = $1", begun.run)?;
-    found.into_iter().next().ok_or_else(|| superseded(begun.run))
+    end
+}
+
+/// The posture the run works with, and the end of the one it goes on for.
+fn record_begin(
+    conn: &mut PgConnection,
+    run: i64,
+    policy: &RetentionPolicy,
+    by: &Actor,
+) -> Result<(), Error> {
+    record_if_allowed(conn, Subject::RetentionPolicy, &[policy.posture(by)])?;
+    let died = read_runs(conn, "JOIN threadline.retention_runs n ON n.resumes = r.id WHERE n.id = $1", run)?;
+    let died: Vec<Record> = died.iter().map(RetentionRun::evidence).collect();
+    record_if_allowed(conn, Subject::RetentionRun, &died).map(drop)
+}
+
+/// Ends a run in its row and in the evidence. One that was taken for dead meanwhile has its end from the one that did so.
+fn record_end(
+    conn: &mut PgConnection,
+    run: i64,
+    state: RunState,
+    kind: Option<&str>,
+) -> Result<RetentionRun, Error> {
+    conn.transaction(|conn| {
+        let ended = diesel::sql_query(
+            "UPDATE threadline.retention_runs SET state = $2, error = $3, ended_at = clock_timestamp() WHERE id = $1 AND state = 'running'",
+        )
+        .bind::<BigInt, _>(run)
+        .bind::<Text, _>(state.as_str())
+        .bind::<Nullable<Text>, _>(kind)
+        .execute(conn)
+        .map_err(|error| Error::from_query(conn, "", error))?;
+        let found = read_runs(conn, "WHERE r.id = $1", run)?.into_iter().next();
+        let found = found.ok_or_else(|| superseded(run))?;
+        if ended > 0 {
+            record_if_allowed(conn, Subject::RetentionRun, &[found.evidence()])?;
+        }
+        Ok(found)
+    })
 }
 
 /// The newest `limit` runs, newest first.
@@ -399,7 +518,8 @@ impl Work<'_> {
         for step in steps {
             let (mut after_at, mut after_id) = (None, None);
             loop {
-                let batch: Batch = self.in_time(conn, |conn| match step {
+                let (batch, took) = telemetry::timed(|| {
+                    self.in_time(conn, |conn| match step {
                     Some(table_id) => diesel::sql_query(
                         "SELECT row_count, last_at, last_id, more FROM threadline.retention_batch($1, $2, $3, $4::jsonb, $5, $6, $7)",
                     )
@@ -421,7 +541,10 @@ impl Work<'_> {
                     .bind::<Nullable<SqlUuid>, _>(after_id)
                     .bind::<Integer, _>(rows)
                     .get_result(conn),
-                })?;
+                })
+                });
+                telemetry::RETENTION_BATCH_DURATION.note(took, []);
+                let batch: Batch = batch?;
                 if batch.row_count > 0 {
                     let rows = batch.row_count.unsigned_abs();
                     tell(progress, &Progress::Batch { month: month.name(), rows })?;
