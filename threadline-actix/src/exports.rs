@@ -7,6 +7,7 @@ use actix_web::{HttpResponse, web};
 use chrono::Utc;
 use diesel::PgConnection;
 use threadline::exports::{self, Download};
+use threadline::telemetry;
 use threadline::{Actor, AuditedPool};
 use threadline_worker::{DownloadKey, InvalidToken, ObjectName, Storage, StorageError};
 use uuid::Uuid;
@@ -18,6 +19,9 @@ use crate::error::Error;
 ///
 /// 404 when there is no such job, when it is somebody else's, and when its file is missing, which all look the same; 410 when its
 /// time is over, 409 when it is not made yet. The texts say no more than that.
+///
+/// That the file is handed out is recorded as [evidence](threadline::evidence) before its first byte leaves, where the pool's
+/// role may record it and its connections can write.
 ///
 /// ```no_run
 /// use actix_web::{HttpResponse, get, web};
@@ -49,8 +53,12 @@ pub async fn export_download(
     requester: &Actor,
 ) -> Result<HttpResponse, Error> {
     let requester = requester.clone();
-    let download = read(pool, move |conn| exports::download(conn, job, &requester)).await?;
-    Ok(answer(storage, download).await)
+    observed(async {
+        let owner = requester.clone();
+        let download = read(pool, move |conn| exports::download(conn, job, &owner)).await?;
+        answer(pool, storage, download, Some(requester), "threadline_actix::export_download").await
+    })
+    .await
 }
 
 /// As [`export_download`], for whoever has a link that was signed for the job. One that is not ours gets 404, one whose time is
@@ -65,13 +73,26 @@ pub async fn export_download_by_token(
     key: &DownloadKey,
     token: &str,
 ) -> Result<HttpResponse, Error> {
-    let job = match key.job_of(token, Utc::now()) {
-        Ok(job) => job,
-        Err(InvalidToken::Forged) => return Ok(refusal(StatusCode::NOT_FOUND)),
-        Err(InvalidToken::Expired) => return Ok(refusal(StatusCode::GONE)),
-    };
-    let download = read(pool, move |conn| exports::download_granted(conn, job)).await?;
-    Ok(answer(storage, download).await)
+    observed(async {
+        let job = match key.job_of(token, Utc::now()) {
+            Ok(job) => job,
+            Err(InvalidToken::Forged) => return Ok(("forged", refusal(StatusCode::NOT_FOUND))),
+            Err(InvalidToken::Expired) => return Ok(("link_expired", refusal(StatusCode::GONE))),
+        };
+        let download = read(pool, move |conn| exports::download_granted(conn, job)).await?;
+        answer(pool, storage, download, None, "threadline_actix::export_download_by_token").await
+    })
+    .await
+}
+
+/// Tells telemetry what came of it.
+async fn observed(
+    download: impl Future<Output = Result<(&'static str, HttpResponse), Error>>,
+) -> Result<HttpResponse, Error> {
+    let answer = download.await;
+    let outcome = answer.as_ref().map_or("failed", |(outcome, _)| *outcome);
+    telemetry::DOWNLOADS.add(1, [outcome]);
+    answer.map(|(_, response)| response)
 }
 
 async fn read(
@@ -83,35 +104,48 @@ async fn read(
     Ok(found?)
 }
 
-async fn answer(storage: &Storage, download: Download) -> HttpResponse {
+async fn answer(
+    pool: &AuditedPool,
+    storage: &Storage,
+    download: Download,
+    to: Option<Actor>,
+    entry_point: &'static str,
+) -> Result<(&'static str, HttpResponse), Error> {
     let ready = match download {
         Download::Ready(ready) => ready,
-        Download::NotFound => return refusal(StatusCode::NOT_FOUND),
-        Download::Gone => return refusal(StatusCode::GONE),
-        Download::NotReady => return refusal(StatusCode::CONFLICT),
+        Download::NotFound => return Ok(("not_found", refusal(StatusCode::NOT_FOUND))),
+        Download::Gone => return Ok(("gone", refusal(StatusCode::GONE))),
+        Download::NotReady => return Ok(("not_ready", refusal(StatusCode::CONFLICT))),
     };
     let stored = match ready.object_name.parse::<ObjectName>() {
         Ok(name) => storage.open(&name).await,
         Err(_) => Err(StorageError::NotFound),
     };
-    match stored {
-        Ok(stored) if stored.bytes == ready.summary.bytes => HttpResponse::Ok()
-            .insert_header((CONTENT_TYPE, ready.format.media_type()))
-            .insert_header((CONTENT_DISPOSITION, format!("attachment; filename=\"{}\"", ready.file_name)))
-            .insert_header((CACHE_CONTROL, "no-store"))
-            .insert_header((X_CONTENT_TYPE_OPTIONS, "nosniff"))
-            .body(SizedStream::new(stored.bytes, stored.pieces)),
+    let stored = match stored {
+        Ok(stored) if stored.bytes == ready.summary.bytes => stored,
         Ok(_) | Err(StorageError::NotFound | StorageError::NotWhole) => {
             tracing::error!(
                 "threadline: the file of a completed export is missing, or not the one that was written"
             );
-            refusal(StatusCode::NOT_FOUND)
+            return Ok(("file_missing", refusal(StatusCode::NOT_FOUND)));
         }
         Err(_) => {
             tracing::error!("threadline: the storage of exports failed");
-            refusal(StatusCode::SERVICE_UNAVAILABLE)
+            return Ok(("storage_failed", refusal(StatusCode::SERVICE_UNAVAILABLE)));
         }
-    }
+    };
+    // Before its first byte: no file leaves without the record that it did.
+    let (pool, delivered) = (pool.clone(), ready.clone());
+    web::block(move || pool.record_delivery(&delivered, to.as_ref(), entry_point))
+        .await
+        .map_err(|_| Error::Panicked)??;
+    let response = HttpResponse::Ok()
+        .insert_header((CONTENT_TYPE, ready.format.media_type()))
+        .insert_header((CONTENT_DISPOSITION, format!("attachment; filename=\"{}\"", ready.file_name)))
+        .insert_header((CACHE_CONTROL, "no-store"))
+        .insert_header((X_CONTENT_TYPE_OPTIONS, "nosniff"))
+        .body(SizedStream::new(stored.bytes, stored.pieces));
+    Ok(("ok", response))
 }
 
 fn refusal(status: StatusCode) -> HttpResponse {

@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 
 use diesel::prelude::*;
 use threadline::exports::{self, Claim, ExportFailure, ExportState};
-use threadline::{Error, ExportSummary};
+use threadline::{Error, ExportSummary, telemetry};
 use tokio::runtime::Runtime;
+use tracing::field::Empty;
 
 use crate::connections::{Connection, Connections};
 use crate::heartbeat::Held;
@@ -54,25 +55,38 @@ impl Exports {
         let Some(claim) = exports::claim(conn, &self.instance, self.lease)? else { return Ok(false) };
         let name: ObjectName = claim.object_name().parse()?;
         let held = Held::default();
-        thread::scope(|scope| {
-            // However this ends, or the scope waits for the lease's thread for ever.
-            let _over = OnDrop(&held.over);
-            let holding = thread::Builder::new()
-                .name("threadline-lease".to_owned())
-                .spawn_scoped(scope, || held.keep(&self.connections, &claim, self.lease));
-            let outcome = match &holding {
-                Ok(_) => self.attempt(conn, &claim, &name, runtime, &held, stop),
-                // The job would be lost before it is made.
-                Err(_) => Err(Ended::Stopped),
-            };
-            let outcome = match outcome {
-                Ok(summary) => self.complete(conn, &claim, &summary, &held, stop),
-                Err(ended) => Err(ended),
-            };
-            if let Err(ended) = &outcome {
-                self.give_up(conn, &claim, &name, runtime, ended);
-            }
+        let span = tracing::info_span!("threadline.export_job", outcome = Empty);
+        let begun = Instant::now();
+        let outcome = span.in_scope(|| {
+            thread::scope(|scope| {
+                // However this ends, or the scope waits for the lease's thread for ever.
+                let _over = OnDrop(&held.over);
+                let holding = thread::Builder::new()
+                    .name("threadline-lease".to_owned())
+                    .spawn_scoped(scope, || held.keep(&self.connections, &claim, self.lease));
+                let outcome = match &holding {
+                    Ok(_) => self.attempt(conn, &claim, &name, runtime, &held, stop),
+                    // The job would be lost before it is made.
+                    Err(_) => Err(Ended::Stopped),
+                };
+                let outcome = match outcome {
+                    Ok(summary) => self.complete(conn, &claim, &summary, &held, stop),
+                    Err(ended) => Err(ended),
+                };
+                if let Err(ended) = &outcome {
+                    self.give_up(conn, &claim, &name, runtime, ended);
+                }
+                outcome
+            })
         });
+        let outcome = match outcome {
+            Ok(()) => "completed",
+            Err(Ended::Lost) => "lost",
+            Err(Ended::Stopped) => "stopped",
+            Err(Ended::Failed(_)) => "failed",
+        };
+        span.record("outcome", outcome);
+        telemetry::EXPORT_JOB_DURATION.note(begun.elapsed(), [outcome]);
         Ok(true)
     }
 

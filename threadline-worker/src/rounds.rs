@@ -3,9 +3,11 @@
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use diesel::prelude::*;
+use threadline::telemetry;
+use tracing::field::Empty;
 
 use crate::connections::{Connection, Connections};
 use crate::stop::Stop;
@@ -13,6 +15,28 @@ use crate::task::TaskError;
 
 /// The longest pause after failures.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+
+/// The tasks a worker has by itself, as telemetry names them; it names none of the host's.
+const BUILT_IN: [&str; 5] = ["exports", "expiry", "partitions", "retention", "health"];
+
+/// How a round ended.
+enum Ended {
+    Ok { more: bool },
+    Failed,
+    Panicked,
+    NotConnected,
+}
+
+impl Ended {
+    const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Ok { .. } => "ok",
+            Self::Failed => "failed",
+            Self::Panicked => "panicked",
+            Self::NotConnected => "not_connected",
+        }
+    }
+}
 
 /// Runs `round` until it is to stop, the first time at once. It says whether there is more to do right away; else it runs again
 /// after `every`, and after failures first a second later, then two, four, up to a minute. All pauses differ by up to a tenth,
@@ -26,29 +50,38 @@ pub(crate) fn run(
 ) {
     let mut kept: Option<Connection> = None;
     let mut failures: u32 = 0;
+    let task = BUILT_IN.into_iter().find(|built_in| *built_in == name).unwrap_or("custom");
     while !stop.is_requested() {
-        let outcome = match kept.take().map_or_else(|| connections.get(), Ok) {
-            Err(error) => Err(error),
+        let span = tracing::debug_span!("threadline.worker_round", task, outcome = Empty);
+        let begun = Instant::now();
+        let ended = span.in_scope(|| match kept.take().map_or_else(|| connections.get(), Ok) {
+            Err(_) => Ended::NotConnected,
             Ok(mut conn) => {
                 // What a panic may have left half-done is a transaction, which ends with the connection.
-                let outcome = catch_unwind(AssertUnwindSafe(|| round(&mut conn)))
-                    .unwrap_or_else(|_| Err("it panicked".into()));
-                if outcome.is_ok() && !connections.are_pooled() {
+                let ended = match catch_unwind(AssertUnwindSafe(|| round(&mut conn))) {
+                    Ok(Ok(more)) => Ended::Ok { more },
+                    Ok(Err(_)) => Ended::Failed,
+                    Err(_) => Ended::Panicked,
+                };
+                if matches!(ended, Ended::Ok { .. }) && !connections.are_pooled() {
                     kept = Some(conn);
                 }
-                outcome
+                ended
             }
-        };
-        let pause = match outcome {
-            Ok(true) => {
+        });
+        span.record("outcome", ended.as_str());
+        telemetry::WORKER_ROUNDS.add(1, [task, ended.as_str()]);
+        telemetry::WORKER_ROUND_DURATION.note(begun.elapsed(), [task]);
+        let pause = match ended {
+            Ended::Ok { more: true } => {
                 failures = 0;
                 continue;
             }
-            Ok(false) => {
+            Ended::Ok { more: false } => {
                 failures = 0;
                 every
             }
-            Err(_) => {
+            Ended::Failed | Ended::Panicked | Ended::NotConnected => {
                 // The first one, and then each time the number doubles: an outage is not to fill the log.
                 failures = failures.saturating_add(1);
                 if failures.is_power_of_two() {

@@ -7,8 +7,10 @@ use std::panic::resume_unwind;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use diesel::connection::SimpleConnection;
+use diesel::dsl::sql;
 use diesel::prelude::*;
+use diesel::sql_types::Integer;
+use threadline::telemetry;
 use tokio::runtime::{Builder, Runtime};
 use uuid::Uuid;
 
@@ -20,8 +22,8 @@ use crate::storage::Storage;
 use crate::task::Task;
 
 /// Partitions are added by one instance at a time; the others go on to their next round.
-const MAINTAIN: &str = "DO $$ BEGIN \
-    IF pg_try_advisory_xact_lock(hashtextextended('threadline.maintain', 0)) THEN PERFORM threadline.maintain(); END IF; END $$";
+const MAINTAIN: &str = "CASE WHEN pg_try_advisory_xact_lock(hashtextextended('threadline.maintain', 0)) \
+    THEN threadline.maintain() ELSE 0 END";
 
 /// Does what has to be done beside the application: makes queued exports, removes them when their time is over, keeps partitions
 /// ahead of time, and whatever [`Task`]s it is given.
@@ -119,7 +121,11 @@ impl WorkerBuilder {
     /// [`InvalidWorker`] with everything that is wrong.
     pub fn build(mut self) -> Result<Worker, InvalidWorker> {
         if let Some(every) = self.partitions_every {
-            let maintain = |conn: &mut PgConnection| Ok(conn.batch_execute(MAINTAIN)?);
+            let maintain = |conn: &mut PgConnection| {
+                let made: i32 = diesel::select(sql::<Integer>(MAINTAIN)).get_result(conn)?;
+                telemetry::PARTITIONS_MADE.add(u64::from(made.unsigned_abs()), []);
+                Ok(())
+            };
             self.tasks.insert(0, Task::new("partitions", every, maintain));
         }
         let mut problems = Vec::new();

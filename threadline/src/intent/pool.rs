@@ -6,9 +6,12 @@ use diesel::result::Error as DieselError;
 use uuid::Uuid;
 
 use super::action::Action;
+use super::actor::Actor;
 use super::context::AuditContext;
 use super::transaction::{OpenTransaction, TransactionBuilder};
 use crate::error::Error;
+use crate::operation::evidence::Recorded;
+use crate::operation::exports::{ReadyExport, record_delivery};
 
 /// A pool of connections that can be written with only in an audited transaction.
 ///
@@ -69,6 +72,20 @@ impl AuditedPool {
         // Before a connection is taken: what is wrong with the context is wrong without one.
         transaction.check()?;
         transaction.run_checked(&mut *self.connection()?, body)
+    }
+
+    /// Records that the file of an export is handed out; see [`exports::record_delivery`](crate::exports::record_delivery).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoConnection`] when none was free in time, and what that returns.
+    pub fn record_delivery(
+        &self,
+        ready: &ReadyExport,
+        to: Option<&Actor>,
+        entry_point: &str,
+    ) -> Result<Option<Recorded>, Error> {
+        record_delivery(&mut *self.connection()?, ready, to, entry_point)
     }
 
     /// Records an action that stands alone; see [`AuditContext::record_action`].

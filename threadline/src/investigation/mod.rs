@@ -18,6 +18,7 @@ mod key;
 mod log;
 mod page;
 mod past_rows;
+mod posture;
 mod scan;
 mod scope;
 mod scope_form;

@@ -46,6 +46,22 @@ pub enum Surface {
 }
 
 impl Surface {
+    /// All there are.
+    pub const ALL: &[Self] = &[
+        Self::Timeline,
+        Self::Count,
+        Self::Export,
+        Self::RowHistory,
+        Self::AsOf,
+        Self::Travel,
+        Self::ActorHistory,
+        Self::Transaction,
+        Self::Incident,
+        Self::Actions,
+        Self::Feed,
+        Self::Undo,
+    ];
+
     /// Its name, such as `row_history`.
     pub fn as_str(self) -> &'static str {
         match self {

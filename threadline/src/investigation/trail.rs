@@ -93,10 +93,19 @@ impl Trail {
         conn: &mut PgConnection,
         surface: Surface,
     ) -> Result<Option<ResolvedScope>, Error> {
-        match &self.hook {
+        match self.scope_of_host(surface) {
             None => Ok(None),
-            Some(hook) => hook(surface).map_err(Error::ScopeFailed)?.resolve(conn).map(Some),
+            Some(scope) => scope?.resolve(conn).map(Some),
         }
+    }
+
+    /// What the host's hook says of this surface; `None` when there is none.
+    pub(super) fn scope_of_host(&self, surface: Surface) -> Option<Result<Scope, Error>> {
+        self.hook.as_ref().map(|hook| hook(surface).map_err(Error::ScopeFailed))
+    }
+
+    pub(super) fn is_scoped(&self) -> bool {
+        self.hook.is_some()
     }
 }
 

@@ -5,11 +5,15 @@ use std::fmt;
 
 use diesel::prelude::*;
 use serde::Serialize;
+use tracing::field::Empty;
 
 use crate::capture::TableName;
 use crate::error::Error;
+use crate::intent::Actor;
 use crate::investigation::in_one_snapshot;
 use crate::operation::deployed::{Deployed, HostTable, resolve};
+use crate::operation::evidence::{Record, Recorded, Reference, Status, Subject, record_if_allowed};
+use crate::telemetry;
 
 /// A table that is not to be audited, and why.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -68,14 +72,23 @@ pub enum CoverageStatus {
     Gone,
 }
 
-impl fmt::Display for CoverageStatus {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
+impl CoverageStatus {
+    const ALL: [Self; 4] = [Self::Covered, Self::Uncovered, Self::Ignored, Self::Gone];
+
+    /// As it is serialized.
+    pub const fn as_str(self) -> &'static str {
+        match self {
             Self::Covered => "covered",
             Self::Uncovered => "uncovered",
             Self::Ignored => "ignored",
             Self::Gone => "gone",
-        })
+        }
+    }
+}
+
+impl fmt::Display for CoverageStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
     }
 }
 
@@ -118,11 +131,56 @@ pub struct PartitionCoverage {
 ///
 /// [`Error::SchemaMissing`], and others of the database.
 pub fn coverage(conn: &mut PgConnection, options: &CoverageOptions) -> Result<Vec<TableCoverage>, Error> {
-    in_one_snapshot(conn, |conn| {
-        let ignored = Decisions::resolve(conn, options)?;
-        let deployed = Deployed::load(conn)?;
-        Ok(of_deployed(&deployed, options, &ignored))
-    })
+    let span = tracing::info_span!("threadline.coverage", outcome = Empty);
+    let coverage = span.in_scope(|| {
+        in_one_snapshot(conn, |conn| {
+            let ignored = Decisions::resolve(conn, options)?;
+            let deployed = Deployed::load(conn)?;
+            Ok(of_deployed(&deployed, options, &ignored))
+        })
+    });
+    span.record("outcome", telemetry::outcome(&coverage));
+    let coverage = coverage?;
+    for status in CoverageStatus::ALL {
+        let number = coverage.iter().filter(|table| table.status == status).count();
+        telemetry::TABLES.set(number, [status.as_str()]);
+    }
+    Ok(coverage)
+}
+
+/// Records how far tables are audited as [evidence](crate::evidence), a record for each: asking for it writes nothing by itself.
+/// What has not changed for a day is not written again. `entry_point` is what asked, such as a command or the worker, 1 to 256
+/// bytes; `by` who did.
+///
+/// A covered table is `ok`, and so is an ignored one, without the reason: those are the host's own words. Of another it is a
+/// finding, with what is missing.
+///
+/// Returns what became of each record; of none when the role may not record them.
+///
+/// # Errors
+///
+/// As [`evidence::record_all`](crate::evidence::record_all).
+pub fn record_evidence(
+    conn: &mut PgConnection,
+    coverage: &[TableCoverage],
+    entry_point: &str,
+    by: Option<&Actor>,
+) -> Result<Vec<Recorded>, Error> {
+    let record = |table: &TableCoverage| {
+        let (status, reasons) = match table.status {
+            CoverageStatus::Covered | CoverageStatus::Ignored => (Status::Ok, [].as_slice()),
+            CoverageStatus::Uncovered | CoverageStatus::Gone => (Status::Finding, table.reasons.as_slice()),
+        };
+        let reference = Reference::table(&table.table);
+        Record::new(Subject::TriggerCoverage, reference, "threadline::health", entry_point)
+            .status(status)
+            .by(by)
+            .detail("coverage", table.status.as_str())
+            .detail("partitions", table.partitions.len())
+            .names("reasons", reasons)
+    };
+    let records: Vec<Record> = coverage.iter().map(record).collect();
+    record_if_allowed(conn, Subject::TriggerCoverage, &records)
 }
 
 /// What is ignored, by relation.

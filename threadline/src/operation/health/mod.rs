@@ -29,10 +29,11 @@ mod triggers;
 use std::collections::HashSet;
 
 use diesel::prelude::*;
+use tracing::field::Empty;
 
 use self::checks::{Check, Checks};
 pub use self::coverage::{
-    CoverageOptions, CoverageStatus, Ignored, PartitionCoverage, TableCoverage, coverage,
+    CoverageOptions, CoverageStatus, Ignored, PartitionCoverage, TableCoverage, coverage, record_evidence,
 };
 pub(crate) use self::coverage::{Decisions, of_deployed};
 pub(crate) use self::finding::sort;
@@ -41,6 +42,7 @@ pub use self::options::HealthOptions;
 use crate::error::Error;
 use crate::investigation::in_one_snapshot;
 use crate::operation::deployed::{Deployed, resolve};
+use crate::telemetry;
 
 /// Everything that is wrong with the audit, the worst first, then by table and code; empty when nothing is.
 ///
@@ -52,6 +54,18 @@ use crate::operation::deployed::{Deployed, resolve};
 ///
 /// [`Error::SchemaMissing`], [`Error::ConnectionLost`].
 pub fn findings(conn: &mut PgConnection, options: &HealthOptions) -> Result<Vec<Finding>, Error> {
+    let span = tracing::info_span!("threadline.health", outcome = Empty);
+    let findings = span.in_scope(|| findings_unobserved(conn, options));
+    span.record("outcome", telemetry::outcome(&findings));
+    let findings = findings?;
+    for severity in [Severity::Error, Severity::Warning, Severity::Info] {
+        let number = findings.iter().filter(|finding| finding.severity == severity).count();
+        telemetry::FINDINGS.set(number, [severity.as_str()]);
+    }
+    Ok(findings)
+}
+
+fn findings_unobserved(conn: &mut PgConnection, options: &HealthOptions) -> Result<Vec<Finding>, Error> {
     in_one_snapshot(conn, |conn| {
         let decisions = Decisions::resolve(conn, &options.coverage)?;
         let expected = resolve(conn, &options.expected)?;

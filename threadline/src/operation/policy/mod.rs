@@ -22,8 +22,10 @@ use serde::Serialize;
 
 use crate::capture::{AuditSpec, TableName};
 use crate::error::Error;
+use crate::intent::Actor;
 use crate::investigation::in_one_snapshot;
 use crate::operation::deployed::{AuditedTable, Deployed, resolve};
+use crate::operation::evidence::{Record, Recorded, Reference, Status, Subject, Verdict, record_if_allowed};
 use crate::registry::audited_models;
 
 /// What stands for a masked value when nothing else is declared: the default of `threadline.attach`.
@@ -112,6 +114,22 @@ impl fmt::Display for Difference {
     }
 }
 
+/// What of a table's values the trail never has, as deployed: names of columns.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Redaction {
+    /// Columns that are left out.
+    pub excluded: Vec<String>,
+    /// Columns of which a placeholder is recorded.
+    pub masked: Vec<String>,
+}
+
+impl Redaction {
+    fn of(policy: &AuditedTable) -> Self {
+        Self { excluded: policy.exclude.clone(), masked: policy.mask.clone() }
+    }
+}
+
 /// The policy of one table. It holds names of columns and options, never a value of a row.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
@@ -124,6 +142,8 @@ pub struct TablePolicy {
     pub state: PolicyState,
     /// In what they differ, also where the function was altered.
     pub differences: Vec<Difference>,
+    /// What the deployed policy keeps out of the trail; `None` when the table is not attached.
+    pub redaction: Option<Redaction>,
     /// The SQL that deploys what was declared; for a table nobody declares, that ends its audit. Empty when they match.
     pub fix: String,
 }
@@ -163,6 +183,46 @@ pub fn report(conn: &mut PgConnection, declared: &[Declared<'_>]) -> Result<Vec<
     })
 }
 
+/// Records what the report says of redaction as [evidence](crate::evidence), a record for each table: reading it writes
+/// nothing by itself. What has not changed for a day is not written again. `entry_point` is what asked for the report, such as
+/// a command or the worker, 1 to 256 bytes; `by` who did.
+///
+/// A policy that matches, or that nobody declares, is `ok` and supports `inferred`, as a posture does; one that drifted is a
+/// finding. Of a function that was altered, and of a table that is not attached, nothing can be said: `unsupported`.
+///
+/// Returns what became of each record; of none when the role may not record them.
+///
+/// # Errors
+///
+/// As [`evidence::record_all`](crate::evidence::record_all).
+pub fn record_evidence(
+    conn: &mut PgConnection,
+    report: &[TablePolicy],
+    entry_point: &str,
+    by: Option<&Actor>,
+) -> Result<Vec<Recorded>, Error> {
+    let record = |policy: &TablePolicy| {
+        let redaction = policy.redaction.clone().unwrap_or_default();
+        let (state, status, verdict) = match policy.state {
+            PolicyState::Matches => ("matches", Status::Ok, Verdict::Inferred),
+            PolicyState::Unknown => ("unknown", Status::Ok, Verdict::Inferred),
+            PolicyState::Drift => ("drift", Status::Finding, Verdict::Inferred),
+            PolicyState::Altered => ("altered", Status::Finding, Verdict::Unsupported),
+            PolicyState::NotAttached => ("not_attached", Status::Finding, Verdict::Unsupported),
+        };
+        let table = Reference::table(&policy.table);
+        Record::new(Subject::RedactionPolicy, table, "threadline::policy", entry_point)
+            .status(status)
+            .at_most(verdict)
+            .by(by)
+            .detail("state", state)
+            .names("excluded", redaction.excluded)
+            .names("masked", redaction.masked)
+    };
+    let records: Vec<Record> = report.iter().map(record).collect();
+    record_if_allowed(conn, Subject::RedactionPolicy, &records)
+}
+
 /// The report, with what it was made of; `relation` says which one a declaration means.
 pub(crate) fn of_deployed(
     deployed: Deployed,
@@ -193,6 +253,7 @@ pub(crate) fn of_deployed(
             declared_by: None,
             state: if audited.is_altered() { PolicyState::Altered } else { PolicyState::Unknown },
             differences: Vec::new(),
+            redaction: Some(Redaction::of(audited)),
             fix,
         });
     }
@@ -217,7 +278,8 @@ fn of_table(declared: &Declared<'_>, name: TableName, policy: Option<&AuditedTab
             }
         }
     };
-    TablePolicy { table: name, declared_by: Some(by.clone()), state, differences, fix }
+    let redaction = policy.map(Redaction::of);
+    TablePolicy { table: name, declared_by: Some(by.clone()), state, differences, redaction, fix }
 }
 
 fn differences(spec: &AuditSpec<'_>, policy: &AuditedTable) -> Vec<Difference> {

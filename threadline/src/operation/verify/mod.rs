@@ -22,8 +22,10 @@ pub use self::report::{Rule, VerifyReport, Violation};
 use crate::capture::TableName;
 use crate::error::Error;
 use crate::health::{self, CoverageOptions, Decisions, FindingCode, HealthOptions, Severity};
+use crate::intent::Actor;
 use crate::investigation::{Statement, in_one_snapshot};
 use crate::operation::deployed::{Deployed, resolve};
+use crate::operation::evidence::Recorded;
 use crate::policy::{self, Declared, PolicyState};
 
 /// What has to hold. The default expects every model the program was linked with, and no other table.
@@ -135,6 +137,25 @@ pub fn verify(conn: &mut PgConnection, expected: &Expected<'_>) -> Result<Verify
             (&a.schema, &a.table, a.rule, &a.message).cmp(&(&b.schema, &b.table, b.rule, &b.message))
         });
         Ok(VerifyReport { violations, findings: rest, coverage, policies })
+    })
+}
+
+/// Records what the report says of redaction and of coverage as [evidence](crate::evidence): verifying writes nothing by itself.
+/// As [`policy::record_evidence`] and [`health::record_evidence`] do, in one transaction.
+///
+/// # Errors
+///
+/// As [`evidence::record_all`](crate::evidence::record_all); there is no record then.
+pub fn record_evidence(
+    conn: &mut PgConnection,
+    report: &VerifyReport,
+    entry_point: &str,
+    by: Option<&Actor>,
+) -> Result<Vec<Recorded>, Error> {
+    conn.transaction(|conn| {
+        let mut recorded = policy::record_evidence(conn, &report.policies, entry_point, by)?;
+        recorded.extend(health::record_evidence(conn, &report.coverage, entry_point, by)?);
+        Ok(recorded)
     })
 }
 
