@@ -23,6 +23,7 @@ mod plans;
 mod pooler;
 mod privileges;
 mod property;
+mod recorded;
 mod redaction;
 mod refusals;
 mod requests;

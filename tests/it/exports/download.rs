@@ -12,7 +12,7 @@ use threadline::exports::{self, ExportState};
 use threadline::{Actor, ExportFormat};
 use threadline_actix::{AuditedPool, Error, export_download, export_download_by_token};
 use threadline_devdb::TestDatabase;
-use threadline_tests::{audited_database, run};
+use threadline_tests::{audited_database, run, texts};
 use threadline_worker::{DownloadKey, ObjectName, Storage, StorageError};
 use uuid::Uuid;
 
@@ -108,6 +108,10 @@ fn a_file_is_its_owners_for_its_time_and_nobody_elses() {
     );
     super::assert_whole(&made, &body);
     assert_eq!(answer(&db, &storage, &format!("/user/2/{id}")), (404, ABSENT.to_owned()));
+    let delivered = "SELECT concat_ws(' ', detail ->> 'event', actor_id, entry_point) FROM threadline.evidence_records ORDER BY id";
+    let deliveries =
+        ["completed 1 threadline::exports::complete", "handed_out 1 threadline_actix::export_download"];
+    assert_eq!(texts(conn, delivered), deliveries, "and nobody else's request is one");
 
     // Another file in its place, a link to one, none at all.
     let path = directory.path().join(made.object_name.as_deref().unwrap());
@@ -123,7 +127,9 @@ fn a_file_is_its_owners_for_its_time_and_nobody_elses() {
     assert_eq!(answer(&db, &storage, &own), (404, ABSENT.to_owned()));
     std::fs::remove_file(&path).unwrap();
     std::fs::write(&path, &file).unwrap();
+    assert_eq!(texts(conn, delivered).len(), 2, "what is missing was not delivered");
     assert_eq!(answer(&db, &storage, &own).0, 200);
+    assert_eq!(texts(conn, delivered).len(), 3);
 
     run(conn, "UPDATE threadline.export_jobs SET expires_at = now()");
     assert_eq!(exports::find(conn, id).unwrap().unwrap().state, ExportState::Completed, "not swept yet");
