@@ -58,7 +58,7 @@ fn told_of(work: impl FnOnce(&'static PrometheusRecorder)) -> (String, String) {
         .with_writer(move || writer.clone())
         .finish();
     metrics::with_local_recorder(recorder, || {
-        tracing::subscriber::with_default(subscriber, || work(recorder))
+        tracing::subscriber::with_default(subscriber, || work(recorder));
     });
     let traces = String::from_utf8(written.0.lock().unwrap().clone()).unwrap();
     (recorder.handle().render(), traces)

@@ -75,7 +75,7 @@ impl ExportRequest {
     ///
     /// A change is captured when it is made and seen when it is committed: one made in a window by a transaction that is
     /// still open at its end is in no window. Have them overlap where transactions are long, or read the
-    /// [feed](crate::Trail::feed), which misses nothing.
+    /// [feed](crate::Trail::read_feed), which misses nothing.
     pub fn window(self, window: Duration) -> Self {
         Self { window: Some(window), ..self }
     }
