@@ -15,7 +15,8 @@ use crate::output::{BAD, DIM, GOOD, HEADING, Line, NOTE, Output, OutputArgs, esc
 /// Find what is wrong with the audit, and say what mends it
 ///
 /// Asks the catalogs whether every write is captured, whether it can be forged, and whether it will go on; and reads some of the
-/// recent changes, to find those that escaped. It writes nothing. Below each finding is the SQL that mends it, to be run by the
+/// recent changes, to find those that escaped. It writes nothing. A check that takes longer than
+/// `--statement-timeout`, 5 seconds unless given, is reported as not made. Below each finding is the SQL that mends it, to be run by the
 /// owner of the audit schema; where that takes a decision, the finding says so. Tables that `[tables] expected` of threadline.toml
 /// names have to be audited; `threadline verify` asks the models too. Exit code 1 when there is an error; warnings are none,
 /// unless `--strict`.
@@ -43,19 +44,19 @@ pub(crate) struct Args {
     #[arg(long, value_name = "DURATION", value_parser = whole_seconds, default_value = "1day", conflicts_with = "catalog_only", help_heading = "How much is read")]
     recent: Duration,
 
-    /// So many recent transactions and changes are read at most, the newest
+    /// Read at most so many recent transactions and changes, the newest
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), default_value_t = 10_000, conflicts_with = "catalog_only", help_heading = "How much is read")]
     recent_rows: u32,
 
-    /// So many rows are looked at for writes that escaped capture, those changed last
+    /// Look for writes that escaped capture in at most so many rows, those changed last
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), default_value_t = 100, conflicts_with = "catalog_only", help_heading = "How much is read")]
     gap_rows: u32,
 
-    /// So long is looked at them
+    /// Stop looking for them after this long
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration, default_value = "2s", conflicts_with = "catalog_only", help_heading = "How much is read")]
     gap_time: Duration,
 
-    /// So long may a transaction hold the feed back
+    /// How long a transaction may hold the feed back
     #[arg(long, value_name = "DURATION", value_parser = whole_seconds, default_value = "1h", help_heading = "How much is read")]
     feed_hold: Duration,
 
@@ -165,7 +166,7 @@ fn print(
         output.prose(
             DIM,
             "",
-            "SQL is to be run by the owner of the audit schema, who owns the tables too or may alter them",
+            "SQL is for the owner of the audit schema, or the role that runs your migrations",
         )?;
     }
     Ok(())

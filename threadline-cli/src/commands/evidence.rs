@@ -198,24 +198,28 @@ fn verdict_style(verdict: Verdict) -> anstyle::Style {
 }
 
 fn print_overview(output: &mut Output, subjects: &[SubjectOverview]) -> std::io::Result<()> {
-    let header = ["SUBJECT", "RECORDS", "THINGS", "NOT OK", "PROVEN", "INFERRED", "UNSUPPORTED", "NEWEST"];
-    let mut table = Table::new(&header, 1);
+    let mut table = Table::new(&["SUBJECT", "NEWEST", "RECORDS", "THINGS", "NOT OK", "SUPPORT"], 2);
     for overview in subjects {
-        let number = |number: u64, style: anstyle::Style| match number {
-            0 => Line::new().styled(DIM, "0"),
-            number => Line::new().styled(style, number.to_string()),
-        };
-        let plain = anstyle::Style::new();
         let SubjectOverview { subject, records, references, newest, verdicts, statuses, .. } = overview;
+        let not_ok = statuses.finding + statuses.error;
+        let newest = newest.map(|newest| newest.format("%Y-%m-%d %H:%M:%SZ").to_string());
+        let supported = [
+            (verdicts.proven, Verdict::Proven),
+            (verdicts.inferred, Verdict::Inferred),
+            (verdicts.unsupported, Verdict::Unsupported),
+        ];
+        let supported = supported.into_iter().filter(|(number, _)| *number > 0);
+        let support = supported.fold(Line::new(), |line, (number, verdict)| {
+            let separator = if line.width() == 0 { "" } else { ", " };
+            line.plain(separator).styled(verdict_style(verdict), format!("{number} {verdict}"))
+        });
         table.row([
             Line::from(subject.to_string()),
-            number(*records, plain),
-            number(*references, plain),
-            number(statuses.finding + statuses.error, NOTE),
-            number(verdicts.proven, GOOD),
-            number(verdicts.inferred, plain),
-            number(verdicts.unsupported, BAD),
-            newest.map_or_else(|| Line::new().styled(DIM, "never"), |newest| Line::from(when(newest))),
+            newest.map_or_else(|| Line::new().styled(DIM, "never"), Line::from),
+            Line::from(records.to_string()),
+            Line::from(references.to_string()),
+            Line::new().styled(if not_ok > 0 { NOTE } else { DIM }, not_ok.to_string()),
+            support,
         ]);
     }
     table.print(output)
