@@ -62,7 +62,7 @@ impl Configuration {
         let options = ignored.fold(CoverageOptions::new(), |options, ignored| {
             options.ignore(ignored.table.clone(), &ignored.reason)
         });
-        schemas.iter().fold(options, |options, schema| options.schema(schema))
+        schemas.iter().fold(options, CoverageOptions::schema)
     }
 }
 

@@ -104,8 +104,8 @@ fn print(output: &mut Output, report: &VerifyReport, expectation: &Expectation) 
     let mut last = None;
     for violation in &report.violations {
         let of = table_of(violation);
+        output.blank()?;
         if last.as_ref() != Some(&of) {
-            output.blank()?;
             let name = of.as_ref().map_or_else(|| "the audit as a whole".to_owned(), TableName::to_plain);
             output.line(&Line::new().styled(HEADING, name))?;
             last = Some(of);
