@@ -2,7 +2,9 @@
 
 use std::fs;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
+use diesel::connection::SimpleConnection;
 use serde_json::{Value, json};
 
 use crate::host::{Host, Run};
@@ -278,10 +280,11 @@ fn a_check_that_takes_too_long_is_told_and_the_rest_is_answered() {
     let troubled = Troubled::new();
     // Whoever locks the catalog of the trail's tables keeps a check waiting.
     let mut conn = troubled.sample.db.connect();
-    use diesel::connection::SimpleConnection;
     conn.batch_execute("BEGIN; LOCK TABLE threadline.audit_changes IN ACCESS EXCLUSIVE MODE")
         .expect("is locked");
+    let began = Instant::now();
     let document = troubled.json(&["doctor", "--statement-timeout", "200ms"]);
+    assert!(began.elapsed() < Duration::from_secs(5), "what is given goes before the five seconds");
     let codes: Vec<&str> =
         list(&document["findings"]).iter().filter_map(|finding| finding["code"].as_str()).collect();
     assert!(codes.contains(&"could_not_check") && codes.contains(&"trigger_disabled"), "{document:#}");
