@@ -320,7 +320,7 @@ fn continuity_says_whether_a_table_can_be_relied_on() {
     let troubled = Troubled::new();
     let run = troubled.run(&["continuity", "posts", "--assert-ready"]);
     assert_eq!(run.code, Some(0), "{}", run.stderr);
-    assert!(run.stdout.starts_with("public.posts\n  Every captured write since 20"), "{}", run.stdout);
+    assert!(run.stdout.starts_with("public.posts\n  Writes since 20"), "{}", run.stdout);
     assert!(run.stdout.ends_with("  ready: every write is captured from now on\n"), "{}", run.stdout);
     let run = troubled.run(&["continuity", "events", "--assert-ready"]);
     assert_eq!(run.code, Some(1));
