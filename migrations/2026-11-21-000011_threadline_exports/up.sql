@@ -40,7 +40,6 @@ CREATE TABLE IF NOT EXISTS threadline.export_jobs (
     finished_at timestamptz,
     expires_at timestamptz,
     cleaned_at timestamptz,
-    CONSTRAINT export_jobs_series_key UNIQUE (series_id, scheduled_at),
     CONSTRAINT export_jobs_running CHECK (state <> 'running' OR (attempt > 0 AND num_nulls(worker, claimed_at, heartbeat_at) = 0)),
     CONSTRAINT export_jobs_result CHECK (num_nulls(object_name, rows, bytes, truncated, sha256, manifest, expires_at)
         = CASE WHEN state IN ('completed', 'expired') THEN 0 ELSE 7 END),
@@ -87,6 +86,8 @@ COMMENT ON COLUMN threadline.export_jobs.finished_at IS 'When it came to be comp
 COMMENT ON COLUMN threadline.export_jobs.expires_at IS 'Until when the file can be had, exclusive.';
 COMMENT ON COLUMN threadline.export_jobs.cleaned_at IS 'When the storage was last found to have nothing of it; NULL while it may have.';
 
+-- One job for each turn of a recurring export.
+CREATE UNIQUE INDEX IF NOT EXISTS export_jobs_series_key ON threadline.export_jobs (series_id, scheduled_at);
 CREATE INDEX IF NOT EXISTS export_jobs_due_idx ON threadline.export_jobs (due_at, id) WHERE state IN ('queued', 'running');
 CREATE INDEX IF NOT EXISTS export_jobs_requester_idx ON threadline.export_jobs (requester_type, requester_id, id);
 CREATE INDEX IF NOT EXISTS export_jobs_expiring_idx ON threadline.export_jobs (expires_at) WHERE state = 'completed';

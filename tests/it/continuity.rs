@@ -34,7 +34,7 @@ fn the_report_says_since_when_a_table_is_known_and_what_is_not() {
     let text = again.to_string();
     assert!(
         text.contains("nothing was captured")
-            && text.contains("truncated 1 times")
+            && text.contains("truncated without its rows being kept, last at")
             && !text.contains("planted"),
         "{text}"
     );

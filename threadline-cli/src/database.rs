@@ -76,6 +76,11 @@ impl TrailArgs {
 }
 
 impl DatabaseArgs {
+    /// How long a statement may take, if that was said.
+    pub(crate) fn statement_timeout(&self) -> Option<Duration> {
+        self.statement_timeout
+    }
+
     /// Connects.
     pub(crate) fn connect(&self) -> Result<PgConnection> {
         let Some(url) = self.database_url.as_deref().filter(|url| !url.trim().is_empty()) else {

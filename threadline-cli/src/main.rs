@@ -2,9 +2,12 @@
 
 mod capture;
 mod commands;
+mod configuration;
 mod database;
+mod evidence;
 mod filter;
 mod migrations;
+mod models;
 mod output;
 mod paging;
 mod partial;

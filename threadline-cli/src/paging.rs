@@ -13,9 +13,10 @@ use crate::progress::Progress;
 #[derive(clap::Args)]
 #[command(next_help_heading = "Paging")]
 pub(crate) struct PageArgs {
-    /// At most so many entries, up to 1000
-    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1000), conflicts_with = "all")]
-    limit: u32,
+    // Not a default of clap's: whether it was given matters where a list is one of several answers.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000), conflicts_with = "all",
+        help = "At most so many entries, up to 1000 [default: 50]", long_help = "At most so many entries, up to 1000\n\n[default: 50]")]
+    limit: Option<u32>,
 
     /// Go on after the page that printed this cursor
     #[arg(long, value_name = "CURSOR")]
@@ -38,9 +39,14 @@ struct End {
 }
 
 impl PageArgs {
+    /// Whether a part of a list was asked for.
+    pub(crate) fn is_given(&self) -> bool {
+        self.all || self.oldest_first || self.cursor.is_some() || self.limit.is_some()
+    }
+
     fn request(&self) -> Result<PageRequest> {
         let order = if self.oldest_first { Order::OldestFirst } else { Order::NewestFirst };
-        let size = if self.all { PageRequest::MAX_SIZE } else { self.limit };
+        let size = if self.all { PageRequest::MAX_SIZE } else { self.limit.unwrap_or(50) };
         let request = PageRequest::new().size(size)?.order(order);
         Ok(match &self.cursor {
             Some(cursor) => request.after(cursor.parse()?),

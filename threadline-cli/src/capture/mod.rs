@@ -5,5 +5,5 @@ mod record;
 mod wanted;
 
 pub(crate) use self::plan::Plan;
-pub(crate) use self::record::{deployed, is_capture};
-pub(crate) use self::wanted::audits;
+pub(crate) use self::record::{Attach, deployed, is_capture};
+pub(crate) use self::wanted::{Audit, audits};

@@ -58,19 +58,28 @@ impl Attach {
     }
 
     fn with_spec(&self, render: impl FnOnce(AuditSpec<'_>) -> String) -> String {
-        let [exclude, mask, ignore, key] = [&self.exclude, &self.mask, &self.ignore, &self.key]
-            .map(|columns| columns.iter().map(String::as_str).collect::<Vec<_>>());
-        render(AuditSpec {
+        render(self.spec(&self.lists()))
+    }
+
+    /// The lists of columns, as [`spec`](Self::spec) borrows them.
+    pub(crate) fn lists(&self) -> [Vec<&str>; 4] {
+        [&self.exclude, &self.mask, &self.ignore, &self.key]
+            .map(|columns| columns.iter().map(String::as_str).collect())
+    }
+
+    /// The policy, with the lists of [`lists`](Self::lists).
+    pub(crate) fn spec<'a>(&'a self, [exclude, mask, ignore, key]: &'a [Vec<&'a str>; 4]) -> AuditSpec<'a> {
+        AuditSpec {
             schema: self.table.schema(),
-            exclude: &exclude,
-            mask: &mask,
+            exclude,
+            mask,
             mask_placeholder: self.mask_placeholder.as_deref(),
-            ignore: &ignore,
-            key: &key,
+            ignore,
+            key,
             scope: self.scope.as_deref(),
             on_truncate: self.on_truncate,
             actor_policy: self.actor_policy,
-        })
+        }
     }
 }
 

@@ -1,14 +1,15 @@
 //! `threadline generate`: one migration for whatever the models ask for and the migrations do not bring about yet.
 
 use std::env;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 
 use crate::capture::{Plan, audits, deployed};
-use crate::migrations::{Migration, Migrations, locate, nearest};
+use crate::migrations::{Migration, Migrations, locate};
+use crate::models::{Places, SourceArgs};
 use crate::output::{say, warn};
-use crate::sources::{SourceDirectory, scan, source_directories};
+use crate::sources::scan;
 use crate::{Outcome, shown};
 
 /// Write one migration for the audited models that changed since the last one.
@@ -18,13 +19,8 @@ use crate::{Outcome, shown};
 /// writes nothing.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// The Cargo.toml of the package or workspace, if not the nearest
-    #[arg(long, value_name = "PATH")]
-    manifest_path: Option<PathBuf>,
-
-    /// Read this directory instead of asking cargo; may be given several times
-    #[arg(long, value_name = "DIR", conflicts_with = "manifest_path")]
-    source: Vec<PathBuf>,
+    #[command(flatten)]
+    sources: SourceArgs,
 
     /// Where your migrations are, if not where diesel.toml says
     #[arg(long, value_name = "DIR", env = "MIGRATION_DIRECTORY", hide_env_values = true)]
@@ -41,7 +37,9 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args) -> Result<Outcome> {
     let current = env::current_dir().context("cannot tell the working directory")?;
-    let (directories, start) = places(args, &current)?;
+    let Places { directories, start, .. } = args.sources.find(&current)?.context(
+        "no Cargo.toml here or above; name one with `--manifest-path`, or sources with `--source`",
+    )?;
     let sources = scan(&directories)?;
     let wanted = audits(&sources)?;
     let mut migrations = Migrations::read(args.migrations_dir.clone().map_or_else(|| locate(&start), Ok)?)?;
@@ -87,22 +85,4 @@ pub(crate) fn run(args: &Args) -> Result<Outcome> {
     say(format_args!("wrote {}", shown(&migration.path)))?;
     say(format_args!("next: diesel migration run"))?;
     Ok(Outcome::Done)
-}
-
-/// The directories to read, and the one from which migrations are looked for.
-fn places(args: &Args, current: &Path) -> Result<(Vec<SourceDirectory>, PathBuf)> {
-    if !args.source.is_empty() {
-        // They are read as one package: which is which, nobody says.
-        let directories =
-            args.source.iter().map(|path| SourceDirectory { path: current.join(path), package: 0 });
-        return Ok((directories.collect(), current.to_path_buf()));
-    }
-    let manifest = match &args.manifest_path {
-        Some(path) => current.join(path),
-        None => nearest(current, "Cargo.toml").context(
-            "no Cargo.toml here or above; name one with `--manifest-path`, or sources with `--source`",
-        )?,
-    };
-    let start = manifest.parent().unwrap_or(current).to_path_buf();
-    Ok((source_directories(&manifest)?, start))
 }

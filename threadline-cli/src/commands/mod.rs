@@ -4,8 +4,13 @@ mod actions;
 mod actor;
 mod as_of;
 mod completions;
+mod config;
+mod continuity;
 mod correlation;
+mod coverage;
 mod diff;
+mod doctor;
+mod evidence;
 mod export;
 mod feed;
 mod generate;
@@ -14,8 +19,10 @@ mod incident;
 mod install;
 mod man;
 mod migrate;
+mod policy;
 mod timeline;
 mod undo;
+mod verify;
 
 use anyhow::Result;
 
@@ -54,6 +61,13 @@ verbs! {
     Undo => undo,
     Export => export,
     Feed => feed,
+    Verify => verify,
+    Coverage => coverage,
+    Policy => policy,
+    Doctor => doctor,
+    Continuity => continuity,
+    Evidence => evidence,
+    Config => config,
     Completions => completions,
     Man => man,
 }

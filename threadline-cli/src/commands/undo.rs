@@ -131,7 +131,7 @@ struct Document<'a> {
     undone_by: Option<Uuid>,
 }
 
-fn change_id(text: &str) -> Result<ChangeId> {
+pub(super) fn change_id(text: &str) -> Result<ChangeId> {
     let read = || {
         let (transaction, ordinal) = text.split_once('#')?;
         Some(ChangeId { transaction_id: transaction.parse().ok()?, ordinal: ordinal.parse().ok()? })

@@ -20,7 +20,7 @@ pub(crate) use self::listing::Listing;
 pub(crate) use self::rows::Rows;
 pub(crate) use self::style::{BAD, DIM, GOOD, HEADING, NOTE};
 pub(crate) use self::table::Table;
-pub(crate) use self::text::{Line, escaped};
+pub(crate) use self::text::{Line, escaped, escaped_toml};
 pub(crate) use self::values::image_lines;
 
 /// Of the documents `--json` writes; their schemas are in `schemas/`. Fields may be added without another number.
@@ -130,6 +130,14 @@ impl Output {
             line.push_str(word);
         }
         self.line(&Line::new().styled(style, line))
+    }
+
+    /// Text to be copied, such as SQL: its lines whole whatever the width, each behind `indent`, without colours.
+    pub(crate) fn verbatim(&mut self, indent: &str, text: &str) -> io::Result<()> {
+        text.lines().try_for_each(|line| {
+            let line = format!("{indent}{}", escaped(line));
+            writeln!(self.writer, "{}", line.trim_end())
+        })
     }
 
     pub(crate) fn blank(&mut self) -> io::Result<()> {

@@ -41,6 +41,19 @@ pub(crate) fn escaped_json(json: &str) -> String {
     safe
 }
 
+/// TOML with such characters as `\\uXXXX` or `\\UXXXXXXXX`, which says the same: they can stand in texts only.
+pub(crate) fn escaped_toml(toml: &str) -> String {
+    let mut safe = String::with_capacity(toml.len());
+    for character in toml.chars() {
+        match u32::from(character) {
+            _ if !is_unsafe(character) || character == '\n' => safe.push(character),
+            code @ ..=0xffff => safe.push_str(&format!("\\u{code:04x}")),
+            code => safe.push_str(&format!("\\U{code:08x}")),
+        }
+    }
+    safe
+}
+
 /// Control characters, and those of Unicode that are not seen themselves: direction marks, zero widths, separators, tags.
 fn is_unsafe(character: char) -> bool {
     character.is_control()
@@ -172,6 +185,9 @@ mod tests {
             let safe = escaped_json(&json);
             assert!(!safe.chars().any(is_unsafe), "{safe:?}");
             assert_eq!(serde_json::from_str::<Vec<String>>(&safe).expect("still JSON"), [text]);
+            let safe = escaped_toml(&format!("text = {json}\n"));
+            let read: toml::Table = toml::from_str(&safe).expect("still TOML");
+            assert_eq!(read["text"].as_array().expect("a list")[0].as_str(), Some(text));
         }
     }
 

@@ -30,6 +30,9 @@ fn help_says_what_each_command_does() {
         for verb in verbs() {
             assert_snapshot!(format!("threadline-{verb}"), help(&[&verb, "--help"]));
         }
+        for verb in ["check", "show"] {
+            assert_snapshot!(format!("threadline-config-{verb}"), help(&["config", verb, "--help"]));
+        }
     });
 }
 
@@ -42,6 +45,20 @@ fn help_fits_a_narrow_terminal() {
         assert!(longest <= 100, "{verb}: {longest}");
     }
 }
+
+/// What the sample is audited for, as its models would say it.
+const MODELS: &str = "
+diesel::table! { posts (id) { id -> Int8 } }
+diesel::table! { logs (id) { id -> Int8 } }
+diesel::table! { users (id) { id -> Int8, email -> Text, password_hash -> Text } }
+diesel::table! { members (organization_id, user_id) { organization_id -> Int8, user_id -> Int8 } }
+#[derive(Audited)] struct Post;
+#[derive(Audited)] struct Log;
+#[derive(Audited)] #[threadline(mask(email), mask_placeholder = \"n/a\", exclude(password_hash))] struct User;
+#[derive(Audited)] #[diesel(primary_key(organization_id, user_id))] #[threadline(scope(organization_id))] struct Member;
+";
+const CONFIG: &str =
+    "[tables]\nignored = [{ table = \"public.marks\", reason = \"only the tests read it\" }]\n";
 
 /// The examples of a command, each as its arguments, without what a shell does to it.
 fn examples(help: &str) -> Vec<Vec<String>> {
@@ -66,6 +83,14 @@ fn shell_words(text: &str) -> Vec<String> {
 #[test]
 fn the_examples_in_the_help_work() {
     let directory = tempfile::tempdir().expect("a temporary directory");
+    let write = |path: &str, text: &str| {
+        let path = directory.path().join(path);
+        std::fs::create_dir_all(path.parent().expect("inside")).expect("can be made");
+        std::fs::write(path, text).expect("can be written");
+    };
+    write("src/lib.rs", MODELS);
+    write("threadline.toml", CONFIG);
+    write("deploy/threadline.toml", CONFIG);
     let mut ran = 0;
     for verb in verbs().iter().filter(|verb| !["install", "generate"].contains(&verb.as_str())) {
         let sample = Sample::new();
@@ -92,7 +117,13 @@ fn the_examples_in_the_help_work() {
                 run.code == Some(1) && (said.contains("reaches back") || said.contains("is known from"));
             let is_conflict =
                 run.code == Some(1) && (said.contains("later work") || said.contains("row_gone"));
-            assert!(run.code == Some(0) || is_early || is_conflict, "{arguments:?}: {:?} {said}", run.code);
+            // What the tests' server does for speed, a doctor warns of; and the sample has a gap.
+            let is_finding = run.code == Some(1) && verb == "doctor" && run.stderr.is_empty();
+            assert!(
+                run.code == Some(0) || is_early || is_conflict || is_finding,
+                "{arguments:?}: {:?} {said}",
+                run.code
+            );
             ran += 1;
         }
     }

@@ -10,6 +10,7 @@ mod help;
 mod host;
 mod install;
 mod migrate;
+mod operations;
 mod reading;
 mod sample;
 mod schemas;

@@ -120,7 +120,15 @@ impl Sample {
 pub(crate) fn bare(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_threadline"));
     command.args(arguments).stdin(Stdio::null());
-    for name in ["COLUMNS", "NO_COLOR", "CLICOLOR_FORCE", "DATABASE_URL", "PGOPTIONS", "PGCONNECT_TIMEOUT"] {
+    for name in [
+        "COLUMNS",
+        "NO_COLOR",
+        "CLICOLOR_FORCE",
+        "DATABASE_URL",
+        "PGOPTIONS",
+        "PGCONNECT_TIMEOUT",
+        "THREADLINE_CONFIG",
+    ] {
         command.env_remove(name);
     }
     command

@@ -50,6 +50,9 @@ fn nothing_a_stranger_typed_steers_the_terminal() {
     let sample = Sample::new();
     let id = sample.transaction("comment.spam");
     let target = ["--transaction", &id];
+    let name = "\u{1b}[2J\u{9b}31m\u{202e}evil\n  covered  all";
+    sample.run_sql(&format!("CREATE TABLE \"{name}\" (\"{name}\" bigint PRIMARY KEY); SELECT threadline.attach('\"{name}\"'); CREATE TABLE \"x{name}\" ()"));
+    sample.run_sql(&format!("ALTER TABLE \"{name}\" DISABLE TRIGGER USER"));
     for arguments in [
         &["timeline"][..],
         &["timeline", "--json"],
@@ -64,6 +67,18 @@ fn nothing_a_stranger_typed_steers_the_terminal() {
         &["actor", "user:\u{1b}[2J"],
         &["history", "posts\u{9b}2J", "3"],
         &["timeline", "--table", "posts\u{202e}"],
+        &["coverage"],
+        &["coverage", "--json"],
+        &["verify"],
+        &["verify", "--json"],
+        &["policy"],
+        &["doctor"],
+        &["continuity", name],
+        &["continuity", "--assert-ready", name],
+        &["evidence", "--latest"],
+        &["evidence", "--proof"],
+        &["evidence", "--proof", "--json"],
+        &["evidence", "--reference", name],
     ] {
         for width in [60, 200] {
             let sent = without_styles(&on_a_terminal(&sample, width, arguments, &[]));
@@ -98,10 +113,21 @@ fn lines_fit_the_terminal() {
             &["actions"],
             &["undo", "--transaction", &id],
             &["migrate", "--check"],
+            &["coverage"],
+            &["verify"],
+            &["policy"],
+            &["doctor"],
+            &["continuity", "logs"],
+            &["evidence"],
+            &["evidence", "--history"],
+            &["evidence", "--proof"],
         ] {
             let sent = without_styles(&on_a_terminal(&sample, columns, arguments, &[]));
             // What goes to standard error, on the same terminal, is one sentence and is left to wrap.
             let lines = sent.lines().filter(|line| !line.starts_with("there are"));
+            // SQL is whole, to be copied.
+            let has_sql = ["verify", "doctor"].contains(&arguments[0]);
+            let lines = lines.filter(|line| !has_sql || !line.starts_with("    "));
             for line in lines {
                 assert!(
                     line.trim_end().width() <= usize::from(columns),

@@ -97,7 +97,7 @@ COMMENT ON COLUMN threadline.retention_runs.month_time IS 'How long dropping par
 CREATE TABLE IF NOT EXISTS threadline.retention_months (
     first_id uuid PRIMARY KEY,
     end_id uuid NOT NULL,
-    label text COLLATE "C" NOT NULL UNIQUE,
+    label text COLLATE "C" NOT NULL,
     state text NOT NULL CHECK (state IN ('leaving', 'restored', 'released')),
     since timestamptz NOT NULL DEFAULT clock_timestamp()
 );
@@ -107,6 +107,7 @@ COMMENT ON COLUMN threadline.retention_months.end_id IS 'Upper bound of the part
 COMMENT ON COLUMN threadline.retention_months.label IS 'What the names of the six partitions end in.';
 COMMENT ON COLUMN threadline.retention_months.state IS 'leaving: to be dropped once nothing speaks against it; restored: attached from an archive; released: to be dropped again.';
 COMMENT ON COLUMN threadline.retention_months.since IS 'When that was decided.';
+CREATE UNIQUE INDEX IF NOT EXISTS retention_months_label_key ON threadline.retention_months (label);
 
 CREATE TABLE IF NOT EXISTS threadline.retention_purges (
     table_id integer NOT NULL,

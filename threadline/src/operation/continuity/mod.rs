@@ -51,9 +51,9 @@ fn read(conn: &mut PgConnection, table: &TableName) -> Result<Continuity, Error>
     let mut statement = Statement::new(
         "SELECT a.id, coalesce(n.nspname, a.schema_name)::text AS schema_name, coalesce(c.relname, a.table_name)::text AS table_name, a.on_truncate, \
              a.exclude || a.mask <> '{}' AS is_redacted, \
-             (SELECT threadline.instant_of(min((regexp_match(pg_get_expr(p.relpartbound, p.oid), 'FROM \\(''([0-9a-f-]{36})''\\)'))[1]::text)::uuid) \
+             greatest(threadline.purged_until(a.id), (SELECT threadline.instant_of(min((regexp_match(pg_get_expr(p.relpartbound, p.oid), 'FROM \\(''([0-9a-f-]{36})''\\)'))[1]::text)::uuid) \
                  FROM pg_inherits i JOIN pg_class p ON p.oid = i.inhrelid WHERE i.inhparent = 'threadline.audit_changes'::regclass \
-                 HAVING bool_and(pg_get_expr(p.relpartbound, p.oid) NOT LIKE '%FROM (MINVALUE)%')) AS kept_since, \
+                 HAVING bool_and(pg_get_expr(p.relpartbound, p.oid) NOT LIKE '%FROM (MINVALUE)%'))) AS kept_since, \
              (SELECT min(f.captured_at) FROM threadline.audit_changes f WHERE f.table_id = a.id) AS first_change, \
              t.truncates, t.last_truncate \
          FROM (SELECT threadline.find_table(",

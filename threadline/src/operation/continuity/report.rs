@@ -94,11 +94,19 @@ impl fmt::Display for Continuity {
         writeln!(f, "{}", self.table.to_plain())?;
         match (self.known_since(), self.periods.last().and_then(|period| period.ended_at)) {
             (Some(since), _) => {
-                writeln!(
-                    f,
-                    "  Every captured write since {} is on record, with the row before and after it.",
-                    at(since)
-                )?;
+                if self.problems.is_empty() {
+                    writeln!(
+                        f,
+                        "  Writes since {} are on record, with the row before and after each.",
+                        at(since)
+                    )?;
+                } else {
+                    writeln!(
+                        f,
+                        "  It is known since {}; at present not every write to it is captured.",
+                        at(since)
+                    )?;
+                }
                 writeln!(
                     f,
                     "  Of the time before: a row that has changed since is known as it was right before its first change; \
@@ -119,8 +127,8 @@ impl fmt::Display for Continuity {
         if let (Some(last), 1..) = (self.last_truncate, self.truncates) {
             writeln!(
                 f,
-                "  It was truncated {} times without its rows being kept, last at {}: what they were is not known.",
-                self.truncates,
+                "  It was truncated without its rows being kept, {}last at {}: what they were is not known.",
+                if self.truncates == 1 { String::new() } else { format!("{} times, ", self.truncates) },
                 at(last)
             )?;
         }
@@ -139,6 +147,9 @@ impl fmt::Display for Continuity {
         }
         for problem in &self.problems {
             writeln!(f, "  Not ready: {problem}.")?;
+        }
+        if self.known_since().is_some() {
+            writeln!(f, "  Writes that escaped capture are looked for by `threadline doctor`.")?;
         }
         Ok(())
     }

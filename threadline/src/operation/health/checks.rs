@@ -44,6 +44,7 @@ impl Check {
             "audit_changes",
             "audit_key_changes",
             "known_gaps",
+            "retention_purges",
         ],
     };
 }

@@ -57,14 +57,14 @@ pub(super) fn actorless(
         }
         let refused = match count.refused {
             0 => String::new(),
-            refused => format!(" ({refused} of them handed over a context that was refused)"),
+            refused => format!(", of which handed over a context that was refused: {refused}"),
         };
         Some(
             Finding::new(
                 Code::ActorlessChanges,
                 Severity::Warning,
                 format!(
-                    "{} recent changes in {} transactions{refused} have no actor; find who writes them by `db_role` and \
+                    "recent changes have no actor (changes: {}, transactions: {}{refused}); find who writes them by `db_role` and \
                      `application_name` and have it name one, or refuse such writes from now on",
                     count.changes, count.transactions
                 ),

@@ -42,7 +42,7 @@ pub(super) fn findings(conn: &mut PgConnection, deployed: &Deployed) -> Result<V
     let is_there = |shipped: &Shipped| by_name.contains_key(&(kind_name(shipped.kind), shipped.name));
 
     let mut per_migration = BTreeMap::<&str, (usize, usize)>::new();
-    for shipped in &shipped {
+    for shipped in shipped.iter().filter(|shipped| !shipped.is_remade) {
         let (total, missing) = per_migration.entry(shipped.migration).or_default();
         *total += 1;
         *missing += usize::from(!is_there(shipped));

@@ -12,6 +12,8 @@ pub(super) struct Shipped {
     pub(super) kind: Kind,
     /// The statement that makes it.
     pub(super) statement: &'static str,
+    /// An earlier migration has made it before.
+    pub(super) is_remade: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,19 +24,23 @@ pub(super) enum Kind {
     Index,
 }
 
+impl Shipped {
+    fn takes_the_place_of(&self, earlier: &Self) -> bool {
+        let is_function = |shipped: &Self| matches!(shipped.kind, Kind::Function { .. });
+        self.name == earlier.name && is_function(self) == is_function(earlier)
+    }
+}
+
 /// Everything shipped, in the order in which it is made.
 pub(super) fn shipped() -> Vec<Shipped> {
     let mut all = Vec::<Shipped>::new();
     for migration in CORE_MIGRATIONS {
-        let made = read(migration.name, migration.up);
+        let mut made = read(migration.name, migration.up);
+        for later in &mut made {
+            later.is_remade = all.iter().any(|earlier| later.takes_the_place_of(earlier));
+        }
         // A later migration's version of something takes the place of the earlier one.
-        all.retain(|earlier| {
-            !made.iter().any(|later| {
-                later.name == earlier.name
-                    && matches!(later.kind, Kind::Function { .. })
-                        == matches!(earlier.kind, Kind::Function { .. })
-            })
-        });
+        all.retain(|earlier| !made.iter().any(|later| later.takes_the_place_of(earlier)));
         all.extend(made);
     }
     all
@@ -76,7 +82,7 @@ fn read(migration: &'static str, up: &'static str) -> Vec<Shipped> {
             Kind::Function { .. } => function(found),
             kind => (kind, found.find(';').map_or(found.len(), |end| end + 1)),
         };
-        made.push(Shipped { migration, name, kind, statement: &found[..length] });
+        made.push(Shipped { migration, name, kind, statement: &found[..length], is_remade: false });
         rest = &found[length..];
     }
     made

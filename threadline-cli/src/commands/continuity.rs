@@ -1,0 +1,169 @@
+//! `threadline continuity`: since when the trail knows a table, and whether it can be relied on from now on.
+
+use anyhow::{Context, Result, anyhow, bail};
+use chrono::{DateTime, Utc};
+use diesel::prelude::*;
+use serde::Serialize;
+use threadline::continuity::{self, Continuity};
+use threadline::{Actor, ChangeId, Error, TableName};
+
+use crate::Outcome;
+use crate::commands::{actor, undo};
+use crate::database::DatabaseArgs;
+use crate::output::{BAD, GOOD, HEADING, Line, Output, OutputArgs, escaped};
+
+/// Show since when a table is on record, and what is not known of it
+///
+/// Says from when on every write is known, what the trail can answer about the time before, when nothing was captured, and which
+/// writes are known to have escaped. With `--assert-ready`, to be run before a cut-over relies on it, the exit code is 1 unless every
+/// write is captured from now on. With `--acknowledge` it notes what is known of a write that escaped, so that `doctor` no longer
+/// tells of it; this takes the owner of the audit schema.
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  threadline continuity posts
+  threadline continuity posts --assert-ready
+  threadline continuity posts --json | jq .known_since")]
+pub(crate) struct Args {
+    /// The table, as `posts` or `blog.posts`
+    table: TableName,
+
+    /// Exit with 1 unless every write to the table, and to each of its partitions, is captured from now on
+    #[arg(long)]
+    assert_ready: bool,
+
+    /// The change after which a write escaped, by its transaction and number; `doctor` names both
+    #[arg(long, value_name = "TRANSACTION_ID#N", value_parser = undo::change_id, requires_all = ["actor", "reason"], help_heading = "Acknowledging")]
+    acknowledge: Option<ChangeId>,
+
+    /// Who looked into it, as `admin:7`
+    #[arg(long, value_name = "TYPE:ID", value_parser = actor::parse, requires = "acknowledge", help_heading = "Acknowledging")]
+    actor: Option<Actor>,
+
+    /// What is known of the write that escaped; recorded, so leave values of rows out
+    #[arg(long, value_name = "TEXT", requires = "acknowledge", help_heading = "Acknowledging")]
+    reason: Option<String>,
+
+    #[command(flatten)]
+    output: OutputArgs,
+    #[command(flatten)]
+    database: DatabaseArgs,
+}
+
+#[derive(Serialize)]
+struct Document {
+    /// `None` unless it was asked.
+    ready: Option<bool>,
+    /// Why it is not.
+    not_ready: Vec<String>,
+    known_since: Option<DateTime<Utc>>,
+    interruptions: Vec<Interruption>,
+    /// `None` for a table that was never audited.
+    continuity: Option<Continuity>,
+}
+
+#[derive(Serialize)]
+struct Interruption {
+    from: DateTime<Utc>,
+    to: DateTime<Utc>,
+}
+
+pub(crate) fn run(args: &Args) -> Result<Outcome> {
+    let mut conn = args.database.connect()?;
+    if let (Some(change), Some(actor), Some(reason)) = (args.acknowledge, &args.actor, &args.reason) {
+        acknowledge(&mut conn, &args.table, change, actor, reason)?;
+    }
+    let not_ready = match args.assert_ready.then(|| continuity::assert_ready(&mut conn, &args.table)) {
+        None => None,
+        Some(Ok(())) => Some(Vec::new()),
+        Some(Err(Error::NotReady { problems, .. })) => Some(problems),
+        Some(Err(error)) => return Err(error.into()),
+    };
+    let continuity = match continuity::report(&mut conn, &args.table) {
+        Ok(continuity) => Some(continuity),
+        // What is asked for is whether it is, and it is not.
+        Err(Error::NotAudited { .. }) if not_ready.is_some() => None,
+        Err(error) => return Err(error.into()),
+    };
+    let ready = not_ready.as_ref().map(Vec::is_empty);
+    let not_ready = not_ready.unwrap_or_default();
+    let mut output = args.output.open();
+    if output.is_json() {
+        let interruptions = continuity.as_ref().map(Continuity::interruptions).unwrap_or_default();
+        output.document(&Document {
+            ready,
+            not_ready,
+            known_since: continuity.as_ref().and_then(Continuity::known_since),
+            interruptions: interruptions.into_iter().map(|(from, to)| Interruption { from, to }).collect(),
+            continuity,
+        })?;
+    } else {
+        print(&mut output, &args.table, continuity, ready, &not_ready)?;
+    }
+    output.flush()?;
+    Ok(if ready == Some(false) { Outcome::FoundSomething } else { Outcome::Done })
+}
+
+/// Notes it, unless the change is one of another table.
+fn acknowledge(
+    conn: &mut PgConnection,
+    table: &TableName,
+    change: ChangeId,
+    actor: &Actor,
+    reason: &str,
+) -> Result<()> {
+    conn.transaction(|conn| {
+        continuity::acknowledge_gap(conn, change, actor, reason)
+            .with_context(|| format!("the gap after change `{change}` cannot be acknowledged"))?;
+        let gaps = continuity::report(conn, table)?.gaps;
+        let is_there = |gap: &continuity::KnownGap| {
+            (gap.transaction_id, gap.ordinal) == (change.transaction_id, change.ordinal)
+        };
+        if !gaps.iter().any(is_there) {
+            bail!("change `{change}` is not one of table `{}`; nothing was noted", table.to_plain());
+        }
+        Ok(())
+    })
+    .map_err(|error: anyhow::Error| anyhow!(error))
+}
+
+fn print(
+    output: &mut Output,
+    table: &TableName,
+    continuity: Option<Continuity>,
+    ready: Option<bool>,
+    not_ready: &[String],
+) -> std::io::Result<()> {
+    match continuity {
+        Some(mut continuity) => {
+            output.line(&Line::new().styled(HEADING, continuity.table.to_plain()))?;
+            // Names and reasons may hold line breaks, and would begin sentences of their own.
+            let name = escaped(continuity.table.name());
+            continuity.table = TableName::new(continuity.table.schema(), &name);
+            continuity.gaps.iter_mut().for_each(|gap| gap.reason = escaped(&gap.reason));
+            // They are said below.
+            let problems = std::mem::take(&mut continuity.problems);
+            for sentence in continuity.to_string().lines().skip(1) {
+                output.prose(anstyle::Style::new(), "  ", sentence.trim_start())?;
+            }
+            if ready.is_none() {
+                problems.iter().try_for_each(|problem| print_problem(output, problem))?;
+            }
+        }
+        None => {
+            output.line(&Line::new().styled(HEADING, table.to_plain()))?;
+            output.prose(anstyle::Style::new(), "  ", "The trail has nothing of it.")?;
+        }
+    }
+    match ready {
+        None => Ok(()),
+        Some(true) => {
+            output.line(&Line::new().styled(GOOD, "  ready").plain(": every write is captured from now on"))
+        }
+        Some(false) => not_ready.iter().try_for_each(|problem| print_problem(output, problem)),
+    }
+}
+
+fn print_problem(output: &mut Output, problem: &str) -> std::io::Result<()> {
+    output.prose(BAD, "  ", &format!("not ready: {problem}"))
+}

@@ -1,0 +1,242 @@
+//! `threadline evidence`: what is on record about how the trail is governed, and what that proves.
+
+use anyhow::{Result, anyhow, bail};
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use serde_json::{Map, Value};
+use threadline::evidence::{
+    self, EvidenceFilter, EvidenceRecord, InvalidEvidence, Mode, ProofDocument, ProofRequest, Reference,
+    Status, Subject, SubjectOverview, Verdict,
+};
+
+use crate::Outcome;
+use crate::database::DatabaseArgs;
+use crate::output::{BAD, DIM, GOOD, HEADING, Line, NOTE, Output, OutputArgs, Table, packed, when};
+use crate::paging::PageArgs;
+use crate::time;
+
+/// Show what is on record about how the trail is governed
+///
+/// Alone it counts what there is of each subject. With a subject, or anything else to choose by, it lists the newest record of each
+/// thing, or with `--history` all. With `--proof` it makes the document for an auditor: what was recorded, and what that proves,
+/// with up to 1,000 records; everything is counted. It looks, and never fails for what it finds.
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  threadline evidence
+  threadline evidence trigger_coverage --history --from 30days
+  threadline evidence --reference table=public.posts
+  threadline evidence --proof --json > proof.json")]
+pub(crate) struct Args {
+    /// What the records are about
+    #[arg(value_parser = subject_parser())]
+    subject: Option<Subject>,
+
+    /// The newest record of each thing, which is what is listed anyway once something is chosen
+    #[arg(long, conflicts_with = "history")]
+    latest: bool,
+
+    /// All records
+    #[arg(long)]
+    history: bool,
+
+    /// The document of what they prove
+    #[arg(long, conflicts_with_all = ["limit", "cursor", "all", "oldest_first"])]
+    proof: bool,
+
+    /// What exactly they are about, as `table=public.posts`; several names make one reference
+    #[arg(long, value_name = "NAME=TEXT", help_heading = "Filter")]
+    reference: Vec<String>,
+
+    /// What was established then or later
+    #[arg(long, value_name = "TIME", value_parser = time::parse, help_heading = "Filter")]
+    from: Option<DateTime<Utc>>,
+
+    /// What was established then or earlier
+    #[arg(long, value_name = "TIME", value_parser = time::parse, help_heading = "Filter")]
+    to: Option<DateTime<Utc>>,
+
+    #[command(flatten)]
+    page: PageArgs,
+    #[command(flatten)]
+    output: OutputArgs,
+    #[command(flatten)]
+    database: DatabaseArgs,
+}
+
+fn subject_parser() -> impl clap::builder::TypedValueParser<Value = Subject> {
+    use clap::builder::TypedValueParser as _;
+    let names = Subject::ALL.iter().map(|subject| subject.as_str());
+    clap::builder::PossibleValuesParser::new(names).try_map(|name| name.parse::<Subject>())
+}
+
+#[derive(Serialize)]
+struct Overview {
+    subjects: Vec<SubjectOverview>,
+}
+
+pub(crate) fn run(args: &Args) -> Result<Outcome> {
+    let filter = args.filter()?;
+    let mut conn = args.database.connect()?;
+    let mut output = args.output.open();
+    let mode = if args.history { Mode::History } else { Mode::Latest };
+    if args.proof {
+        let proof = ProofDocument::generate(&mut conn, &ProofRequest::filtered(filter).mode(mode))?;
+        print_proof(&mut output, &proof)?;
+        output.flush()?;
+        return Ok(Outcome::Done);
+    }
+    let is_chosen = filter != EvidenceFilter::new() || args.latest || args.history || args.page.is_given();
+    if !is_chosen {
+        let subjects = evidence::overview(&mut conn)?;
+        if output.is_json() {
+            output.document(&Overview { subjects })?;
+        } else {
+            print_overview(&mut output, &subjects)?;
+        }
+        output.flush()?;
+        return Ok(Outcome::Done);
+    }
+    args.page.walk(
+        &mut output,
+        "records",
+        |request| match mode {
+            Mode::History => evidence::history(&mut conn, &filter, request),
+            Mode::Latest => evidence::latest(&mut conn, &filter, request),
+        },
+        |output, records| records.iter().try_for_each(|record| print(output, record)),
+    )?;
+    Ok(Outcome::Done)
+}
+
+impl Args {
+    fn filter(&self) -> Result<EvidenceFilter> {
+        let mut filter = EvidenceFilter::new();
+        if let Some(subject) = self.subject {
+            filter = filter.subject(subject);
+        }
+        if let Some(reference) = self.reference()? {
+            filter = filter.reference(reference);
+        }
+        if let Some(from) = self.from {
+            filter = filter.from(from);
+        }
+        if let Some(to) = self.to {
+            filter = filter.to(to);
+        }
+        filter.check().map_err(|error: InvalidEvidence| anyhow!("{error}"))?;
+        Ok(filter)
+    }
+
+    fn reference(&self) -> Result<Option<Reference>> {
+        let mut reference: Option<Reference> = None;
+        for part in &self.reference {
+            let Some((name, text)) = part.split_once('=') else {
+                bail!("`{part}` is not a part of a reference, which is written NAME=TEXT");
+            };
+            reference = Some(match reference {
+                None => Reference::new(name, text),
+                Some(reference) if reference.get(name).is_none() => reference.and(name, text),
+                Some(_) => bail!("the reference has `{name}` twice"),
+            });
+        }
+        Ok(reference)
+    }
+}
+
+/// When and what, how it went and what it supports; then the fact, and where it comes from.
+fn print(output: &mut Output, record: &EvidenceRecord) -> std::io::Result<()> {
+    let head = Line::new().styled(HEADING, when(record.recorded_at)).plain(format!("  {}", record.subject));
+    let status = match record.status {
+        Status::Ok => GOOD,
+        Status::Finding => NOTE,
+        Status::Error => BAD,
+    };
+    let head = head.plain("  ").styled(status, record.status.to_string()).plain("  ");
+    output.line(&head.styled(verdict_style(record.verdict), record.verdict.to_string()))?;
+    output.line(&Line::new().styled(DIM, "  about ").plain(record.reference.to_string()))?;
+    if let Some(actor) = &record.actor {
+        output.line(&Line::new().styled(DIM, "  asked for by ").plain(actor.to_string()))?;
+    }
+    let detail: Map<String, Value> = serde_json::from_str(record.detail.as_str()).unwrap_or_default();
+    let said = detail.iter().filter(|(_, value)| !is_empty(value));
+    let pieces: Vec<Line> = said
+        .map(|(name, value)| Line::new().styled(DIM, format!("{name} ")).plain(in_short(value)))
+        .collect();
+    if !pieces.is_empty() {
+        packed(pieces, 2, output.width()).iter().try_for_each(|line| output.line(line))?;
+    }
+    let provenance = &record.provenance;
+    let line = Line::new().styled(DIM, "  by ").plain(&provenance.entry_point);
+    output.line(&line.styled(DIM, " as ").plain(&provenance.db_role))
+}
+
+/// Whether a part of the detail says nothing.
+fn is_empty(value: &Value) -> bool {
+    value.is_null()
+        || value.as_array().is_some_and(Vec::is_empty)
+        || value.as_object().is_some_and(Map::is_empty)
+}
+
+/// A part of the detail; lists of texts and texts without their quotes.
+fn in_short(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Array(values) if values.iter().all(Value::is_string) => {
+            values.iter().filter_map(Value::as_str).collect::<Vec<_>>().join("; ")
+        }
+        other => other.to_string(),
+    }
+}
+
+fn verdict_style(verdict: Verdict) -> anstyle::Style {
+    match verdict {
+        Verdict::Proven => GOOD,
+        Verdict::Inferred => DIM,
+        Verdict::Unsupported => BAD,
+    }
+}
+
+fn print_overview(output: &mut Output, subjects: &[SubjectOverview]) -> std::io::Result<()> {
+    let mut table = Table::new(&["SUBJECT", "NEWEST", "RECORDS", "THINGS", "NOT OK", "SUPPORT"], 2);
+    for overview in subjects {
+        let SubjectOverview { subject, records, references, newest, verdicts, statuses, .. } = overview;
+        let not_ok = statuses.finding + statuses.error;
+        let newest = newest.map(|newest| newest.format("%Y-%m-%d %H:%M:%SZ").to_string());
+        let supported = [
+            (verdicts.proven, Verdict::Proven),
+            (verdicts.inferred, Verdict::Inferred),
+            (verdicts.unsupported, Verdict::Unsupported),
+        ];
+        let supported = supported.into_iter().filter(|(number, _)| *number > 0);
+        let support = supported.fold(Line::new(), |line, (number, verdict)| {
+            let separator = if line.width() == 0 { "" } else { ", " };
+            line.plain(separator).styled(verdict_style(verdict), format!("{number} {verdict}"))
+        });
+        table.row([
+            Line::from(subject.to_string()),
+            newest.map_or_else(|| Line::new().styled(DIM, "never"), Line::from),
+            Line::from(records.to_string()),
+            Line::from(references.to_string()),
+            Line::new().styled(if not_ok > 0 { NOTE } else { DIM }, not_ok.to_string()),
+            support,
+        ]);
+    }
+    table.print(output)
+}
+
+/// The document as it is: it has its own version, and its text its own form.
+fn print_proof(output: &mut Output, proof: &ProofDocument) -> std::io::Result<()> {
+    if output.is_json() {
+        return output.json_line(proof);
+    }
+    for line in proof.to_string().lines() {
+        let text = line.trim_start();
+        let style = match proof.claim_assessment.verdict {
+            verdict if line.starts_with("verdict:") => verdict_style(verdict),
+            _ => anstyle::Style::new(),
+        };
+        output.prose(style, &line[..line.len() - text.len()], text)?;
+    }
+    Ok(())
+}
