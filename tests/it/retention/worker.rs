@@ -77,6 +77,7 @@ fn a_month_leaves_by_the_worker_and_comes_back_from_its_storage() {
     split_time(conn, 2, Duration::from_millis(150));
     run(conn, "INSERT INTO notes VALUES (1, 'first')");
     let then = clock(conn);
+    run(conn, "UPDATE notes SET body = 'second' WHERE id = 1");
     thread::sleep(Duration::from_millis(1400));
     let captured = count(conn, "audit_changes");
     let told = |conn: &mut PgConnection| format!("{:?}", as_of(conn, "notes", "id=1", then));
