@@ -1,15 +1,14 @@
 //! The archive of retention in a storage, beside the exports.
 
 use std::io::{self, Read};
+use std::sync::Arc;
 
-use bytes::Bytes;
-use futures_util::TryStreamExt;
-use futures_util::stream::BoxStream;
 use threadline::retention::Archive;
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::Runtime;
 
 use crate::object::ObjectName;
-use crate::storage::{Storage, StorageError};
+use crate::reader::{StoredReader, runtime, told};
+use crate::storage::Storage;
 use crate::upload::Upload;
 
 /// What the names in the storage begin with.
@@ -38,7 +37,7 @@ const PREFIX: &str = "archive";
 #[derive(Debug)]
 pub struct StorageArchive {
     storage: Storage,
-    runtime: Runtime,
+    runtime: Arc<Runtime>,
 }
 
 impl StorageArchive {
@@ -48,20 +47,12 @@ impl StorageArchive {
     ///
     /// When the system has nothing left to wait with.
     pub fn new(storage: Storage) -> io::Result<Self> {
-        let runtime = Builder::new_current_thread().enable_all().max_blocking_threads(2).build()?;
-        Ok(Self { storage, runtime })
+        Ok(Self { storage, runtime: Arc::new(runtime()?) })
     }
 }
 
 fn named(object: &str) -> io::Result<ObjectName> {
     format!("{PREFIX}/{object}").parse().map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))
-}
-
-fn told(error: StorageError) -> io::Error {
-    match error {
-        StorageError::NotFound => io::Error::new(io::ErrorKind::NotFound, error),
-        error => io::Error::other(error),
-    }
 }
 
 impl Archive for StorageArchive {
@@ -81,28 +72,6 @@ impl Archive for StorageArchive {
     }
 
     fn open(&mut self, name: &str) -> io::Result<Box<dyn Read + '_>> {
-        let stored = self.runtime.block_on(self.storage.open(&named(name)?)).map_err(told)?;
-        Ok(Box::new(Pieces { runtime: &self.runtime, pieces: stored.pieces, piece: Bytes::new() }))
-    }
-}
-
-/// A file that is read from blocking code; memory holds one piece.
-struct Pieces<'a> {
-    runtime: &'a Runtime,
-    pieces: BoxStream<'static, Result<Bytes, StorageError>>,
-    piece: Bytes,
-}
-
-impl Read for Pieces<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        while self.piece.is_empty() {
-            match self.runtime.block_on(self.pieces.try_next()).map_err(told)? {
-                Some(piece) => self.piece = piece,
-                None => return Ok(0),
-            }
-        }
-        let taken = self.piece.split_to(buffer.len().min(self.piece.len()));
-        buffer[..taken.len()].copy_from_slice(&taken);
-        Ok(taken.len())
+        Ok(Box::new(StoredReader::on(Arc::clone(&self.runtime), &self.storage, &named(name)?)?))
     }
 }

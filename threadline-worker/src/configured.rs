@@ -99,10 +99,8 @@ fn look(conn: &mut PgConnection, options: &HealthOptions) -> Result<(), TaskErro
         options = options.expect(model.table()?);
     }
     let findings = health::findings(conn, &options)?;
-    let count =
-        |severity: Severity| findings.iter().filter(|finding| finding.severity == severity).count();
-    let (errors, warnings, infos) =
-        (count(Severity::Error), count(Severity::Warning), count(Severity::Info));
+    let count = |severity: Severity| findings.iter().filter(|finding| finding.severity == severity).count();
+    let (errors, warnings, infos) = (count(Severity::Error), count(Severity::Warning), count(Severity::Info));
     if errors > 0 {
         tracing::warn!(
             errors,

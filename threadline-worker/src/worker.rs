@@ -9,11 +9,11 @@ use std::time::Duration;
 
 use diesel::prelude::*;
 use threadline::partitions::{self, MaintainOptions};
-use tokio::runtime::{Builder, Runtime};
 use uuid::Uuid;
 
 use crate::connections::Connections;
 use crate::exports::Exports;
+use crate::reader::runtime;
 use crate::rounds;
 use crate::stop::Stop;
 use crate::storage::Storage;
@@ -270,11 +270,6 @@ impl Worker {
             .spawn(move || self.run_until(&told))?;
         Ok(WorkerHandle { stop, thread: Some(thread) })
     }
-}
-
-/// For the storage, whose work is done on the thread that waits for it.
-fn runtime() -> io::Result<Runtime> {
-    Builder::new_current_thread().enable_all().max_blocking_threads(2).build()
 }
 
 /// A worker that runs. Dropped, it tells the worker to stop and does not wait for it.

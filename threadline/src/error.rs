@@ -235,7 +235,9 @@ pub enum Error {
         problem: String,
     },
     /// A run of retention is alive, and there is one at a time.
-    #[error("retention is running already; wait for it to end, `threadline.retention_runs` says who began it")]
+    #[error(
+        "retention is running already; wait for it to end, `threadline.retention_runs` says who began it"
+    )]
     RetentionRunning,
     /// Whoever follows a run of retention stopped it. What it had removed is gone, and all of it was whole.
     #[error("retention was stopped; the next run goes on where it was")]

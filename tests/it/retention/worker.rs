@@ -62,10 +62,7 @@ fn configured(db: &TestDatabase, retention: Retention, place: Place) -> WorkerBu
 }
 
 fn notes(conn: &mut PgConnection) {
-    run(
-        conn,
-        "CREATE TABLE notes (id integer PRIMARY KEY, body text); SELECT threadline.attach('notes')",
-    );
+    run(conn, "CREATE TABLE notes (id integer PRIMARY KEY, body text); SELECT threadline.attach('notes')");
 }
 
 #[test]

@@ -7,6 +7,7 @@ mod completions;
 mod correlation;
 mod diff;
 mod export;
+mod exports;
 mod feed;
 mod generate;
 mod history;
@@ -14,8 +15,11 @@ mod incident;
 mod install;
 mod man;
 mod migrate;
+mod partitions;
+mod retention;
 mod timeline;
 mod undo;
+mod worker;
 
 use anyhow::Result;
 
@@ -54,6 +58,10 @@ verbs! {
     Undo => undo,
     Export => export,
     Feed => feed,
+    Retention => retention,
+    Partitions => partitions,
+    Exports => exports,
+    Worker => worker,
     Completions => completions,
     Man => man,
 }

@@ -11,6 +11,7 @@ mod host;
 mod install;
 mod migrate;
 mod reading;
+mod retention;
 mod sample;
 mod schemas;
 mod sources;
