@@ -42,6 +42,7 @@ struct ListArgs {
 
 /// Hold a part of the trail; what is given has to match together
 #[derive(clap::Args)]
+#[command(override_usage = "threadline retention holds place <WHAT> --by <ACTOR> --reason <TEXT> [OPTIONS]")]
 #[group(id = "what", required = true, multiple = true, args = ["table", "tenant", "actor", "from", "to", "everything"])]
 struct PlaceArgs {
     /// Changes of this table, as `posts` or `blog.posts`
