@@ -155,7 +155,7 @@ fn place(args: &PlaceArgs) -> Result<Outcome> {
         (None, true) => hold,
         (None, false) => bail!("`--key` is of a table; name it with `--table`"),
     };
-    let hold = args.tenant.iter().fold(hold, |hold, tenant| hold.scope(tenant));
+    let hold = args.tenant.iter().fold(hold, Hold::scope);
     let hold = args.actor.iter().cloned().fold(hold, Hold::actor);
     let hold = args.from.into_iter().fold(hold, Hold::from);
     let hold = args.to.into_iter().fold(hold, Hold::to);
