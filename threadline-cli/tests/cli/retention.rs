@@ -99,7 +99,7 @@ impl Site {
     }
 }
 
-const SUBCOMMANDS: [&[&str]; 13] = [
+const SUBCOMMANDS: [&[&str]; 15] = [
     &["retention", "plan"],
     &["retention", "run"],
     &["retention", "runs"],
@@ -108,8 +108,10 @@ const SUBCOMMANDS: [&[&str]; 13] = [
     &["retention", "holds", "release"],
     &["retention", "restore"],
     &["retention", "release"],
+    &["partitions", "list"],
     &["partitions", "maintain"],
     &["exports", "list"],
+    &["exports", "show"],
     &["exports", "enqueue"],
     &["exports", "cancel"],
     &["exports", "download"],
