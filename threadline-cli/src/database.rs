@@ -14,7 +14,7 @@ use crate::output::warn;
 const CONNECT_SECONDS: u32 = 10;
 
 /// Where the trail is.
-#[derive(clap::Args)]
+#[derive(Clone, clap::Args)]
 #[command(next_help_heading = "Database")]
 pub(crate) struct DatabaseArgs {
     /// The database, as `postgres://user@host/name`; a `.env` file is read for it too
@@ -62,11 +62,15 @@ pub(crate) fn load_env_file() {
 impl TrailArgs {
     /// The trail as this reader may see it.
     pub(crate) fn trail(&self) -> Trail {
-        if self.tenant.is_empty() {
-            return Trail::unscoped();
+        match self.scope() {
+            None => Trail::unscoped(),
+            Some(scope) => Trail::scoped(move |_| Ok(scope.clone())),
         }
-        let tenants = self.tenant.clone();
-        Trail::scoped(move |_| Ok(Scope::tenants(tenants.clone())))
+    }
+
+    /// What this reader may see; `None` for everything.
+    pub(crate) fn scope(&self) -> Option<Scope> {
+        (!self.tenant.is_empty()).then(|| Scope::tenants(self.tenant.clone()))
     }
 
     /// Connects, and says what may be read.

@@ -6,6 +6,7 @@ mod configuration;
 mod database;
 mod evidence;
 mod filter;
+mod interrupt;
 mod migrations;
 mod models;
 mod output;
@@ -42,6 +43,8 @@ struct Cli {
 enum Outcome {
     Done,
     FoundSomething,
+    /// By the user, between two steps.
+    Interrupted,
 }
 
 fn main() -> ExitCode {
@@ -58,6 +61,7 @@ fn main() -> ExitCode {
     match cli.command.run() {
         Ok(Outcome::Done) => ExitCode::SUCCESS,
         Ok(Outcome::FoundSomething) => ExitCode::from(1),
+        Ok(Outcome::Interrupted) => ExitCode::from(interrupt::EXIT_CODE),
         // Whoever read the output has had enough of it, as `head` has.
         Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {

@@ -9,13 +9,11 @@ use std::sync::{Mutex, PoisonError};
 use anyhow::{Context, Result, bail};
 use tempfile::NamedTempFile;
 
+use crate::interrupt::EXIT_CODE;
 use crate::output::note;
 
 /// What is to be removed when the user interrupts.
 static UNFINISHED: Mutex<Option<PathBuf>> = Mutex::new(None);
-
-/// By convention, 128 and the number of SIGINT.
-const INTERRUPTED: i32 = 130;
 
 /// A file being written under another name beside its place.
 pub(crate) struct PartialFile {
@@ -47,7 +45,7 @@ impl PartialFile {
                 let _ = fs::remove_file(path);
                 note("interrupted; nothing was written");
             }
-            process::exit(INTERRUPTED);
+            process::exit(EXIT_CODE.into());
         });
         Ok(Self { file, target: target.to_owned(), replace })
     }

@@ -22,15 +22,21 @@
 //! # }
 //! ```
 //!
+//! What is to be done can also stand in `threadline.toml`: [`Worker::from_config`] does all that is asked for there, retention
+//! and its archive included.
+//!
 //! # With actix-web
 //!
 //! Spawn the worker once, before `HttpServer::new`, not in its closure: that one runs once for each of the server's threads.
 
+mod archive;
+mod configured;
 mod connections;
 mod exports;
 mod heartbeat;
 mod link;
 mod object;
+mod reader;
 mod rounds;
 mod stop;
 mod storage;
@@ -42,11 +48,13 @@ pub use bytes::Bytes;
 pub use object_store::ObjectStore;
 pub use url::Url;
 
+pub use self::archive::StorageArchive;
 pub use self::connections::{Connection, Connections};
 pub use self::link::{DownloadKey, InvalidKey, InvalidToken};
 pub use self::object::{InvalidObjectName, ObjectName};
+pub use self::reader::StoredReader;
 pub use self::stop::Stop;
 pub use self::storage::{Storage, StorageError, Stored};
 pub use self::task::{Task, TaskError};
 pub use self::upload::Upload;
-pub use self::worker::{InvalidWorker, Worker, WorkerBuilder, WorkerHandle};
+pub use self::worker::{InvalidWorker, TaskFailure, Worker, WorkerBuilder, WorkerHandle};

@@ -5,10 +5,12 @@ use std::time::Duration;
 
 use diesel::prelude::*;
 
+use crate::stop::Stop;
+
 /// Whatever went wrong. It is not logged, because it may quote a value.
 pub type TaskError = Box<dyn std::error::Error + Send + Sync>;
 
-pub(crate) type Run = dyn FnMut(&mut PgConnection) -> Result<(), TaskError> + Send;
+pub(crate) type Run = dyn FnMut(&mut PgConnection, &Stop) -> Result<(), TaskError> + Send;
 
 /// Something a worker does again and again, each time on a connection that is in no transaction.
 ///
@@ -31,7 +33,16 @@ impl Task {
     pub fn new(
         name: impl Into<String>,
         every: Duration,
-        run: impl FnMut(&mut PgConnection) -> Result<(), TaskError> + Send + 'static,
+        mut run: impl FnMut(&mut PgConnection) -> Result<(), TaskError> + Send + 'static,
+    ) -> Self {
+        Self::stoppable(name, every, move |conn, _| run(conn))
+    }
+
+    /// As [`new`](Self::new), for something that takes long: it can ask whether the worker is to stop, and ends with `Ok` then.
+    pub fn stoppable(
+        name: impl Into<String>,
+        every: Duration,
+        run: impl FnMut(&mut PgConnection, &Stop) -> Result<(), TaskError> + Send + 'static,
     ) -> Self {
         Self { name: name.into(), every, run: Box::new(run) }
     }

@@ -7,23 +7,17 @@ use std::panic::resume_unwind;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use diesel::dsl::sql;
 use diesel::prelude::*;
-use diesel::sql_types::Integer;
-use threadline::telemetry;
-use tokio::runtime::{Builder, Runtime};
+use threadline::partitions::{self, MaintainOptions};
 use uuid::Uuid;
 
 use crate::connections::Connections;
 use crate::exports::Exports;
+use crate::reader::runtime;
 use crate::rounds;
 use crate::stop::Stop;
 use crate::storage::Storage;
-use crate::task::Task;
-
-/// Partitions are added by one instance at a time; the others go on to their next round.
-const MAINTAIN: &str = "CASE WHEN pg_try_advisory_xact_lock(hashtextextended('threadline.maintain', 0)) \
-    THEN threadline.maintain() ELSE 0 END";
+use crate::task::{Task, TaskError};
 
 /// Does what has to be done beside the application: makes queued exports, removes them when their time is over, keeps partitions
 /// ahead of time, and whatever [`Task`]s it is given.
@@ -122,8 +116,7 @@ impl WorkerBuilder {
     pub fn build(mut self) -> Result<Worker, InvalidWorker> {
         if let Some(every) = self.partitions_every {
             let maintain = |conn: &mut PgConnection| {
-                let made: i32 = diesel::select(sql::<Integer>(MAINTAIN)).get_result(conn)?;
-                telemetry::PARTITIONS_MADE.add(u64::from(made.unsigned_abs()), []);
+                partitions::maintain(conn, &MaintainOptions::default())?;
                 Ok(())
             };
             self.tasks.insert(0, Task::new("partitions", every, maintain));
@@ -219,7 +212,7 @@ impl Worker {
         for Task { name, every, mut run } in tasks {
             let thread = name.clone();
             let body = move || {
-                rounds::run(&name, every, connections, stop, |conn| run(conn).map(|()| false));
+                rounds::run(&name, every, connections, stop, |conn| run(conn, stop).map(|()| false));
             };
             rounds.push((thread, Box::new(body)));
         }
@@ -230,6 +223,38 @@ impl Worker {
                 thread.spawn_scoped(scope, body).map(drop).inspect_err(|_| stop.request())
             })
         })
+    }
+
+    /// Does everything once, here, one after the other, and all exports that are queued: for a scheduler of the system's, which
+    /// starts a program instead of leaving it running. What fails does not keep the rest from being done.
+    ///
+    /// # Errors
+    ///
+    /// Everything that failed.
+    pub fn run_once(self, stop: &Stop) -> Result<(), Vec<TaskFailure>> {
+        let Self { connections, exports, tasks, .. } = self;
+        let mut failures = Vec::new();
+        let mut attempt = |task: &str, round: &mut dyn FnMut(&mut PgConnection) -> Result<(), TaskError>| {
+            if stop.is_requested() {
+                return;
+            }
+            let done = connections.get().and_then(|mut conn| round(&mut conn));
+            if let Err(error) = done {
+                failures.push(TaskFailure { task: task.to_owned(), error });
+            }
+        };
+        for Task { name, mut run, .. } in tasks {
+            attempt(&name, &mut |conn| run(conn, stop));
+        }
+        if let Some((_, exports)) = &exports {
+            attempt("exports", &mut |conn| {
+                let runtime = runtime()?;
+                while !stop.is_requested() && exports.make_next(conn, &runtime, stop)? {}
+                Ok(())
+            });
+            attempt("expiry", &mut |conn| exports.sweep(conn, &runtime()?, stop));
+        }
+        if failures.is_empty() { Ok(()) } else { Err(failures) }
     }
 
     /// Works on threads of its own until the handle is told to stop, or dropped.
@@ -245,11 +270,6 @@ impl Worker {
             .spawn(move || self.run_until(&told))?;
         Ok(WorkerHandle { stop, thread: Some(thread) })
     }
-}
-
-/// For the storage, whose work is done on the thread that waits for it.
-fn runtime() -> io::Result<Runtime> {
-    Builder::new_current_thread().enable_all().max_blocking_threads(2).build()
 }
 
 /// A worker that runs. Dropped, it tells the worker to stop and does not wait for it.
@@ -276,6 +296,16 @@ impl Drop for WorkerHandle {
     fn drop(&mut self) {
         self.stop.request();
     }
+}
+
+/// A task that failed.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct TaskFailure {
+    /// Its name: `exports`, `expiry`, or that of a [`Task`].
+    pub task: String,
+    /// Why. It may quote a value.
+    pub error: TaskError,
 }
 
 /// What is wrong with a worker, each problem with the name of its option.

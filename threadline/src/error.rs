@@ -234,6 +234,11 @@ pub enum Error {
         /// What is wrong, and what to do.
         problem: String,
     },
+    /// A run of retention is alive, and there is one at a time.
+    #[error(
+        "retention is running already; wait for it to end, `threadline.retention_runs` says who began it"
+    )]
+    RetentionRunning,
     /// Whoever follows a run of retention stopped it. What it had removed is gone, and all of it was whole.
     #[error("retention was stopped; the next run goes on where it was")]
     RetentionStopped,
@@ -321,6 +326,7 @@ impl Error {
             Self::NotReady { .. } => "not_ready",
             Self::Archive { .. } => "archive",
             Self::ArchiveUnsound { .. } => "archive_unsound",
+            Self::RetentionRunning => "retention_running",
             Self::RetentionStopped => "retention_stopped",
             Self::InvalidExportRequest(..) => "invalid_export_request",
             Self::ExportClaimLost { .. } => "export_claim_lost",
@@ -407,6 +413,9 @@ impl From<DieselError> for Error {
         }
         if information.constraint_name() == Some("threadline_no_changes") {
             return Self::NoChanges;
+        }
+        if information.constraint_name() == Some("threadline_retention_running") {
+            return Self::RetentionRunning;
         }
         // The host's constraints may be named as ours are; their messages are not.
         match information.message().strip_prefix("threadline: ") {

@@ -6,6 +6,7 @@ mod maintenance;
 mod model;
 mod property;
 mod runs;
+mod worker;
 
 use std::ops::ControlFlow;
 use std::time::Duration;

@@ -75,7 +75,7 @@ pub(crate) struct Args {
 }
 
 #[derive(Clone, Copy, ValueEnum)]
-enum Format {
+pub(super) enum Format {
     /// A header and a record a change, lines ending in CR LF
     Csv,
     /// One document

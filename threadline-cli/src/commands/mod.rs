@@ -12,6 +12,7 @@ mod diff;
 mod doctor;
 mod evidence;
 mod export;
+mod exports;
 mod feed;
 mod generate;
 mod history;
@@ -19,10 +20,13 @@ mod incident;
 mod install;
 mod man;
 mod migrate;
+mod partitions;
 mod policy;
+mod retention;
 mod timeline;
 mod undo;
 mod verify;
+mod worker;
 
 use anyhow::Result;
 
@@ -68,6 +72,10 @@ verbs! {
     Continuity => continuity,
     Evidence => evidence,
     Config => config,
+    Retention => retention,
+    Partitions => partitions,
+    Exports => exports,
+    Worker => worker,
     Completions => completions,
     Man => man,
 }

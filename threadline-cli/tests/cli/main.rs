@@ -12,6 +12,7 @@ mod install;
 mod migrate;
 mod operations;
 mod reading;
+mod retention;
 mod sample;
 mod schemas;
 mod sources;

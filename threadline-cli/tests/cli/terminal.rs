@@ -200,3 +200,23 @@ fn progress_is_shown_on_a_terminal_and_nowhere_else() {
     let run = sample.run(&["export", "--output", &path("b.csv")]);
     assert!(!run.stderr.contains("exporting"), "{}", run.stderr);
 }
+
+#[test]
+fn who_watches_a_run_of_retention_sees_how_far_it_has_come() {
+    let sample = Sample::new();
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let config = directory.path().join("threadline.toml");
+    let text = "[retention]\nkeep = \"1s\"\nminimum = \"0s\"\nbatch_rows = 3\npause = \"250ms\"\nactions = { \"post.created\" = \"1day\" }\n";
+    std::fs::write(&config, text).expect("can be written");
+    let config = config.to_str().expect("UTF-8");
+    std::thread::sleep(std::time::Duration::from_millis(1100));
+    let execute = ["retention", "run", "--execute", "--config", config];
+    let sent = on_a_terminal(&sample, 120, &execute, &[]);
+    assert!(sent.contains(" rows, in ") && sent.contains("completed"), "{sent:?}");
+    // Without a terminal nobody watches.
+    sample.run_sql("INSERT INTO posts VALUES (100, 'x', NULL, 0)");
+    std::thread::sleep(std::time::Duration::from_millis(1100));
+    let run = sample.run(&execute);
+    assert_eq!((run.code, run.stderr.as_str()), (Some(0), ""), "{}", run.stdout);
+    assert!(run.stdout.contains("completed"), "{}", run.stdout);
+}

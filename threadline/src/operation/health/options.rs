@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::coverage::CoverageOptions;
 use crate::capture::TableName;
+use crate::operation::config;
 
 /// What [`findings`](super::findings) looks at, and how long.
 ///
@@ -38,6 +39,16 @@ impl Default for HealthOptions {
             feed_hold: Duration::from_secs(60 * 60),
             statement_timeout: Duration::from_secs(5),
         }
+    }
+}
+
+/// As `[tables]` of `threadline.toml` says: what is expected to be audited, and what is not to be.
+impl From<&config::Tables> for HealthOptions {
+    fn from(section: &config::Tables) -> Self {
+        let coverage = section.ignored.iter().fold(CoverageOptions::new(), |options, ignored| {
+            options.ignore(ignored.table.clone(), &ignored.reason)
+        });
+        Self { coverage, expected: section.expected.clone(), ..Self::default() }
     }
 }
 

@@ -13,6 +13,7 @@ use super::run::Month;
 use crate::capture::TableName;
 use crate::error::Error;
 use crate::intent::Actor;
+use crate::operation::config;
 use crate::operation::evidence::{Record, Reference, Subject};
 
 const DAY: Duration = Duration::from_secs(86_400);
@@ -169,6 +170,11 @@ impl RetentionPolicy {
         })
     }
 
+    /// Whether nothing of the trail ever goes by it; evidence, the access log, export jobs and earlier runs still may.
+    pub fn keeps_trail_for_ever(&self) -> bool {
+        self.keep.is_none() && self.tables.is_empty() && self.actions.is_empty()
+    }
+
     /// Every problem, as it is said to people.
     fn problems(&self) -> Vec<String> {
         let mut problems = Vec::new();
@@ -242,6 +248,26 @@ impl RetentionPolicy {
         let policy =
             json!({"keep": text(keep), "tables": tables, "actions": actions, "newest": text(newest)});
         Ok(Cutoffs { now, newest, policy })
+    }
+}
+
+/// As `[retention]` of `threadline.toml` says. Whether there is an archive is not the policy's affair.
+impl From<&config::Retention> for RetentionPolicy {
+    fn from(section: &config::Retention) -> Self {
+        Self {
+            keep: section.keep,
+            minimum: section.minimum,
+            tables: section.tables.clone(),
+            actions: section.actions.clone(),
+            exports: Some(section.exports),
+            evidence: section.evidence,
+            access_log: section.access_log,
+            runs: section.runs,
+            batch_rows: section.batch_rows,
+            pause: section.pause,
+            lock_timeout: section.lock_timeout,
+            statement_timeout: section.statement_timeout,
+        }
     }
 }
 

@@ -186,8 +186,8 @@ pub(super) struct Work<'a> {
 ///
 /// # Errors
 ///
-/// [`Error::Refused`] when the policy is not sound (all its problems at once), a run is alive, or the connection is in a
-/// transaction; [`Error::RetentionStopped`]; [`Error::Archive`] and [`Error::ArchiveUnsound`], which leave the month where it is;
+/// [`Error::Refused`] when the policy is not sound (all its problems at once) or the connection is in a transaction;
+/// [`Error::RetentionRunning`] when a run is alive; [`Error::RetentionStopped`]; [`Error::Archive`] and [`Error::ArchiveUnsound`], which leave the month where it is;
 /// others of the database. What had gone before stays gone, and the run's row says so.
 pub fn run(
     conn: &mut PgConnection,

@@ -1,0 +1,91 @@
+//! `threadline retention restore` and `release`: archived months, attached again for reading and let go.
+
+use anyhow::Result;
+use indicatif::{HumanBytes, HumanCount};
+use serde::Serialize;
+use threadline::retention::{self, RestoredMonth};
+
+use super::storage_archive;
+use crate::Outcome;
+use crate::configuration::ConfigArgs;
+use crate::database::DatabaseArgs;
+use crate::output::{GOOD, Line, OutputArgs, note, when};
+
+/// Attach an archived month again, for reading
+///
+/// Its files come from the configured storage, and are compared with what was written; all of it is attached or nothing. Retention
+/// leaves it alone until it is released.
+#[derive(clap::Args)]
+pub(crate) struct RestoreArgs {
+    /// The month, as `2025_01`
+    month: String,
+
+    #[command(flatten)]
+    config: ConfigArgs,
+    #[command(flatten)]
+    output: OutputArgs,
+    #[command(flatten)]
+    database: DatabaseArgs,
+}
+
+/// Let a restored month go again; the archive keeps it
+///
+/// Exit code 1 when transactions are open that may still read it: the next run of retention lets it go, or the same command again.
+#[derive(clap::Args)]
+pub(crate) struct ReleaseArgs {
+    /// The month, as `2025_01`
+    month: String,
+
+    #[command(flatten)]
+    output: OutputArgs,
+    #[command(flatten)]
+    database: DatabaseArgs,
+}
+
+#[derive(Serialize)]
+struct Restored {
+    restored: RestoredMonth,
+}
+
+#[derive(Serialize)]
+struct Released<'a> {
+    month: &'a str,
+    /// What the disk got back; `null` when the month is still there.
+    bytes: Option<u64>,
+}
+
+pub(super) fn restore(args: &RestoreArgs) -> Result<Outcome> {
+    let mut archive = storage_archive(&args.config.load()?.config)?;
+    let mut conn = args.database.connect()?;
+    let restored = retention::restore_archive(&mut conn, &mut archive, &args.month)?;
+    let mut output = args.output.open();
+    if output.is_json() {
+        output.document(&Restored { restored })?;
+    } else {
+        let changes = HumanCount(restored.changes);
+        let line = format!(" {}: {changes} changes up to {}", restored.month, when(restored.to));
+        output.line(&Line::new().styled(GOOD, "restored").plain(line))?;
+    }
+    output.flush()?;
+    Ok(Outcome::Done)
+}
+
+pub(super) fn release(args: &ReleaseArgs) -> Result<Outcome> {
+    let mut conn = args.database.connect()?;
+    let bytes = retention::release_archive(&mut conn, &args.month)?;
+    let mut output = args.output.open();
+    if output.is_json() {
+        output.document(&Released { month: &args.month, bytes })?;
+    } else if let Some(bytes) = bytes {
+        let line = format!(" {}, {}", args.month, HumanBytes(bytes));
+        output.line(&Line::new().styled(GOOD, "released").plain(line))?;
+    }
+    output.flush()?;
+    if bytes.is_some() {
+        return Ok(Outcome::Done);
+    }
+    note(
+        "transactions are open that may still read the month; the next run of retention lets it go, or this command again",
+    );
+    Ok(Outcome::FoundSomething)
+}

@@ -1,0 +1,357 @@
+//! `threadline retention`, `partitions`, `exports` and `worker`: what goes, what stays, and what is done meanwhile.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::thread::sleep;
+use std::time::Duration;
+
+use insta::{assert_snapshot, with_settings};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::host::Run;
+use crate::sample::{HOSTILE, Sample, bare, finished};
+use crate::schemas::assert_documented;
+
+/// A trail, and a directory with a `threadline.toml` to work in.
+struct Site {
+    sample: Sample,
+    directory: TempDir,
+}
+
+impl Site {
+    /// With these lines in `[retention]`, and a storage.
+    fn new(retention: &str) -> Self {
+        let site = Self { sample: Sample::new(), directory: TempDir::new().expect("a temporary directory") };
+        let storage = site.path().join("storage");
+        let text = format!("[retention]\n{retention}\n[storage]\nurl = \"file://{}\"\n", storage.display());
+        fs::write(site.path().join("threadline.toml"), text).expect("can be written");
+        site
+    }
+
+    /// One that removes what is older than a second.
+    fn short(more: &str) -> Self {
+        Self::new(&format!("keep = \"1s\"\nminimum = \"0s\"\npause = \"0ms\"\n{more}"))
+    }
+
+    fn path(&self) -> &Path {
+        self.directory.path()
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = self.sample.command(arguments);
+        command.current_dir(self.path()).env_remove("THREADLINE_CONFIG");
+        command
+    }
+
+    fn run(&self, arguments: &[&str]) -> Run {
+        finished(&mut self.command(arguments))
+    }
+
+    fn done(&self, arguments: &[&str]) -> String {
+        let run = self.run(arguments);
+        assert_eq!(run.code, Some(0), "{arguments:?}: {}{}", run.stdout, run.stderr);
+        run.stdout
+    }
+
+    /// The document of `--json`, which is as the schema says.
+    fn json(&self, schema: &str, arguments: &[&str]) -> Value {
+        let text = self.done(&[arguments, &["--json"]].concat());
+        let document = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"));
+        assert_documented(schema, &document);
+        document
+    }
+
+    /// As [`run`](Self::run), which must not be able to; what it says.
+    fn refused(&self, arguments: &[&str]) -> String {
+        let run = self.run(arguments);
+        assert_eq!((run.code, run.stdout.as_str()), (Some(2), ""), "{arguments:?}: {}", run.stderr);
+        run.stderr
+    }
+
+    fn changes(&self) -> u64 {
+        let count = self.sample.text("SELECT count(*) FROM threadline.audit_changes");
+        count.parse().expect("a number")
+    }
+
+    /// Has the trail so far end some milliseconds from now, in a month that is over: `2001_01`.
+    fn end_month(&self) {
+        self.sample.run_sql(
+            "DO $$ DECLARE parent text; ends uuid := threadline.first_id_at(clock_timestamp() + interval '1 second'); part record; BEGIN
+                FOR part IN SELECT label FROM threadline.partitions() LOOP
+                    FOREACH parent IN ARRAY threadline.trail_tables() LOOP
+                        EXECUTE format('ALTER TABLE threadline.%I DETACH PARTITION threadline.%I', parent, parent || part.label);
+                        IF part.label = to_char(now() AT TIME ZONE 'UTC', '_YYYY_MM') THEN
+                            EXECUTE format('ALTER TABLE threadline.%I RENAME TO %I', parent || part.label, parent || '_2001_01');
+                        ELSE
+                            EXECUTE format('DROP TABLE threadline.%I', parent || part.label);
+                        END IF;
+                    END LOOP;
+                END LOOP;
+                FOREACH parent IN ARRAY threadline.trail_tables() LOOP
+                    EXECUTE format('ALTER TABLE threadline.%I ATTACH PARTITION threadline.%I FOR VALUES FROM (MINVALUE) TO (%L)', parent, parent || '_2001_01', ends);
+                    EXECUTE format('CREATE TABLE threadline.%I PARTITION OF threadline.%I FOR VALUES FROM (%L) TO (MAXVALUE)', parent || '_tail', parent, ends);
+                END LOOP;
+            END $$",
+        );
+        sleep(Duration::from_millis(2300));
+    }
+}
+
+const SUBCOMMANDS: [&[&str]; 15] = [
+    &["retention", "plan"],
+    &["retention", "run"],
+    &["retention", "runs"],
+    &["retention", "holds", "list"],
+    &["retention", "holds", "place"],
+    &["retention", "holds", "release"],
+    &["retention", "restore"],
+    &["retention", "release"],
+    &["partitions", "list"],
+    &["partitions", "maintain"],
+    &["exports", "list"],
+    &["exports", "show"],
+    &["exports", "enqueue"],
+    &["exports", "cancel"],
+    &["exports", "download"],
+];
+
+#[test]
+fn help_says_what_each_subcommand_does_and_none_ignores_what_is_misspelt() {
+    with_settings!({ prepend_module_to_snapshot => false, omit_expression => true }, {
+        for command in SUBCOMMANDS {
+            let run = finished(&mut bare(&[command, &["--help"]].concat()));
+            assert_eq!((run.code, run.stderr.as_str()), (Some(0), ""), "{command:?}");
+            let help = run.stdout.lines().map(str::trim_end).collect::<Vec<_>>().join("\n");
+            assert!(help.lines().all(|line| line.chars().count() <= 100), "{help}");
+            assert_snapshot!(format!("threadline-{}", command.join("-")), help);
+            for wrong in [&["--exekute"][..], &["stray", "stray"]] {
+                let run = finished(&mut bare(&[command, wrong].concat()));
+                assert_eq!((run.code, run.stdout.as_str()), (Some(2), ""), "{command:?} {wrong:?}");
+            }
+        }
+    });
+}
+
+#[test]
+fn nothing_goes_without_a_window_or_without_execute() {
+    let site = Site::new("archive = true");
+    let before = site.changes();
+    assert!(site.done(&["retention", "plan"]).contains("kept for ever"));
+    site.done(&["retention", "run", "--execute"]);
+    assert_eq!(site.changes(), before);
+
+    let site = Site::short("");
+    sleep(Duration::from_millis(1100));
+    let plan = site.json("retention-plan", &["retention", "plan"]);
+    let thinned = &plan["plan"]["thinned"][0]["changes"];
+    let planned: u64 = thinned.as_array().expect("due").iter().filter_map(|entry| entry[1].as_u64()).sum();
+    assert_eq!(planned, before);
+    let dry = site.json("retention-run", &["retention", "run"]);
+    assert_eq!(dry["run"], Value::Null);
+    assert!(site.done(&["retention", "run"]).ends_with("nothing was removed; `--execute` does it\n"));
+    assert_eq!((site.changes(), site.done(&["retention", "runs"])), (before, String::new()));
+
+    let run = site.json("retention-run", &["retention", "run", "--execute", "--by", "admin:7"]);
+    assert_eq!((&run["run"]["changes"], site.changes()), (&json!(before), 0));
+    let runs = site.json("retention-runs", &["retention", "runs"]);
+    assert_eq!(runs["runs"][0]["asked_by"], json!({"type": "admin", "id": "7"}));
+    assert!(site.done(&["retention", "run", "--execute"]).contains("nothing is due"));
+    assert!(site.done(&["retention", "runs"]).contains("service_account:threadline"));
+    // A table nobody knows is told before anything is done.
+    let wrong = Site::short("tables = { \"public.nowhere\" = \"2s\" }");
+    assert!(wrong.refused(&["retention", "run", "--execute"]).contains("nowhere"));
+}
+
+#[test]
+fn what_is_held_stays_until_it_is_released() {
+    let site = Site::short("");
+    let place = ["retention", "holds", "place"];
+    let by = ["--by", "admin:7", "--reason"];
+    let why = [&by[..], &[HOSTILE]].concat();
+    let held = site.json("retention-hold", &[&place[..], &["--table", "posts", "--key", "1"], &why].concat());
+    assert_eq!(held["hold"]["table"]["name"], "posts");
+    let told = site.done(&[&place[..], &["--actor", "admin:7", "--from", "2020-01-01"], &why].concat());
+    assert!(told.starts_with("placed\nhold 2  actor admin:7, from 2020-01-01 00:00:00.000000Z\n"), "{told}");
+    assert!(!told.contains(['\u{1b}', '\u{9b}', '\u{202e}']) && told.contains("\\u{1b}[2J"), "{told}");
+    for wrong in [
+        &["--key", "1"][..],
+        &["--everything", "--table", "posts"],
+        &[],
+        &["--table", "nowhere"],
+        &["--table", "posts", "--key", "a=1"],
+        &["--from", "2026-01-02", "--to", "2026-01-01"],
+    ] {
+        site.refused(&[&place[..], wrong, &why].concat());
+    }
+    site.refused(&["retention", "holds", "place", "--everything", "--by", "admin:7"]);
+    assert_eq!(
+        site.json("retention-holds", &["retention", "holds", "list"])["holds"].as_array().map(Vec::len),
+        Some(2)
+    );
+
+    sleep(Duration::from_millis(1100));
+    site.done(&["retention", "run", "--execute"]);
+    let kept = site.sample.text(
+        "SELECT string_agg(DISTINCT a.table_name, ' ' ORDER BY a.table_name) FROM threadline.audit_changes c JOIN threadline.audited_tables a ON a.id = c.table_id",
+    );
+    assert_eq!(kept, "posts users");
+    let release = ["retention", "holds", "release"];
+    let released = site.json("retention-hold", &[&release[..], &["2"], &by, &["settled"]].concat());
+    assert_eq!(released["hold"]["release_reason"], "settled");
+    site.refused(&[&release[..], &["2"], &by, &["settled"]].concat());
+    site.done(&[&release[..], &["1"], &by, &["settled"]].concat());
+    assert_eq!(site.done(&["retention", "holds", "list"]), "");
+    assert!(site.done(&["retention", "holds", "list", "--released"]).contains("settled"));
+    site.done(&["retention", "run", "--execute"]);
+    assert_eq!(site.changes(), 0);
+}
+
+#[test]
+fn a_month_is_archived_restored_and_released() {
+    let site = Site::short("archive = true");
+    let before = site.changes();
+    site.end_month();
+    let plan = site.done(&["retention", "plan"]);
+    assert!(plan.contains("2001_01  whole, archived first"), "{plan}");
+    site.done(&["retention", "run", "--execute"]);
+    assert_eq!(site.changes(), 0);
+    assert!(site.path().join("storage/archive/2001_01/manifest.json").is_file());
+    let restored = site.json("retention-restore", &["retention", "restore", "2001_01"]);
+    assert_eq!((&restored["restored"]["changes"], site.changes()), (&json!(before), before));
+    assert!(site.done(&["partitions"]).contains("restored"));
+    assert!(site.refused(&["retention", "restore", "2001_01"]).contains("already"));
+    site.json("retention-release", &["retention", "release", "2001_01"]);
+    assert_eq!(site.changes(), 0);
+    for wrong in ["2001_01", "../x", HOSTILE] {
+        let said = site.refused(&["retention", "release", wrong]);
+        assert!(!said.contains('\u{1b}'), "{said}");
+    }
+    assert!(site.refused(&["retention", "restore", "2001_02"]).contains("2001_02/manifest.json"));
+    fs::remove_file(site.path().join("threadline.toml")).expect("is there");
+    assert!(site.refused(&["retention", "restore", "2001_01"]).contains("no storage is configured"));
+}
+
+#[cfg(unix)]
+#[test]
+fn an_interrupted_run_stops_between_two_batches() {
+    let site = Site::short("batch_rows = 1");
+    let text = fs::read_to_string(site.path().join("threadline.toml")).expect("is there");
+    let text = text.replace("pause = \"0ms\"", "pause = \"300ms\"");
+    fs::write(site.path().join("threadline.toml"), text).expect("can be written");
+    sleep(Duration::from_millis(1100));
+    let before = site.changes();
+    let mut command = site.command(&["retention", "run", "--execute"]);
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("starts");
+    while site.changes() == before {
+        sleep(Duration::from_millis(10));
+    }
+    let id = child.id().to_string();
+    assert!(Command::new("kill").args(["-INT", &id]).status().expect("is there").success());
+    let ended = child.wait_with_output().expect("ends");
+    let said = String::from_utf8_lossy(&ended.stderr).into_owned();
+    assert_eq!(ended.status.code(), Some(130), "{said}");
+    assert!(said.contains("the next run goes on from there"), "{said}");
+    assert!((1..before).contains(&site.changes()));
+    let runs = site.json("retention-runs", &["retention", "runs"]);
+    assert_eq!((&runs["runs"][0]["state"], &runs["runs"][0]["error"]), (&json!("failed"), &json!("stopped")));
+}
+
+#[test]
+fn partitions_are_listed_and_made_ahead() {
+    let site = Site::new("");
+    let listed = site.json("partitions", &["partitions", "list"]);
+    assert_eq!(
+        listed,
+        site.json("partitions", &["partitions"]).as_object().map_or(Value::Null, |found| {
+            let mut found = found.clone();
+            found["runway"] = listed["runway"].clone();
+            Value::Object(found)
+        })
+    );
+    assert_eq!(site.json("partitions-maintain", &["partitions", "maintain"])["months_added"], 0);
+    site.end_month();
+    let run = site.run(&["partitions"]);
+    assert_eq!(run.code, Some(1), "{}", run.stdout);
+    assert!(run.stdout.contains("`threadline partitions maintain` makes more"), "{}", run.stdout);
+    let added = site.json("partitions-maintain", &["partitions", "maintain"])["months_added"].clone();
+    assert!(added.as_u64() > Some(2), "{added}");
+    assert!(site.done(&["partitions"]).contains("ahead"));
+}
+
+#[test]
+fn a_queued_export_is_made_by_the_worker_and_downloaded() {
+    let site = Site::new("");
+    let enqueue = ["exports", "enqueue", "--table", "posts", "--format", "ndjson", "--by", "admin:7"];
+    let id = site.json("exports-job", &enqueue)["job"]["id"].as_str().expect("has one").to_owned();
+    let later =
+        site.json("exports-job", &[&enqueue[..], &["--at", "2100-01-01", "--every", "1day"]].concat());
+    let later = later["job"]["id"].as_str().expect("has one").to_owned();
+    let file = site.path().join("posts.ndjson");
+    let download = ["exports", "download", &id, "--output", "posts.ndjson"];
+    let early = site.run(&download);
+    assert_eq!((early.code, file.exists()), (Some(1), false), "{}", early.stderr);
+
+    site.done(&["worker", "--once"]);
+    let job = site.json("exports-job", &["exports", "show", &id]);
+    assert_eq!(job["job"]["state"], "completed");
+    let manifest = site.json("exports-download", &download);
+    let text = fs::read_to_string(&file).expect("was written");
+    assert_eq!(manifest["summary"]["rows"], json!(text.lines().count()));
+    assert_eq!(text, site.done(&["export", "--table", "posts", "--format", "ndjson"]));
+    assert!(site.refused(&download).contains("`--force` replaces it"));
+    let stored = fs::read_dir(site.path().join("storage/exports")).expect("is there").next();
+    let stored = stored.expect("one file").expect("readable").path();
+    fs::write(&stored, text.replacen('1', "2", 1)).expect("can be written");
+    assert!(site.refused(&[&download[..], &["--force"]].concat()).contains("not what was made"));
+    assert_eq!(fs::read_to_string(&file).expect("is still there"), text);
+
+    assert_eq!(site.json("exports", &["exports", "list"])["jobs"].as_array().map(Vec::len), Some(2));
+    assert_eq!(site.json("exports", &["exports", "list", "--by", "user:1"])["jobs"], json!([]));
+    assert!(site.done(&["exports", "show", &later]).contains("every     1day"));
+    assert_eq!(site.json("exports-cancel", &["exports", "cancel", &later])["cancelled"], 1);
+    assert_eq!(site.run(&["exports", "cancel", &later]).code, Some(1));
+    assert!(site.refused(&["exports", "show", &later.replace('0', "1")]).contains("there is no export job"));
+    site.refused(&["exports", "enqueue", "--by", "anonymous"]);
+    site.refused(&["exports", "enqueue", "--by", "admin:7", "--every", "1s"]);
+}
+
+#[test]
+fn an_export_of_a_tenant_has_nothing_of_others() {
+    let site = Site::new("");
+    let enqueue = ["exports", "enqueue", "--tenant", "7", "--format", "ndjson", "--by", "user:42"];
+    let id = site.json("exports-job", &enqueue)["job"]["id"].as_str().expect("has one").to_owned();
+    site.done(&["worker", "--once"]);
+    site.done(&["exports", "download", &id, "--output", "seven.ndjson"]);
+    let text = fs::read_to_string(site.path().join("seven.ndjson")).expect("was written");
+    assert_eq!(text, site.done(&["export", "--tenant", "7", "--format", "ndjson"]));
+    assert!(text.contains("owner") && !text.contains("guest"), "{text}");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_worker_works_until_it_is_told_to_stop_and_says_what_failed() {
+    let site = Site::short("");
+    let mut command = site.command(&["worker"]);
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("starts");
+    for _ in 0..500 {
+        if site.changes() == 0 {
+            break;
+        }
+        sleep(Duration::from_millis(20));
+    }
+    let id = child.id().to_string();
+    assert!(Command::new("kill").args(["-TERM", &id]).status().expect("is there").success());
+    let ended = child.wait_with_output().expect("ends");
+    let said = String::from_utf8_lossy(&ended.stderr).into_owned();
+    assert_eq!((ended.status.code(), ended.stdout.as_slice()), (Some(0), &b""[..]), "{said}");
+    assert!(said.contains("working by `threadline.toml`"), "{said}");
+
+    let wrong = Site::short("tables = { \"public.nowhere\" = \"2s\" }");
+    let said = wrong.refused(&["worker", "--once"]);
+    assert!(said.contains("task `retention` failed") && said.contains("nowhere"), "{said}");
+    fs::write(wrong.path().join("threadline.toml"), "[worker]\nhealth_evry = \"1s\"")
+        .expect("can be written");
+    assert!(wrong.refused(&["worker", "--once"]).contains("did you mean `health_every`"));
+}
