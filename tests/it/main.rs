@@ -24,6 +24,7 @@ mod pooler;
 mod privileges;
 mod property;
 mod redaction;
+mod reference;
 mod refusals;
 mod requests;
 mod restore;
