@@ -9,6 +9,7 @@ mod evidence;
 mod export;
 mod exports;
 mod feed;
+mod guide_sql;
 mod guides;
 mod handlers;
 mod health;

@@ -16,12 +16,32 @@ const GUIDE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../guides/reference.md
 
 /// The functions hosts and their operators call. All others are the library's own, and may change with any version.
 const FUNCTIONS: [(&str, &[&str]); 5] = [
-    ("Saying who and why", &["set_context", "begin", "finish", "record_action", "record_application_evidence"]),
-    ("Capture", &["attach", "detach", "refresh", "refresh_all", "enable_ddl_refresh", "disable_ddl_refresh", "detach_gone"]),
+    (
+        "Saying who and why",
+        &["set_context", "begin", "finish", "record_action", "record_application_evidence"],
+    ),
+    (
+        "Capture",
+        &[
+            "attach",
+            "detach",
+            "refresh",
+            "refresh_all",
+            "enable_ddl_refresh",
+            "disable_ddl_refresh",
+            "detach_gone",
+        ],
+    ),
     ("Partitions and time", &["maintain", "partitions", "instant_of", "first_id_at", "purged_until"]),
     (
         "The feed, restores and upgrades",
-        &["enable_feed_notify", "disable_feed_notify", "adopt_restored_trail", "adopt_upgraded_cluster", "schema_version"],
+        &[
+            "enable_feed_notify",
+            "disable_feed_notify",
+            "adopt_restored_trail",
+            "adopt_upgraded_cluster",
+            "schema_version",
+        ],
     ),
     ("Governance", &["acknowledge_gap", "record_evidence"]),
 ];
@@ -50,7 +70,11 @@ fn cells(line: &str, count: usize) -> Vec<&str> {
 fn tables(conn: &mut PgConnection, out: &mut String) {
     for table in texts(conn, TABLES) {
         let [name, comment] = cells(&table, 2)[..] else { panic!("{table} has no comment") };
-        write!(out, "\n### {name}\n\n{comment}\n\n| column | type | null | meaning |\n| --- | --- | --- | --- |\n").unwrap();
+        write!(
+            out,
+            "\n### {name}\n\n{comment}\n\n| column | type | null | meaning |\n| --- | --- | --- | --- |\n"
+        )
+        .unwrap();
         for column in texts(conn, &COLUMNS.replace('%', name)) {
             let [column, of_type, null, values, comment] = cells(&column, 5)[..] else { panic!("{column}") };
             let values = if values.is_empty() { String::new() } else { format!(" One of {values}.") };
@@ -114,9 +138,15 @@ fn vocabularies(out: &mut String) {
         ActorType::Anonymous,
     ];
     let actor = include_str!("../../threadline/src/intent/actor.rs");
-    vocabulary(out, "Types of actor", &actors.map(|of| of.to_string()), &documented(actor, "pub enum ActorType {"));
+    vocabulary(
+        out,
+        "Types of actor",
+        &actors.map(|of| of.to_string()),
+        &documented(actor, "pub enum ActorType {"),
+    );
     let finding = include_str!("../../threadline/src/operation/health/finding.rs");
-    let severities = [Severity::Error, Severity::Warning, Severity::Info].map(|severity| severity.to_string());
+    let severities =
+        [Severity::Error, Severity::Warning, Severity::Info].map(|severity| severity.to_string());
     vocabulary(out, "Severities of findings", &severities, &documented(finding, "pub enum Severity {"));
     let codes: Vec<_> = FindingCode::ALL.iter().map(ToString::to_string).collect();
     vocabulary(out, "Codes of findings", &codes, &documented(finding, "\nfinding_codes! {"));
