@@ -87,4 +87,18 @@ mod guides {
     struct Feed;
     #[doc = include_str!("../../guides/investigation.md")]
     struct Investigation;
+    #[doc = include_str!("../../guides/redaction.md")]
+    struct Redaction;
+    #[doc = include_str!("../../guides/retention.md")]
+    struct Retention;
+    #[doc = include_str!("../../guides/existing-data.md")]
+    struct ExistingData;
+    #[doc = include_str!("../../guides/incident.md")]
+    struct Incident;
+    #[doc = include_str!("../../guides/production.md")]
+    struct Production;
+    #[doc = include_str!("../../guides/configuration.md")]
+    struct Configuration;
+    #[doc = include_str!("../../guides/upgrading.md")]
+    struct Upgrading;
 }

@@ -142,3 +142,43 @@ fn the_guide_names_every_verb_and_what_it_links_to_is_there() {
         assert!(folder.join(link).exists(), "{link}");
     }
 }
+
+#[test]
+fn commands_that_other_guides_name_are_taken() {
+    let folder = Path::new(GUIDE).parent().expect("is in a folder");
+    let mut checked = 0;
+    for guide in fs::read_dir(folder).expect("is there") {
+        let path = guide.expect("can be read").path();
+        let text = fs::read_to_string(&path).expect("is text");
+        let spans = text.split('`').skip(1).step_by(2).filter_map(|span| span.strip_prefix("threadline "));
+        // A verb by itself is a name; with arguments it is for the reader to type.
+        for command in spans.filter(|span| {
+            span.contains(' ') && !span.contains(['[', '\n', '|']) && !span.starts_with("VERB")
+        }) {
+            let mut words: Vec<&str> = command
+                .split('\'')
+                .enumerate()
+                .flat_map(
+                    |(at, part)| {
+                        if at % 2 == 1 { vec![part] } else { part.split_whitespace().collect() }
+                    },
+                )
+                .collect();
+            for word in &mut words {
+                // What stands for something of the reader's.
+                *word = match *word {
+                    "TRANSACTION_ID" | "ID" => TRANSACTION,
+                    "TIME" => "now",
+                    "TYPE:ID" => "user:1",
+                    other => other,
+                };
+            }
+            // Flags that are not known are refused before help is given.
+            words.push("--help");
+            let run = finished(std::process::Command::new(env!("CARGO_BIN_EXE_threadline")).args(&words));
+            assert_eq!(run.code, Some(0), "{}: {command}: {}", path.display(), run.stderr);
+            checked += 1;
+        }
+    }
+    assert!(checked >= 10, "{checked}");
+}
