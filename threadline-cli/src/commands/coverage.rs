@@ -8,7 +8,7 @@ use threadline::health::{self, CoverageStatus, TableCoverage};
 use crate::Outcome;
 use crate::configuration::ConfigArgs;
 use crate::database::DatabaseArgs;
-use crate::evidence::{EvidenceArgs, Kept, of_coverage};
+use crate::evidence::{EvidenceArgs, Kept};
 use crate::models::counted;
 use crate::output::{BAD, DIM, GOOD, Line, NOTE, Output, OutputArgs};
 
@@ -93,7 +93,7 @@ pub(crate) fn run(args: &Args) -> Result<Outcome> {
     let options = args.config.load()?.coverage(&args.schema);
     let mut conn = args.database.connect()?;
     let tables = health::coverage(&mut conn, &options)?;
-    let records = of_coverage(&tables, "threadline coverage");
+    let records = health::evidence(&tables, "threadline coverage", None);
     let kept = args.evidence.keep(&mut conn, Subject::TriggerCoverage, &records);
     let summary = Summary::of(&tables);
     let is_whole = summary.is_whole();

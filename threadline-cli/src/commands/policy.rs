@@ -8,7 +8,7 @@ use threadline::policy::{self, PolicyState, TablePolicy};
 use crate::Outcome;
 use crate::commands::doctor::print_problem;
 use crate::database::DatabaseArgs;
-use crate::evidence::{EvidenceArgs, Kept, of_policies};
+use crate::evidence::{EvidenceArgs, Kept};
 use crate::models::{ExpectationArgs, ModelsRead, counted};
 use crate::output::{BAD, DIM, GOOD, HEADING, Line, NOTE, Output, OutputArgs};
 
@@ -50,7 +50,7 @@ pub(crate) fn run(args: &Args) -> Result<Outcome> {
     let mut conn = args.database.connect()?;
     let (policies, records) = models.declared(|declared| {
         let policies = policy::report(&mut conn, &declared)?;
-        let records = of_policies(&policies, &declared, "threadline policy");
+        let records = policy::evidence(&policies, "threadline policy", None);
         Ok::<_, threadline::Error>((policies, records))
     })?;
     let kept = args.evidence.keep(&mut conn, Subject::RedactionPolicy, &records);

@@ -4,6 +4,7 @@ use anyhow::Result;
 use serde::Serialize;
 use threadline::TableName;
 use threadline::evidence::Subject;
+use threadline::health;
 use threadline::verify::{self, Expected, Rule, VerifyReport, Violation};
 
 use crate::Outcome;
@@ -11,7 +12,7 @@ use crate::commands::coverage::Summary;
 use crate::commands::doctor::{print_in_short, print_problem};
 use crate::configuration::{ConfigArgs, Configuration};
 use crate::database::DatabaseArgs;
-use crate::evidence::{EvidenceArgs, Kept, of_coverage};
+use crate::evidence::{EvidenceArgs, Kept};
 use crate::models::{Expectation, ExpectationArgs, counted};
 use crate::output::{BAD, DIM, GOOD, HEADING, Line, Output, OutputArgs};
 
@@ -61,7 +62,7 @@ pub(crate) fn run(args: &Args) -> Result<Outcome> {
     let mut conn = args.database.connect()?;
     let report = models
         .declared(|declared| verify::verify(&mut conn, &args.expected(&configuration).declared(declared)))?;
-    let records = of_coverage(&report.coverage, "threadline verify");
+    let records = health::evidence(&report.coverage, "threadline verify", None);
     let kept = args.evidence.keep(&mut conn, Subject::TriggerCoverage, &records);
     let passed = report.passed();
     let mut output = args.output.open();

@@ -10,7 +10,7 @@ use crate::intent::Actor;
 use crate::operation::evidence::{Record, Recorded, Reference, Status, Subject, record_if_allowed};
 
 /// Bytes of a scope's form that are recorded; the twelve surfaces fit into one record.
-const LARGEST: usize = 900;
+const LARGEST: usize = 700;
 
 impl Trail {
     /// Records what this trail lets through on each surface, as the [evidence](crate::evidence) of how support or other operators

@@ -32,8 +32,9 @@ const LARGEST_DETAIL: usize = 32_000;
 const DETAIL_DEPTH: usize = 16;
 /// Records that go to the database at once.
 const BATCH: usize = 500;
-/// Bytes of a list of names in it; a record has two such lists at most.
-const LARGEST_LIST: usize = 12_000;
+/// Bytes of a list of names in it; a record has three such lists at most.
+const LARGEST_LIST: usize = 9_000;
+const CAN_WRITE: &str = "NOT current_setting('transaction_read_only')::boolean";
 const DAY: Duration = Duration::from_secs(86_400);
 /// As long as a record can stand for what stays the same: a hundred years.
 const LONGEST: Duration = Duration::from_secs(3_155_760_000);
@@ -296,26 +297,31 @@ pub fn record_all(conn: &mut PgConnection, records: &[Record]) -> Result<Vec<Rec
     .inspect(count)
 }
 
-/// As [`record_all`], where the role may record the subject, which all of them share; else there is no record and nothing
-/// fails.
+/// As [`record_all`], where the role may record the subject, which all of them share, and the transaction can write, as on a
+/// replica none can; else there is no record and nothing fails.
 pub(crate) fn record_if_allowed(
     conn: &mut PgConnection,
     subject: Subject,
     records: &[Record],
 ) -> Result<Vec<Recorded>, Error> {
-    if records.is_empty() || !may_record(conn, subject)? {
+    if records.is_empty() || !is_so(conn, subject, CAN_WRITE)? {
         return Ok(Vec::new());
     }
     record_all(conn, records)
 }
 
-/// Whether the role that is logged in may record this subject, and the connection can write: a replica cannot. For operations
-/// that look at the trail with few rights and leave the evidence to others.
+/// Whether the role that is logged in may record this subject. For operations that look at the trail with few rights and
+/// leave the evidence to others.
 ///
 /// # Errors
 ///
 /// Those of the database.
 pub fn may_record(conn: &mut PgConnection, subject: Subject) -> Result<bool, Error> {
+    is_so(conn, subject, "true")
+}
+
+/// Whether the role may record this subject, and more is so.
+fn is_so(conn: &mut PgConnection, subject: Subject, more: &'static str) -> Result<bool, Error> {
     #[derive(QueryableByName)]
     struct Answer {
         #[diesel(sql_type = Bool)]
@@ -325,7 +331,7 @@ pub fn may_record(conn: &mut PgConnection, subject: Subject) -> Result<bool, Err
         if subject.is_of_the_application() { "record_application_evidence" } else { "record_evidence" };
     let answer: Answer = diesel::sql_query(format!(
         "SELECT coalesce(has_function_privilege(to_regprocedure('threadline.{function}(jsonb)'), 'EXECUTE'), false) \
-         AND NOT current_setting('transaction_read_only')::boolean AS may"
+         AND {more} AS may"
     ))
     .get_result(conn)
     .map_err(|error| Error::from_query(conn, "", error))?;

@@ -148,13 +148,26 @@ pub fn coverage(conn: &mut PgConnection, options: &CoverageOptions) -> Result<Ve
     Ok(coverage)
 }
 
-/// Records how far tables are audited as [evidence](crate::evidence), a record for each: asking for it writes nothing by itself.
-/// What has not changed for a day is not written again. `entry_point` is what asked, such as a command or the worker, 1 to 256
-/// bytes; `by` who did.
+/// How far tables are audited, as [evidence](crate::evidence) to be recorded, a record for each. `entry_point` is what asked,
+/// such as a command or the worker, 1 to 256 bytes; `by` who did.
 ///
-/// A covered table is `ok`, and so is an ignored one, without the reason: those are the host's own words. Of another it is a
-/// finding, with what is missing.
-///
+/// A covered table is `ok`; any other a finding, with what is missing. Those that are ignored have nothing to prove.
+pub fn evidence(coverage: &[TableCoverage], entry_point: &str, by: Option<&Actor>) -> Vec<Record> {
+    let tables = coverage.iter().filter(|table| table.status != CoverageStatus::Ignored);
+    let record = |table: &TableCoverage| {
+        let is_covered = table.status == CoverageStatus::Covered;
+        let reference = Reference::table(&table.table);
+        Record::new(Subject::TriggerCoverage, reference, "threadline::health", entry_point)
+            .status(if is_covered { Status::Ok } else { Status::Finding })
+            .by(by)
+            .detail("coverage", table.status.as_str())
+            .detail("partitions", table.partitions.len())
+            .names("reasons", &table.reasons)
+    };
+    tables.map(record).collect()
+}
+
+/// Records [`evidence`]: asking for coverage writes nothing by itself. What has not changed for a day is not written again.
 /// Returns what became of each record; of none when the role may not record them.
 ///
 /// # Errors
@@ -166,21 +179,7 @@ pub fn record_evidence(
     entry_point: &str,
     by: Option<&Actor>,
 ) -> Result<Vec<Recorded>, Error> {
-    let record = |table: &TableCoverage| {
-        let (status, reasons) = match table.status {
-            CoverageStatus::Covered | CoverageStatus::Ignored => (Status::Ok, [].as_slice()),
-            CoverageStatus::Uncovered | CoverageStatus::Gone => (Status::Finding, table.reasons.as_slice()),
-        };
-        let reference = Reference::table(&table.table);
-        Record::new(Subject::TriggerCoverage, reference, "threadline::health", entry_point)
-            .status(status)
-            .by(by)
-            .detail("coverage", table.status.as_str())
-            .detail("partitions", table.partitions.len())
-            .names("reasons", reasons)
-    };
-    let records: Vec<Record> = coverage.iter().map(record).collect();
-    record_if_allowed(conn, Subject::TriggerCoverage, &records)
+    record_if_allowed(conn, Subject::TriggerCoverage, &evidence(coverage, entry_point, by))
 }
 
 /// What is ignored, by relation.

@@ -33,7 +33,8 @@ use tracing::field::Empty;
 
 use self::checks::{Check, Checks};
 pub use self::coverage::{
-    CoverageOptions, CoverageStatus, Ignored, PartitionCoverage, TableCoverage, coverage, record_evidence,
+    CoverageOptions, CoverageStatus, Ignored, PartitionCoverage, TableCoverage, coverage, evidence,
+    record_evidence,
 };
 pub(crate) use self::coverage::{Decisions, of_deployed};
 pub(crate) use self::finding::sort;

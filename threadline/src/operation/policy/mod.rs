@@ -183,29 +183,19 @@ pub fn report(conn: &mut PgConnection, declared: &[Declared<'_>]) -> Result<Vec<
     })
 }
 
-/// Records what the report says of redaction as [evidence](crate::evidence), a record for each table: reading it writes
-/// nothing by itself. What has not changed for a day is not written again. `entry_point` is what asked for the report, such as
-/// a command or the worker, 1 to 256 bytes; `by` who did.
+/// What the report says of redaction, as [evidence](crate::evidence) to be recorded, a record for each declared table: what
+/// nobody declares is no promise to be kept. `entry_point` is what asked for the report, such as a command or the worker, 1 to
+/// 256 bytes; `by` who did.
 ///
-/// A policy that matches, or that nobody declares, is `ok` and supports `inferred`, as a posture does; one that drifted is a
-/// finding. Of a function that was altered, and of a table that is not attached, nothing can be said: `unsupported`.
-///
-/// Returns what became of each record; of none when the role may not record them.
-///
-/// # Errors
-///
-/// As [`evidence::record_all`](crate::evidence::record_all).
-pub fn record_evidence(
-    conn: &mut PgConnection,
-    report: &[TablePolicy],
-    entry_point: &str,
-    by: Option<&Actor>,
-) -> Result<Vec<Recorded>, Error> {
+/// A policy that matches is `ok` and supports `inferred`, as a posture does; one that drifted is a finding. Of a function that was
+/// altered, and of a table that is not attached, nothing can be said: `unsupported`.
+pub fn evidence(report: &[TablePolicy], entry_point: &str, by: Option<&Actor>) -> Vec<Record> {
+    let declared = report.iter().filter(|policy| policy.declared_by.is_some());
     let record = |policy: &TablePolicy| {
         let redaction = policy.redaction.clone().unwrap_or_default();
         let (state, status, verdict) = match policy.state {
             PolicyState::Matches => ("matches", Status::Ok, Verdict::Inferred),
-            PolicyState::Unknown => ("unknown", Status::Ok, Verdict::Inferred),
+            PolicyState::Unknown => ("unknown", Status::Finding, Verdict::Inferred),
             PolicyState::Drift => ("drift", Status::Finding, Verdict::Inferred),
             PolicyState::Altered => ("altered", Status::Finding, Verdict::Unsupported),
             PolicyState::NotAttached => ("not_attached", Status::Finding, Verdict::Unsupported),
@@ -218,9 +208,24 @@ pub fn record_evidence(
             .detail("state", state)
             .names("excluded", redaction.excluded)
             .names("masked", redaction.masked)
+            .names("differences", policy.differences.iter().map(ToString::to_string))
     };
-    let records: Vec<Record> = report.iter().map(record).collect();
-    record_if_allowed(conn, Subject::RedactionPolicy, &records)
+    declared.map(record).collect()
+}
+
+/// Records [`evidence`]: reading the report writes nothing by itself. What has not changed for a day is not written again.
+/// Returns what became of each record; of none when the role may not record them.
+///
+/// # Errors
+///
+/// As [`evidence::record_all`](crate::evidence::record_all).
+pub fn record_evidence(
+    conn: &mut PgConnection,
+    report: &[TablePolicy],
+    entry_point: &str,
+    by: Option<&Actor>,
+) -> Result<Vec<Recorded>, Error> {
+    record_if_allowed(conn, Subject::RedactionPolicy, &evidence(report, entry_point, by))
 }
 
 /// The report, with what it was made of; `relation` says which one a declaration means.
