@@ -447,7 +447,7 @@ fn evidence_is_counted_listed_and_proven() {
         "{listed}"
     );
     assert!(
-        listed.contains("  coverage uncovered  partitions 0  reason_count 1  reasons it is not attached\n"),
+        listed.contains("  coverage uncovered  partitions 0  reasons it is not attached\n"),
         "{listed}"
     );
     let proof = troubled.run(&["evidence", "trigger_coverage", "--proof"]);
