@@ -446,10 +446,7 @@ fn evidence_is_counted_listed_and_proven() {
         listed.contains("Z  trigger_coverage  finding  proven\n  about table=public.notes\n"),
         "{listed}"
     );
-    assert!(
-        listed.contains("  coverage uncovered  partitions 0  reasons it is not attached\n"),
-        "{listed}"
-    );
+    assert!(listed.contains("  coverage uncovered  partitions 0  reasons it is not attached\n"), "{listed}");
     let proof = troubled.run(&["evidence", "trigger_coverage", "--proof"]);
     assert_eq!(proof.code, Some(0));
     assert!(
