@@ -9,6 +9,8 @@ use std::{env, thread};
 use actix_web::rt;
 use blog::{db, jobs, metrics, seed, server, session};
 use threadline::AuditedPool;
+use threadline::config::Config;
+use threadline_worker::{Connections, Worker};
 
 #[actix_web::main]
 async fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
@@ -24,6 +26,9 @@ async fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
     if let Ok(password) = env::var("DEMO_PASSWORD") {
         seed::passwords(&pool, &password)?;
     }
+    // Partitions, retention and health, as threadline.toml has them.
+    let worker = Worker::from_config(&Config::discover(&env::current_dir()?)?, Connections::to_url(&url))?;
+    let worker = worker.build()?.spawn()?;
     if let Ok(listen) = env::var("METRICS_LISTEN") {
         let (metrics, address) = metrics::bind(&listen)?;
         rt::spawn(metrics);
@@ -32,5 +37,7 @@ async fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
     let (server, address) = server::bind(pool.clone(), key, &listen)?;
     thread::spawn(move || jobs::work(&pool));
     println!("listening on http://{address}");
-    Ok(server.await?)
+    server.await?;
+    worker.stop();
+    Ok(())
 }

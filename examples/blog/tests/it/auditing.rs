@@ -1,8 +1,27 @@
 //! What the application does is in the trail, and the trail is in the application's answers.
 
-use serde_json::{Value, json};
+use std::path::Path;
 
-use crate::app::{ANN, App, SAM, Sql};
+use diesel::prelude::*;
+use serde_json::{Value, json};
+use threadline::config::Config;
+use threadline::verify::{self, Expected};
+
+use crate::app::{ANN, App, SAM, Sql, migrated_database};
+
+/// A table that a migration adds fails here until somebody has decided about it.
+#[test]
+fn every_table_is_audited_as_its_model_says_or_ignored_for_a_reason() {
+    let db = migrated_database();
+    let conn = &mut PgConnection::establish(&db.url()).expect("the new database accepts connections");
+    let config =
+        Config::load(Path::new(env!("CARGO_MANIFEST_DIR")).join("threadline.toml")).expect("it is in order");
+    let expected =
+        config.tables.ignored.iter().fold(Expected::new(), |expected, ignored| {
+            expected.ignore(ignored.table.clone(), &ignored.reason)
+        });
+    verify::assert_expected(conn, &expected);
+}
 
 #[test]
 fn a_change_carries_the_user_who_made_it() {
