@@ -30,7 +30,7 @@ pub(crate) enum Kept {
 }
 
 impl EvidenceArgs {
-    /// Records what was found, all of one subject, if that may be and can be done.
+    /// Records what was found, all of it of subjects that take the same right as this one, if that may be and can be done.
     pub(crate) fn keep(&self, conn: &mut PgConnection, subject: Subject, records: &[Record]) -> Kept {
         if self.no_evidence {
             return Kept::Off;

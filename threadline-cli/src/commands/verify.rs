@@ -4,8 +4,8 @@ use anyhow::Result;
 use serde::Serialize;
 use threadline::TableName;
 use threadline::evidence::Subject;
-use threadline::health;
 use threadline::verify::{self, Expected, Rule, VerifyReport, Violation};
+use threadline::{health, policy};
 
 use crate::Outcome;
 use crate::commands::coverage::Summary;
@@ -62,7 +62,8 @@ pub(crate) fn run(args: &Args) -> Result<Outcome> {
     let mut conn = args.database.connect()?;
     let report = models
         .declared(|declared| verify::verify(&mut conn, &args.expected(&configuration).declared(declared)))?;
-    let records = health::evidence(&report.coverage, "threadline verify", None);
+    let mut records = health::evidence(&report.coverage, "threadline verify", None);
+    records.extend(policy::evidence(&report.policies, "threadline verify", None));
     let kept = args.evidence.keep(&mut conn, Subject::TriggerCoverage, &records);
     let passed = report.passed();
     let mut output = args.output.open();
