@@ -78,7 +78,11 @@ pub(super) fn print(
         let batches = if month.batches == 1 { "batch" } else { "batches" };
         table.row([
             Line::from(&month.month),
-            Line::from(format!("in part, {} {batches}", HumanCount(month.batches))),
+            Line::from(format!(
+                "in part, {}{} {batches}",
+                if archive { "NOT archived, " } else { "" },
+                HumanCount(month.batches)
+            )),
             count(month.changes.iter().map(|(_, changes)| changes).sum()),
             count(month.transactions),
             count(month.actions),
@@ -86,6 +90,14 @@ pub(super) fn print(
         ]);
     }
     table.print(output)?;
+    if archive && !plan.thinned.is_empty() {
+        output.prose(
+            DIM,
+            "",
+            "what goes in part goes without an archive: only a month that goes whole is archived. Something in it has to stay, by a hold, \
+             or by the longer window of a table or an action",
+        )?;
+    }
     let tables = plan.thinned.iter().flat_map(|month| &month.changes);
     for (table, changes) in tables {
         let line = Line::new().styled(DIM, format!("  {} {}", HumanCount(*changes), table.to_plain()));
