@@ -1,7 +1,8 @@
 //! What can be undone, and what is said of a target the trail does not know.
 
+use threadline::undo::{LimitReason, Resolution};
 use threadline::{Action, Actor, AuditContext, Error, UndoTarget};
-use threadline_tests::{audited_database, clock, row_key, run, table};
+use threadline_tests::{audited_database, clock, row_key, run, table, text};
 use uuid::Uuid;
 
 use super::{change, doing, newest, operator, outline, plan, planned, rows, undo_clean};
@@ -147,4 +148,31 @@ fn what_triggers_wrote_is_set_back_after_they_have_fired_once_more() {
         assert_eq!([rows(conn, "authors"), rows(conn, "posts")], before, "{sql}");
     }
     assert_ne!(newest(conn), Uuid::nil());
+}
+
+#[test]
+fn a_row_is_not_brought_back_past_a_write_that_escaped_capture_as_if_all_were_clean() {
+    let db = audited_database();
+    let conn = &mut db.connect();
+    run(
+        conn,
+        "CREATE TABLE posts (id bigint PRIMARY KEY, title text); SELECT threadline.attach('posts'); INSERT INTO posts VALUES (1, 'A')",
+    );
+    run(conn, "UPDATE posts SET title = 'B'");
+    let then = clock(conn);
+    run(
+        conn,
+        "SET session_replication_role = replica; UPDATE posts SET title = 'C'; SET session_replication_role = origin",
+    );
+    run(conn, "UPDATE posts SET title = 'D'");
+    run(conn, "UPDATE posts SET title = 'E'");
+    let target = UndoTarget::row(table("posts"), row_key("id=1"), then);
+    let plan = planned(conn, &target);
+    let limits: Vec<&LimitReason> = plan.limits.iter().map(|limit| &limit.reason).collect();
+    assert_eq!(limits, [&LimitReason::Escaped]);
+    assert!(matches!(plan.apply(conn, operator()), Err(Error::UndoRefused { .. })));
+    assert_eq!(text(conn, "SELECT title FROM posts"), "E");
+    // Who has looked at it may have what the trail says all the same.
+    plan.apply_with(conn, operator(), Resolution::Overwrite).unwrap();
+    assert_eq!(text(conn, "SELECT title FROM posts"), "C");
 }

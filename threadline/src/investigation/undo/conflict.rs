@@ -127,6 +127,8 @@ pub enum LimitReason {
     MovedOn,
     /// PostgreSQL lets nobody update the column: it is `GENERATED ALWAYS AS IDENTITY`.
     AlwaysIdentity,
+    /// A write to the row escaped capture since the instant it is to be brought back to: what it was then is not certain.
+    Escaped,
     /// The rows a TRUNCATE removed were not kept.
     Truncated,
     /// The table is gone, or no longer audited.
@@ -186,6 +188,9 @@ impl fmt::Display for Limit {
             LimitReason::Required => f.write_str("the value is not known and must not be NULL"),
             LimitReason::MovedOn => f.write_str("ignored by capture and left as it is"),
             LimitReason::AlwaysIdentity => f.write_str("an identity column that is generated always"),
+            LimitReason::Escaped => {
+                f.write_str("a write escaped capture since then, so what the row was is not certain")
+            }
             LimitReason::Truncated => f.write_str("truncated, and the rows were not kept"),
             LimitReason::NotAudited => f.write_str("the table is gone, or no longer audited"),
             LimitReason::Unreadable => f.write_str("the role may not read the table"),

@@ -26,6 +26,7 @@ use self::net::{Effect, Way};
 use self::steps::Builder;
 use self::table::{Shape, Table, Texts, Value, Values};
 use self::target::Targeted;
+use super::as_of::{self, AsOf};
 use super::change::{ChangeId, Op};
 use super::log::StoredChange;
 use super::scope::{ResolvedScope, Surface};
@@ -115,6 +116,17 @@ fn make(
         steps.append(&mut builder.steps);
         limits.append(&mut builder.limits);
         shapes.insert(id, shape.clone());
+    }
+    if let UndoTarget::Row { table, key, to } = target
+        && let AsOf::Gap { older, .. } = as_of::read(conn, &table.to_sql(), key, *to, scope)?
+    {
+        limits.push(Limit {
+            table: Some(table.clone()),
+            row_key: steps.first().map(|step| step.row_key.clone()),
+            column: None,
+            change: Some(older),
+            reason: LimitReason::Escaped,
+        });
     }
     find_references(conn, &shapes, &mut steps, &mut limits, scope.is_some())?;
     match order::sequence(&shapes, &steps) {
