@@ -145,3 +145,27 @@ fn a_hold_that_is_placed_after_a_month_was_detached_brings_it_back() {
     assert_eq!(text(conn, "SELECT string_agg(row_key, ' ') FROM threadline.audit_changes"), held);
     assert_eq!(text(conn, "SELECT count(*) FROM threadline.retention_months"), "0");
 }
+
+#[test]
+fn a_hold_that_a_run_waited_for_holds_whatever_the_isolation_is_by_default() {
+    for isolation in ["repeatable read", "serializable"] {
+        let db = audited_database();
+        let (conn, other) = (&mut db.connect(), &mut db.connect());
+        run(conn, &format!("{NOTES}; INSERT INTO notes VALUES (1, 1)"));
+        run(
+            other,
+            r#"BEGIN; INSERT INTO threadline.legal_holds (placed_by, reason) VALUES ('{"type": "admin", "id": "1"}', 'case')"#,
+        );
+        let mut retaining = db.connect();
+        run(&mut retaining, &format!("SET default_transaction_isolation = '{isolation}'"));
+        let patient = policy(Duration::ZERO).lock_timeout(Duration::from_secs(20));
+        let retained = thread::spawn(move || retain(&mut retaining, &patient));
+        let waits = "SELECT count(*) FROM pg_locks WHERE relation = 'threadline.legal_holds'::regclass AND NOT granted";
+        while text(conn, waits) == "0" && !retained.is_finished() {
+            thread::sleep(Duration::from_millis(10));
+        }
+        run(other, "COMMIT");
+        assert_eq!(retained.join().unwrap().changes, 0, "{isolation}");
+        assert_eq!(count(conn, "audit_changes"), 1, "{isolation}");
+    }
+}

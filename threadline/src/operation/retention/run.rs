@@ -614,14 +614,15 @@ impl Work<'_> {
         Ok(())
     }
 
-    /// One transaction under the timeouts; once more when it gave way to another or a lock was not free in time.
+    /// One transaction under the timeouts, in which each statement sees what was committed before it: a hold that was placed while
+    /// it waited for a lock counts. Once more when it gave way to another or a lock was not free in time.
     pub(super) fn in_time<T>(
         &self,
         conn: &mut PgConnection,
         mut body: impl FnMut(&mut PgConnection) -> QueryResult<T>,
     ) -> Result<T, Error> {
         let timeouts = format!(
-            "SET LOCAL lock_timeout = {}; SET LOCAL statement_timeout = {}",
+            "SET TRANSACTION ISOLATION LEVEL READ COMMITTED; SET LOCAL lock_timeout = {}; SET LOCAL statement_timeout = {}",
             self.policy.lock_timeout.as_millis(),
             self.policy.statement_timeout.as_millis()
         );
