@@ -8,7 +8,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use diesel::PgConnection;
 use threadline::exports::{self, Claim, ExportFailure, ExportRequest, ExportState};
 use threadline::{Actor, ActorId, Error, ExportFormat, ExportOptions, Filter, RowKey, Trail};
-use threadline_tests::{audited_database, clock, run, table, text, texts};
+use threadline_tests::{audited_database, clock, refused, run, table, text, texts};
 
 use super::{Directory, alice, direct, eager, everything, finished, job, notes, the_file};
 
@@ -290,4 +290,25 @@ fn a_recurring_export_goes_on_until_it_is_cancelled() {
         exports::fail(conn, &claim, ExportFailure::Refused).unwrap();
     }
     assert!((100..=102).contains(&made), "{made}");
+}
+
+/// Whoever may queue exports writes the table; one row that no worker can read would stop all of them.
+#[test]
+fn a_job_that_no_worker_could_read_cannot_be_written() {
+    let db = audited_database();
+    let conn = &mut db.connect();
+    let id = exports::enqueue(conn, &everything(ExportFormat::Csv), &alice()).unwrap().id;
+    for (column, value) in [
+        ("every_seconds", "9223372036854775807"),
+        ("window_seconds", "9223372036854775807"),
+        ("keep_seconds", "9223372036854775807"),
+        ("scheduled_at", "'infinity'"),
+        ("requested_at", "'-infinity'"),
+        ("due_at", "'infinity'"),
+        ("due_at", "'0044-03-15 BC'"),
+    ] {
+        let said = refused(conn, &format!("UPDATE threadline.export_jobs SET {column} = {value}"));
+        assert!(said.contains("export_jobs") && said.contains("_check"), "{column}: {said}");
+    }
+    assert_eq!(job(conn, id).state, ExportState::Queued);
 }
