@@ -15,11 +15,13 @@ mod archive;
 mod month;
 mod plan;
 mod policy;
+mod record;
 mod run;
 
 pub use self::archive::{Archive, LocalArchive, RestoredMonth, release_archive, restore_archive};
 pub use self::plan::{PlannedMonth, PlannedThinning, RetentionPlan, plan};
 pub use self::policy::RetentionPolicy;
 pub(super) use self::policy::instant_of;
+pub use self::record::{RetentionRun, RunState, runs};
 pub(super) use self::run::is_lock_timeout;
-pub use self::run::{Progress, RetentionRun, RunState, run, runs};
+pub use self::run::{Progress, run};

@@ -1,0 +1,186 @@
+//! What is on record of a run of retention: its row, and the evidence of how it ended.
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use diesel::prelude::*;
+use diesel::sql_types::{BigInt, Nullable, Text};
+use serde::{Deserialize, Serialize};
+
+use super::policy::RetentionPolicy;
+use crate::error::Error;
+use crate::intent::Actor;
+use crate::operation::evidence::{Record, Reference, Status, Subject, record_if_allowed};
+
+/// How a run stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum RunState {
+    /// It goes on.
+    Running,
+    /// It removed all that was due and could go.
+    Completed,
+    /// It ended with an error; what it had removed is gone.
+    Failed,
+    /// It died, and a later run noticed.
+    Abandoned,
+}
+
+impl RunState {
+    /// As it is stored.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Completed => "completed",
+            Self::Failed => "failed",
+            Self::Abandoned => "abandoned",
+        }
+    }
+}
+
+/// A run of retention.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct RetentionRun {
+    /// Its number.
+    pub id: i64,
+    /// How it stands.
+    pub state: RunState,
+    /// When it began.
+    pub started_at: DateTime<Utc>,
+    /// When it ended; of one that died, when it was last heard of.
+    pub ended_at: Option<DateTime<Utc>>,
+    /// Who asked for it.
+    pub asked_by: Actor,
+    /// What kind of error ended it: `superseded`, `stopped`, `archive`, `lock_timeout`, `statement_timeout`, `connection_lost`, `died`
+    /// or `other`.
+    pub error: Option<String>,
+    /// The run that had died before it.
+    pub resumes: Option<i64>,
+    /// Changes that went.
+    pub changes: u64,
+    /// Transactions that went.
+    pub transactions: u64,
+    /// Actions that went.
+    pub actions: u64,
+    /// Months that went as a whole; their rows are among those counted.
+    pub months: u64,
+    /// What those gave back to the disk. Space of rows that went in batches stays with the partition for PostgreSQL to use
+    /// again, until the partition goes.
+    pub bytes: u64,
+    /// Export jobs that expired.
+    pub exports: u64,
+    /// Evidence rows that expired.
+    pub evidence: u64,
+    /// Access-log rows that expired.
+    pub access_log: u64,
+    /// Earlier runs that were forgotten.
+    pub runs: u64,
+}
+
+impl RetentionRun {
+    /// That it ran, how it ended, and how much went.
+    fn evidence(&self) -> Record {
+        let record = Record::new(
+            Subject::RetentionRun,
+            Reference::new("run", self.id),
+            "threadline::retention",
+            "threadline::retention::run",
+        )
+        .status(if self.state == RunState::Completed { Status::Ok } else { Status::Error })
+        .actor(self.asked_by.clone())
+        .detail("state", self.state.as_str())
+        .detail("error", self.error.clone())
+        .detail("resumes", self.resumes)
+        .detail("started_at", self.started_at.to_rfc3339_opts(SecondsFormat::Micros, true))
+        .detail("bytes", self.bytes);
+        let record = match self.ended_at {
+            Some(ended_at) => record.recorded_at(ended_at),
+            None => record,
+        };
+        self.removed().into_iter().fold(record, |record, (kind, number)| record.detail(kind, number))
+    }
+
+    /// What went, by kind.
+    pub(super) fn removed(&self) -> [(&'static str, u64); 8] {
+        [
+            ("changes", self.changes),
+            ("transactions", self.transactions),
+            ("actions", self.actions),
+            ("months", self.months),
+            ("exports", self.exports),
+            ("evidence", self.evidence),
+            ("access_log", self.access_log),
+            ("runs", self.runs),
+        ]
+    }
+}
+
+/// The posture the run works with, and the end of the one it goes on for.
+pub(super) fn record_begin(
+    conn: &mut PgConnection,
+    run: i64,
+    policy: &RetentionPolicy,
+    by: &Actor,
+) -> Result<(), Error> {
+    record_if_allowed(conn, Subject::RetentionPolicy, &[policy.posture(by)])?;
+    let died = read_runs(conn, "JOIN threadline.retention_runs n ON n.resumes = r.id WHERE n.id = $1", run)?;
+    let died: Vec<Record> = died.iter().map(RetentionRun::evidence).collect();
+    record_if_allowed(conn, Subject::RetentionRun, &died).map(drop)
+}
+
+/// Ends a run in its row and in the evidence. One that was taken for dead meanwhile has its end from the one that did so.
+pub(super) fn record_end(
+    conn: &mut PgConnection,
+    run: i64,
+    state: RunState,
+    kind: Option<&str>,
+) -> Result<RetentionRun, Error> {
+    conn.transaction(|conn| {
+        let ended = diesel::sql_query(
+            "UPDATE threadline.retention_runs SET state = $2, error = $3, ended_at = clock_timestamp() WHERE id = $1 AND state = 'running'",
+        )
+        .bind::<BigInt, _>(run)
+        .bind::<Text, _>(state.as_str())
+        .bind::<Nullable<Text>, _>(kind)
+        .execute(conn)
+        .map_err(|error| Error::from_query(conn, "", error))?;
+        let found = read_runs(conn, "WHERE r.id = $1", run)?.into_iter().next();
+        let found = found.ok_or_else(|| superseded(run))?;
+        if ended > 0 {
+            record_if_allowed(conn, Subject::RetentionRun, &[found.evidence()])?;
+        }
+        Ok(found)
+    })
+}
+
+/// The newest `limit` runs, newest first.
+///
+/// # Errors
+///
+/// When the database cannot be asked.
+pub fn runs(conn: &mut PgConnection, limit: u32) -> Result<Vec<RetentionRun>, Error> {
+    read_runs(conn, "ORDER BY r.id DESC LIMIT $1", i64::from(limit))
+}
+
+fn read_runs(conn: &mut PgConnection, which: &str, value: i64) -> Result<Vec<RetentionRun>, Error> {
+    #[derive(QueryableByName)]
+    struct Entry {
+        #[diesel(sql_type = Text)]
+        entry: String,
+    }
+    let entries: Vec<Entry> = diesel::sql_query(format!(
+        "SELECT (to_jsonb(r) - '{{backend_pid, backend_start, heartbeat_at, silence_limit, policy, batches, batch_rows, batch_time, month_time}}'::text[])::text AS entry \
+         FROM threadline.retention_runs r {which}"
+    ))
+    .bind::<BigInt, _>(value)
+    .load(conn)
+    .map_err(|error| Error::from_query(conn, "", error))?;
+    entries.into_iter().map(|entry| serde_json::from_str(&entry.entry).map_err(Error::Payload)).collect()
+}
+
+fn superseded(run: i64) -> Error {
+    Error::Refused {
+        message: format!("retention run {run} was taken for dead, and another has gone on with its work"),
+        hint: None,
+    }
+}
