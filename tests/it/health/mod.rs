@@ -6,7 +6,6 @@ mod coverage;
 mod few_rights;
 mod recent;
 mod schema;
-mod thousand;
 
 use diesel::PgConnection;
 use diesel::connection::SimpleConnection;
