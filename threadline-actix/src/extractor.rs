@@ -145,6 +145,18 @@ impl FromRequest for Audit {
     }
 }
 
+/// Whom the middleware has found to make the request.
+#[cfg(feature = "surface")]
+pub(crate) fn actor_of(request: &HttpRequest) -> Option<threadline::Actor> {
+    request.extensions().get::<RequestAudit>()?.context.actor().cloned()
+}
+
+/// The context the middleware has made, where there is one.
+#[cfg(feature = "surface")]
+pub(crate) fn context_of(request: &HttpRequest) -> Option<AuditContext> {
+    Some(request.extensions().get::<RequestAudit>()?.context.clone())
+}
+
 /// The pool the host has given the app: an [`AuditedPool`], or r2d2's own.
 fn pool(request: &HttpRequest) -> Option<AuditedPool> {
     type Plain = Pool<ConnectionManager<PgConnection>>;

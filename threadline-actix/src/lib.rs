@@ -58,6 +58,8 @@ mod middleware;
 mod proxies;
 mod request_ids;
 mod response;
+#[cfg(feature = "surface")]
+pub mod surface;
 
 pub use ipnet::IpNet;
 pub use threadline::{
@@ -73,6 +75,8 @@ pub use crate::exports::{export_download, export_download_by_token};
 pub use crate::extractor::Audit;
 pub use crate::middleware::{AuditMiddleware, MissingActor, RequestIds};
 pub use crate::proxies::ForwardedHeader;
+#[cfg(feature = "surface")]
+pub use crate::surface::surface;
 
 /// What the code of our macros names; no part of the public interface.
 #[doc(hidden)]

@@ -1,5 +1,7 @@
 //! What can go wrong between the library and the database.
 
+use std::time::Duration;
+
 use diesel::prelude::*;
 use diesel::r2d2::PoolError;
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
@@ -114,6 +116,14 @@ pub enum Error {
         "no database connection was free in time; the pool is exhausted, or the database cannot be reached"
     )]
     NoConnection(#[source] PoolError),
+    /// A statement ran for longer than the reader was ready to wait.
+    #[error("the database took longer than {} ms; ask for less, such as a shorter time", limit.as_millis())]
+    TookTooLong {
+        /// What the reader was ready to wait for one statement.
+        limit: Duration,
+        /// How the database put it.
+        source: DieselError,
+    },
     /// The transaction's body went on after an error of a statement, so PostgreSQL had aborted it; it is rolled back.
     #[error(
         "a statement in the audited transaction failed and its error was not returned; everything is rolled back"
@@ -334,6 +344,7 @@ impl Error {
             Self::ScopeFailed(..) => "scope_failed",
             Self::Export(..) => "export",
             Self::NoConnection(..) => "no_connection",
+            Self::TookTooLong { .. } => "took_too_long",
             Self::Aborted(..) => "aborted",
             Self::NoChanges => "no_changes",
             Self::Conflict(..) => "conflict",

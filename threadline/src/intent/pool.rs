@@ -1,5 +1,7 @@
 //! A pool that gives out no connection to write with, but through a context.
 
+use std::time::Duration;
+
 use diesel::prelude::*;
 use diesel::r2d2::{ConnectionManager, Pool, PooledConnection};
 use diesel::result::Error as DieselError;
@@ -10,6 +12,7 @@ use super::actor::Actor;
 use super::context::AuditContext;
 use super::transaction::{OpenTransaction, TransactionBuilder};
 use crate::error::Error;
+use crate::investigation::in_one_snapshot_within;
 use crate::operation::evidence::Recorded;
 use crate::operation::exports::{ReadyExport, record_delivery};
 
@@ -128,6 +131,22 @@ impl AuditedPool {
             (_, Err(error)) => Err(Error::from_query(conn, "", error).into()),
             (None, Ok(())) => unreachable!("the body has run when its transaction has ended well"),
         }
+    }
+
+    /// Runs `body`, which reads the trail, on one snapshot, for somebody who waits for the answer: neither a connection nor any
+    /// one statement is waited for longer than `limit`. All the reads in it see the same trail.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoConnection`] when none was free within `limit`, [`Error::TookTooLong`] when a statement ran for longer, and
+    /// what `body` returns.
+    pub fn snapshot<T>(
+        &self,
+        limit: Duration,
+        body: impl FnOnce(&mut PgConnection) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let conn = &mut *self.pool.get_timeout(limit).map_err(Error::NoConnection)?;
+        in_one_snapshot_within(conn, limit, body)
     }
 
     fn connection(&self) -> Result<PooledConnection<ConnectionManager<PgConnection>>, Error> {

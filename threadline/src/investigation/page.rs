@@ -199,6 +199,15 @@ pub struct Cursor {
 }
 
 impl Cursor {
+    pub(crate) fn new(order: Order, place: Place) -> Self {
+        Self { order, place }
+    }
+
+    /// The order of the list it goes on with.
+    pub fn order(&self) -> Order {
+        self.order
+    }
+
     fn misplaced(&self, asked: Order) -> Error {
         let problem = if self.order == asked {
             "the cursor comes from another kind of list; start from the first page"

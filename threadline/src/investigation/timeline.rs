@@ -12,7 +12,7 @@ use super::change::{AuditAction, AuditChange, AuditTransaction};
 use super::filter::{ActorFilter, Filter, InvalidFilter};
 use super::image::RowImage;
 use super::key::RowKey;
-use super::page::{Page, PageRequest, Place, Position};
+use super::page::{Cursor, Order, Page, PageRequest, Place, Position};
 use super::scan::{Question, Scan};
 use super::scope::Surface;
 use super::statement::Statement;
@@ -42,6 +42,12 @@ pub struct LinkedChange {
 }
 
 impl LinkedChange {
+    /// Where a page begins that goes on after this change, in this order: with the other order than the one it was read in, the
+    /// page before the one it is on.
+    pub fn cursor(&self, order: Order) -> Cursor {
+        Cursor::new(order, self.place())
+    }
+
     fn place(&self) -> Place {
         Place::Change(Position { captured_at: self.change.captured_at, id: self.change.id })
     }

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use diesel::connection::{AnsiTransactionManager, TransactionManager};
 use diesel::prelude::*;
@@ -122,7 +123,32 @@ pub(crate) fn in_one_snapshot<T>(
     if depth(conn)? > 0 {
         return read(conn);
     }
-    AnsiTransactionManager::begin_transaction_sql(conn, BEGIN)?;
+    in_new_snapshot(conn, BEGIN, read)
+}
+
+/// As [`in_one_snapshot`], in a transaction of its own, in which no statement may run for longer than `limit`.
+pub(crate) fn in_one_snapshot_within<T>(
+    conn: &mut PgConnection,
+    limit: Duration,
+    read: impl FnOnce(&mut PgConnection) -> Result<T, Error>,
+) -> Result<T, Error> {
+    // 0 would be no limit at all.
+    let millis = i32::try_from(limit.as_millis()).unwrap_or(i32::MAX).max(1);
+    let begun = Instant::now();
+    let answer = in_new_snapshot(conn, &format!("{BEGIN}; SET LOCAL statement_timeout = {millis}"), read);
+    match answer {
+        // Its text is in the server's language, and its SQLSTATE is not handed on.
+        Err(Error::Query(error)) if begun.elapsed() >= limit => Err(Error::TookTooLong { limit, source: error }),
+        answer => answer,
+    }
+}
+
+fn in_new_snapshot<T>(
+    conn: &mut PgConnection,
+    begin: &str,
+    read: impl FnOnce(&mut PgConnection) -> Result<T, Error>,
+) -> Result<T, Error> {
+    AnsiTransactionManager::begin_transaction_sql(conn, begin)?;
     // A panic of the host's hook, say, goes on after the connection is what it was.
     let outcome = catch_unwind(AssertUnwindSafe(|| read(conn)));
     if let Ok(Ok(answer)) = outcome {

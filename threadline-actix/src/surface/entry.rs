@@ -1,0 +1,201 @@
+//! Changes as lists show them: one line each, those of a transaction together.
+
+use threadline::{Actor, AuditAction, AuditTransaction, ChangeDiff, FieldDiff, FieldValue, LinkedChange, Op, RowKey, TableName};
+
+use super::link::Link;
+use super::moment::Moment;
+use super::value::{Value, shown};
+use super::visit::Visit;
+
+/// Consecutive changes of one transaction.
+#[derive(Clone, Debug)]
+pub(super) struct Group {
+    pub(super) href: String,
+    pub(super) id: String,
+    pub(super) when: Moment,
+    pub(super) who: Who,
+    pub(super) action: Option<ActionTag>,
+    pub(super) correlation: Option<Correlation>,
+    pub(super) entries: Vec<Entry>,
+}
+
+/// Who answers for something.
+#[derive(Clone, Debug)]
+pub(super) struct Who {
+    pub(super) label: String,
+    pub(super) href: Option<String>,
+    /// Where nobody was named: what the database knows.
+    pub(super) role: Option<String>,
+}
+
+/// What the application said it was doing.
+#[derive(Clone, Debug)]
+pub(super) struct ActionTag {
+    pub(super) name: String,
+    pub(super) failed: bool,
+}
+
+/// What a transaction belongs together with.
+#[derive(Clone, Debug)]
+pub(super) struct Correlation {
+    pub(super) id: String,
+    pub(super) href: String,
+}
+
+/// One change.
+#[derive(Clone, Debug)]
+pub(super) struct Entry {
+    pub(super) badge: Badge,
+    pub(super) table: String,
+    pub(super) key: String,
+    pub(super) row: Option<String>,
+    pub(super) when: Moment,
+    pub(super) fields: Vec<Field>,
+    /// Fields that are not shown.
+    pub(super) more: usize,
+}
+
+/// One column of a change, in short.
+#[derive(Clone, Debug)]
+pub(super) struct Field {
+    pub(super) name: String,
+    pub(super) before: Option<Value>,
+    pub(super) after: Option<Value>,
+}
+
+/// What a change did: a letter for the eye, a word for the ear.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Badge {
+    pub(super) letter: char,
+    pub(super) word: &'static str,
+}
+
+impl Badge {
+    pub(super) fn of(op: Op) -> Self {
+        match op {
+            Op::Insert => Self { letter: 'I', word: "insert" },
+            Op::Update => Self { letter: 'U', word: "update" },
+            Op::Delete => Self { letter: 'D', word: "delete" },
+            Op::Truncate => Self { letter: 'T', word: "truncate" },
+            _ => Self { letter: '?', word: "change" },
+        }
+    }
+}
+
+impl Who {
+    pub(super) fn new(visit: &Visit, actor: Option<Actor>, role: Option<&str>) -> Self {
+        match actor {
+            Some(actor) => Self {
+                href: Some(visit.href(&Link::to("actors").with("actor", actor.to_string()))),
+                label: shown(&actor.to_string()),
+                role: None,
+            },
+            None => Self { label: "nobody named".to_owned(), href: None, role: role.map(shown) },
+        }
+    }
+}
+
+impl ActionTag {
+    pub(super) fn new(action: &AuditAction) -> Self {
+        Self { name: shown(&action.name), failed: action.status == threadline::ActionStatus::Error }
+    }
+}
+
+impl Correlation {
+    pub(super) fn new(visit: &Visit, id: &str) -> Self {
+        Self { id: shown(id), href: visit.href(&Link::to("correlations").with("id", id)) }
+    }
+}
+
+impl Group {
+    /// The changes, those of one transaction together where they follow one another.
+    pub(super) fn all(visit: &Visit, changes: &[LinkedChange]) -> Vec<Self> {
+        changes
+            .chunk_by(|one, next| one.change.id.transaction_id == next.change.id.transaction_id)
+            .map(|changes| Self::new(visit, changes))
+            .collect()
+    }
+
+    fn new(visit: &Visit, changes: &[LinkedChange]) -> Self {
+        let first = &changes[0];
+        let transaction = first.transaction.as_ref();
+        let id = first.change.id.transaction_id.to_string();
+        Self {
+            href: visit.href(&Link::to(format!("transactions/{id}"))),
+            id,
+            when: visit.moment(first.change.captured_at),
+            who: Who::new(
+                visit,
+                transaction.and_then(AuditTransaction::actor),
+                transaction.map(|transaction| transaction.db_role.as_str()),
+            ),
+            action: first.action.as_ref().map(ActionTag::new),
+            correlation: transaction
+                .and_then(|transaction| transaction.correlation_id.as_deref())
+                .map(|id| Correlation::new(visit, id)),
+            entries: changes.iter().map(|change| Entry::new(visit, change)).collect(),
+        }
+    }
+}
+
+impl Entry {
+    fn new(visit: &Visit, linked: &LinkedChange) -> Self {
+        const FIELDS: usize = 3;
+        let ChangeDiff { op, fields, captured_at, row_key, .. } = linked.diff();
+        let told = |field: &&FieldDiff| match op {
+            // What a row consists of is for its own page; here is what it says.
+            Op::Insert => !matches!(&field.after, FieldValue::Known(json) if json.is_null()),
+            Op::Delete => !matches!(&field.before, FieldValue::Known(json) if json.is_null()),
+            _ => true,
+        };
+        let keys = linked.key.as_ref().map(RowKey::parts).unwrap_or_default();
+        let shown_fields: Vec<&FieldDiff> =
+            fields.iter().filter(told).filter(|field| op == Op::Update || !keys.contains_key(&field.name)).collect();
+        Self {
+            badge: Badge::of(op),
+            table: table_text(&linked.table),
+            key: key_text(linked.key.as_ref(), &row_key),
+            row: linked.key.as_ref().map(|key| visit.href(&row_link(&linked.table, key))),
+            when: visit.moment(captured_at),
+            more: shown_fields.len().saturating_sub(FIELDS),
+            fields: shown_fields.into_iter().take(FIELDS).map(Field::new).collect(),
+        }
+    }
+}
+
+impl Field {
+    fn new(field: &FieldDiff) -> Self {
+        const LENGTH: usize = 48;
+        let side = |value: &FieldValue| {
+            (!matches!(value, FieldValue::Absent)).then(|| Value::new(value, LENGTH).short())
+        };
+        Self { name: shown(&field.name), before: side(&field.before), after: side(&field.after) }
+    }
+}
+
+/// The key as people say it: its value, or `column=value` for each of several.
+pub(super) fn key_text(key: Option<&RowKey>, stored: &str) -> String {
+    let Some(key) = key else {
+        return shown(stored);
+    };
+    let parts = key.parts();
+    let text = match parts.values().next() {
+        Some(only) if parts.len() == 1 => only.clone(),
+        _ => parts.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(" "),
+    };
+    shown(&text)
+}
+
+/// Where a row's history is.
+pub(super) fn row_link(table: &TableName, key: &RowKey) -> Link {
+    let parts = key.parts().into_iter().map(|(name, value)| ("key", format!("{name}={value}")));
+    Link::to("rows").with("table", table.to_plain()).with_all(parts)
+}
+
+/// The table as people say it: `public` goes without saying.
+pub(super) fn table_text(table: &TableName) -> String {
+    match table.schema() {
+        Some("public") => shown(&TableName::new(None, table.name()).to_plain()),
+        _ => shown(&table.to_plain()),
+    }
+}

@@ -1,0 +1,179 @@
+//! What went wrong, told to people: what happened, what it means, and what to do next.
+
+use actix_web::HttpResponse;
+use actix_web::http::StatusCode;
+use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use askama::Template;
+use threadline::Error;
+
+use super::access::Capability;
+use super::query::Problem;
+use super::shell::Shell;
+use super::visit::Visit;
+
+/// Why there is no screen to show.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// There is none, or none that may be seen: both look the same.
+    NotFound,
+    /// The URL or the form asks for what cannot be asked.
+    Invalid(Vec<Problem>),
+    /// The part of the surface is not open to who asks.
+    Denied(Capability),
+    /// The database took too long.
+    TooLong,
+    /// The database cannot be reached, or has no connection to spare.
+    Unreachable,
+    /// The database has no audit schema of this version.
+    Schema,
+    /// Anything else; the log knows.
+    Internal,
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        let cause = error.kind();
+        match error {
+            Error::TookTooLong { .. } => {
+                tracing::warn!(cause, "threadline: a page took too long");
+                Self::TooLong
+            }
+            Error::NoConnection(_) | Error::ConnectionLost(_) => {
+                tracing::error!(cause, "threadline: a page had no database");
+                Self::Unreachable
+            }
+            Error::SchemaMissing | Error::SchemaVersion { .. } => {
+                tracing::error!(cause, "threadline: {error}");
+                Self::Schema
+            }
+            Error::InvalidFilter(invalid) => {
+                Self::Invalid(invalid.problems().iter().map(|problem| named(problem)).collect())
+            }
+            Error::NotAudited { .. } => {
+                Self::Invalid(vec![Problem::new("table", "is not in the trail; choose one that is")])
+            }
+            Error::InvalidPage { problem } => Self::Invalid(vec![Problem::new("after", problem)]),
+            Error::Refused { message, hint } => {
+                let text = hint.map_or(message.clone(), |hint| format!("{message}; {hint}"));
+                Self::Invalid(vec![Problem::new("key", text)])
+            }
+            _ => {
+                tracing::error!(cause, "threadline: a page failed");
+                Self::Internal
+            }
+        }
+    }
+}
+
+/// A problem of a filter, which begins with the name of its field.
+fn named(problem: &str) -> Problem {
+    match problem.split_once(": ") {
+        Some((field, text)) => Problem::new(field, text),
+        None => Problem::new("filter", problem),
+    }
+}
+
+impl From<Problem> for Failure {
+    fn from(problem: Problem) -> Self {
+        Self::Invalid(vec![problem])
+    }
+}
+
+#[derive(Template)]
+#[template(path = "surface/failure.html")]
+struct FailurePage<'a> {
+    shell: Shell,
+    happened: &'static str,
+    means: &'static str,
+    next: &'static str,
+    problems: &'a [Problem],
+    command: Option<&'static str>,
+}
+
+impl Failure {
+    pub(super) fn status(&self) -> StatusCode {
+        match self {
+            Self::NotFound => StatusCode::NOT_FOUND,
+            Self::Invalid(_) => StatusCode::BAD_REQUEST,
+            Self::Denied(_) => StatusCode::FORBIDDEN,
+            Self::TooLong | Self::Unreachable | Self::Schema => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+
+    /// What happened, what it means, and what to do next.
+    pub(super) fn words(&self) -> (&'static str, &'static str, &'static str) {
+        match self {
+            Self::NotFound => (
+                "There is nothing here to see.",
+                "It was never recorded, retention has removed it, or it is not yours to see. These look the same on purpose.",
+                "Check the address, or look for it in the timeline.",
+            ),
+            Self::Invalid(_) => (
+                "That cannot be asked.",
+                "Nothing was searched, because a part of the question is not understood.",
+                "Mend what is named here and ask again.",
+            ),
+            Self::Denied(capability) => match capability {
+                Capability::Trail => ("You may not see the trail.", "", ""),
+                Capability::Exports => denied("You may not export."),
+                Capability::Coverage => denied("You may not see which tables are captured."),
+                Capability::Policy => denied("You may not see the redaction policy."),
+                Capability::Retention => denied("You may not see retention."),
+                Capability::Evidence => denied("You may not see the evidence."),
+            },
+            Self::TooLong => (
+                "This is taking too long.",
+                "The database was stopped before it had found everything; nothing is wrong with the trail.",
+                "Ask for less: a shorter time, one table, one row or one actor.",
+            ),
+            Self::Unreachable => (
+                "The database does not answer.",
+                "It cannot be reached, or all its connections are busy. What is being captured is captured all the same.",
+                "Try again in a moment. If it stays like this, check the database and the size of the pool.",
+            ),
+            Self::Schema => (
+                "The trail is not installed.",
+                "The database has no audit schema of the version this application was built with.",
+                "Have its migrations run, and open the page again.",
+            ),
+            Self::Internal => (
+                "This page failed.",
+                "The cause is in the application's log, and only there.",
+                "Try again, and tell who runs the application if it fails again.",
+            ),
+        }
+    }
+
+    /// As a page, inside the frame of the visit.
+    pub(super) fn page(&self, visit: &Visit) -> HttpResponse {
+        let (happened, means, next) = self.words();
+        let command = match self {
+            Self::Denied(_) | Self::TooLong => Some(visit.screen().command()),
+            Self::Schema => Some("threadline migrate"),
+            _ => None,
+        };
+        let problems = match self {
+            Self::Invalid(problems) => &problems[..],
+            _ => &[],
+        };
+        let page = FailurePage { shell: visit.shell(), happened, means, next, problems, command };
+        visit.page_with(self.status(), &page).unwrap_or_else(|_| refusal())
+    }
+}
+
+fn denied(happened: &'static str) -> (&'static str, &'static str, &'static str) {
+    (
+        happened,
+        "This application has not opened that part of the surface to you.",
+        "Ask who runs it. With access to the database, the command below answers the same question.",
+    )
+}
+
+/// The answer to who is not let in: the same for everything there is and is not.
+pub(super) fn refusal() -> HttpResponse {
+    HttpResponse::Forbidden()
+        .insert_header((CONTENT_TYPE, "text/plain; charset=utf-8"))
+        .insert_header((CACHE_CONTROL, "no-store"))
+        .body("You are not let in here. Sign in, or ask who runs this application.\n")
+}

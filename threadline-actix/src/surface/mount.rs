@@ -1,0 +1,108 @@
+//! The routes, and what holds for all of them.
+
+use actix_web::dev::{AppService, HttpServiceFactory};
+use actix_web::http::header::{
+    CONTENT_SECURITY_POLICY, HeaderName, HeaderValue, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
+};
+use actix_web::middleware::{DefaultHeaders, from_fn};
+use actix_web::{HttpRequest, HttpResponse, Resource, Scope, guard, web};
+
+use super::assets;
+use super::config::SurfaceConfig;
+use super::cross_origin::refuse_cross_origin;
+use super::failure::Failure;
+use super::screen::Screen;
+use super::screens;
+use super::visit::{Visit, see_other};
+
+/// A page may load what is served here and nothing else, has no script and no style in it, and stands in nobody's frame.
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; font-src 'self'; img-src 'self'; \
+     connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
+
+/// The surface of this configuration, to be mounted.
+pub fn surface(config: SurfaceConfig) -> Surface {
+    Surface { config }
+}
+
+/// A surface that has no place yet.
+#[derive(Clone, Debug)]
+#[must_use = "it is mounted by `.mount(\"/audit\")`"]
+pub struct Surface {
+    config: SurfaceConfig,
+}
+
+impl Surface {
+    /// The service to hand to `App::service`, under this path. Several may be mounted in one application; all links are
+    /// relative, so a proxy may put a prefix before the path.
+    pub fn mount(self, path: &str) -> impl HttpServiceFactory + 'static {
+        Mounted { path: path.trim_end_matches('/').to_owned(), config: self.config }
+    }
+}
+
+struct Mounted {
+    path: String,
+    config: SurfaceConfig,
+}
+
+impl HttpServiceFactory for Mounted {
+    fn register(self, app: &mut AppService) {
+        let headers = DefaultHeaders::new()
+            .add((CONTENT_SECURITY_POLICY, POLICY))
+            .add((X_CONTENT_TYPE_OPTIONS, "nosniff"))
+            .add((X_FRAME_OPTIONS, "DENY"))
+            .add((REFERRER_POLICY, "same-origin"))
+            .add((
+                HeaderName::from_static("cross-origin-opener-policy"),
+                HeaderValue::from_static("same-origin"),
+            ))
+            .add((
+                HeaderName::from_static("cross-origin-resource-policy"),
+                HeaderValue::from_static("same-origin"),
+            ));
+        routes(web::scope(&self.path))
+            .app_data(web::Data::new(self.config))
+            .wrap(from_fn(refuse_cross_origin))
+            .wrap(headers)
+            .register(app);
+    }
+}
+
+fn routes(scope: Scope) -> Scope {
+    scope
+        // Relative links need the slash.
+        .service(web::resource("").to(async |request: HttpRequest| {
+            let last = request.path().rsplit('/').next().unwrap_or_default();
+            see_other(&format!("{last}/"))
+        }))
+        .service(screen(Screen::Home, screens::home))
+        .service(screen(Screen::Timeline, screens::timeline))
+        .service(screen(Screen::Transaction, screens::transaction))
+        .route("/assets/{name}", web::get().to(assets::serve))
+        .route("/preferences", web::post().to(screens::choose))
+        .default_service(web::to(not_found))
+}
+
+/// A screen at its route. There is no other way to one: who asks is asked about, and looked up in the access log, before.
+fn screen<F>(screen: Screen, show: F) -> Resource
+where
+    F: AsyncFn(&Visit) -> Result<HttpResponse, Failure> + Copy + 'static,
+{
+    let depth = screen.route().matches('/').count() - 1;
+    let reading = guard::Any(guard::Get()).or(guard::Head());
+    let handler = move |config: web::Data<SurfaceConfig>, request: HttpRequest| async move {
+        match Visit::begin(config, request, screen, depth).await {
+            Ok(visit) => visit.show(show).await,
+            Err(refusal) => refusal,
+        }
+    };
+    web::resource(screen.route()).route(web::route().guard(reading).to(handler))
+}
+
+/// What is not there; only who is let in is told so.
+async fn not_found(config: web::Data<SurfaceConfig>, request: HttpRequest) -> HttpResponse {
+    let depth = request.match_info().unprocessed().matches('/').count().saturating_sub(1);
+    match Visit::begin(config, request, Screen::Home, depth).await {
+        Ok(visit) => Failure::NotFound.page(&visit),
+        Err(refusal) => refusal,
+    }
+}

@@ -1,0 +1,62 @@
+//! The query of a URL, of which every part has to be understood.
+
+use url::form_urlencoded;
+
+/// The parts of a query that nobody has asked for yet. Blank ones are as good as absent: a form sends all its fields.
+#[derive(Clone, Debug)]
+pub(super) struct Query {
+    pairs: Vec<(String, String)>,
+}
+
+/// What is wrong with one part.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Problem {
+    /// The part's name.
+    pub(super) field: String,
+    /// What is wrong, and what would be right.
+    pub(super) text: String,
+}
+
+impl Problem {
+    pub(super) fn new(field: impl Into<String>, text: impl Into<String>) -> Self {
+        Self { field: field.into(), text: text.into() }
+    }
+}
+
+impl Query {
+    pub(super) fn parse(query: &str) -> Self {
+        let pairs = form_urlencoded::parse(query.as_bytes())
+            .filter(|(_, value)| !value.trim().is_empty())
+            .map(|(name, value)| (name.into_owned(), value.trim().to_owned()))
+            .collect();
+        Self { pairs }
+    }
+
+    /// The parts that are left, without taking them.
+    pub(super) fn rest(&self) -> &[(String, String)] {
+        &self.pairs
+    }
+
+    /// Takes the only part of this name.
+    pub(super) fn take(&mut self, name: &str) -> Result<Option<String>, Problem> {
+        let mut values = self.take_all(&[name]).into_iter().map(|(_, value)| value);
+        match (values.next(), values.next()) {
+            (_, Some(_)) => Err(Problem::new(name, "is given twice; give it once")),
+            (value, None) => Ok(value),
+        }
+    }
+
+    /// Takes all parts of these names.
+    pub(super) fn take_all(&mut self, names: &[&str]) -> Vec<(String, String)> {
+        self.pairs.extract_if(.., |(name, _)| names.contains(&name.as_str())).collect()
+    }
+
+    /// A problem for each part that is left.
+    pub(super) fn unknown(self, known: &[&str]) -> Vec<Problem> {
+        let allowed = known.join(", ");
+        self.pairs
+            .into_iter()
+            .map(|(name, _)| Problem::new(name, format!("is not known here; there are {allowed}")))
+            .collect()
+    }
+}

@@ -1,0 +1,158 @@
+//! What there is to see: each screen, what it takes to see it, and where it stands.
+
+use super::access::Capability;
+
+/// A screen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Screen {
+    Home,
+    Timeline,
+    Actions,
+    Transaction,
+    Row,
+    Actor,
+    Correlation,
+    Undo,
+    Coverage,
+    Redaction,
+    Retention,
+    Gaps,
+    Evidence,
+    Exports,
+    AccessLog,
+}
+
+/// The three questions the surface is ordered by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Group {
+    Find,
+    Verify,
+    Prove,
+}
+
+impl Group {
+    pub(super) const ALL: [Self; 3] = [Self::Find, Self::Verify, Self::Prove];
+
+    pub(super) fn label(self) -> &'static str {
+        match self {
+            Self::Find => "Find",
+            Self::Verify => "Verify",
+            Self::Prove => "Prove",
+        }
+    }
+
+    /// The screens one gets to from everywhere.
+    pub(super) fn screens(self) -> &'static [Screen] {
+        match self {
+            Self::Find => {
+                &[Screen::Timeline, Screen::Actions, Screen::Row, Screen::Actor, Screen::Correlation]
+            }
+            Self::Verify => &[Screen::Coverage, Screen::Redaction, Screen::Retention, Screen::Gaps],
+            Self::Prove => &[Screen::Evidence, Screen::Exports, Screen::AccessLog],
+        }
+    }
+}
+
+impl Screen {
+    /// Its route below the mount.
+    pub(super) fn route(self) -> &'static str {
+        match self {
+            Self::Home => "/",
+            Self::Timeline => "/timeline",
+            Self::Actions => "/actions",
+            Self::Transaction => "/transactions/{id}",
+            Self::Row => "/rows",
+            Self::Actor => "/actors",
+            Self::Correlation => "/correlations",
+            Self::Undo => "/undo",
+            Self::Coverage => "/coverage",
+            Self::Redaction => "/redaction",
+            Self::Retention => "/retention",
+            Self::Gaps => "/gaps",
+            Self::Evidence => "/evidence",
+            Self::Exports => "/exports",
+            Self::AccessLog => "/access-log",
+        }
+    }
+
+    /// What it is called on the pages.
+    pub(super) fn label(self) -> &'static str {
+        match self {
+            Self::Home => "Home",
+            Self::Timeline => "Timeline",
+            Self::Actions => "Actions",
+            Self::Transaction => "Transaction",
+            Self::Row => "Rows",
+            Self::Actor => "Actors",
+            Self::Correlation => "Correlation",
+            Self::Undo => "Undo plan",
+            Self::Coverage => "Coverage",
+            Self::Redaction => "Redaction",
+            Self::Retention => "Retention",
+            Self::Gaps => "Gaps",
+            Self::Evidence => "Evidence",
+            Self::Exports => "Exports",
+            Self::AccessLog => "Access log",
+        }
+    }
+
+    /// What it is called in the access log.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Home => "home",
+            Self::Timeline => "timeline",
+            Self::Actions => "actions",
+            Self::Transaction => "transaction",
+            Self::Row => "row",
+            Self::Actor => "actor",
+            Self::Correlation => "correlation",
+            Self::Undo => "undo",
+            Self::Coverage => "coverage",
+            Self::Redaction => "redaction",
+            Self::Retention => "retention",
+            Self::Gaps => "gaps",
+            Self::Evidence => "evidence",
+            Self::Exports => "exports",
+            Self::AccessLog => "access_log",
+        }
+    }
+
+    /// What it takes to see it.
+    pub(super) fn capability(self) -> Capability {
+        match self {
+            Self::Home
+            | Self::Timeline
+            | Self::Actions
+            | Self::Transaction
+            | Self::Row
+            | Self::Actor
+            | Self::Correlation
+            | Self::Undo => Capability::Trail,
+            Self::Coverage | Self::Gaps => Capability::Coverage,
+            Self::Redaction => Capability::Policy,
+            Self::Retention => Capability::Retention,
+            Self::Evidence | Self::AccessLog => Capability::Evidence,
+            Self::Exports => Capability::Exports,
+        }
+    }
+
+    /// The command that answers the same question without the surface.
+    pub(super) fn command(self) -> &'static str {
+        match self {
+            Self::Home | Self::Timeline => "threadline timeline",
+            Self::Actions => "threadline actions",
+            Self::Transaction => "threadline incident ID",
+            Self::Row => "threadline history TABLE KEY",
+            Self::Actor => "threadline actor ACTOR",
+            Self::Correlation => "threadline correlation ID",
+            Self::Undo => "threadline undo",
+            Self::Coverage => "threadline coverage",
+            Self::Redaction => "threadline policy",
+            Self::Retention => "threadline retention plan",
+            Self::Gaps => "threadline doctor",
+            Self::Evidence => "threadline evidence",
+            Self::Exports => "threadline export",
+            Self::AccessLog => "threadline actions --category threadline.access",
+        }
+    }
+}

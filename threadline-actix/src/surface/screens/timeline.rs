@@ -1,0 +1,261 @@
+//! The timeline: what changed, newest first, for any question a filter can ask.
+
+use actix_web::HttpResponse;
+use actix_web::http::StatusCode;
+use askama::Template;
+use threadline::{Count, Filter, LinkedChange, Order, PageRequest};
+
+use crate::surface::entry::Group;
+use crate::surface::failure::Failure;
+use crate::surface::link::Link;
+use crate::surface::moment::for_field;
+use crate::surface::query::{Problem, Query};
+use crate::surface::shell::Shell;
+use crate::surface::value::shown;
+use crate::surface::visit::Visit;
+use crate::surface::window::{Span, Window};
+
+/// What is shown unless somebody asks for another time.
+const USUAL: Window = Window::Last(Span::Day);
+
+/// Changes on a page.
+const SIZE: u32 = 50;
+
+/// Changes that are counted; beyond there is `+`.
+const COUNTED: u32 = 10_000;
+
+#[derive(Template)]
+#[template(path = "surface/timeline.html")]
+struct TimelinePage {
+    shell: Shell,
+    form: FilterForm,
+    sentence: String,
+    groups: Vec<Group>,
+    older: Option<String>,
+    newer: Option<String>,
+    empty: Option<Empty>,
+}
+
+/// Why there is nothing to see.
+enum Empty {
+    /// Nothing has ever been captured that may be seen.
+    FirstRun,
+    /// The time begins after now.
+    Ahead,
+    /// Nothing answers to the filter; with what would find more.
+    Filtered { wider: Option<(String, &'static str)>, bare: String },
+}
+
+/// The filter as people fill it in.
+pub(in crate::surface) struct FilterForm {
+    pub(in crate::surface) presets: Vec<Preset>,
+    pub(in crate::surface) window: &'static str,
+    pub(in crate::surface) from: String,
+    pub(in crate::surface) to: String,
+    pub(in crate::surface) chips: Vec<Chip>,
+    pub(in crate::surface) problems: Vec<Problem>,
+    pub(in crate::surface) tables: Vec<String>,
+    written: Vec<(String, String)>,
+}
+
+pub(in crate::surface) struct Preset {
+    pub(in crate::surface) label: &'static str,
+    pub(in crate::surface) href: String,
+    pub(in crate::surface) current: bool,
+}
+
+/// A part of the filter that can be taken away.
+pub(in crate::surface) struct Chip {
+    pub(in crate::surface) name: String,
+    pub(in crate::surface) value: String,
+    pub(in crate::surface) without: String,
+}
+
+impl FilterForm {
+    /// What was written in a field.
+    pub(in crate::surface) fn value(&self, name: &str) -> &str {
+        self.written.iter().find(|(field, _)| field == name).map_or("", |(_, value)| value)
+    }
+
+    /// What is wrong with a field.
+    pub(in crate::surface) fn problem(&self, name: &str) -> Option<&str> {
+        self.problems.iter().find(|problem| problem.field == name).map(|problem| problem.text.as_str())
+    }
+
+    /// Whether one of the fields that are folded away has something in it.
+    pub(in crate::surface) fn is_unfolded(&self) -> bool {
+        const FOLDED: [&str; 10] = [
+            "correlation_id", "schema", "category", "status", "transaction_correlation_id", "request_id", "job_id", "db_role", "column", "key",
+        ];
+        FOLDED.iter().any(|name| !self.value(name).is_empty() || self.problem(name).is_some())
+    }
+
+    pub(in crate::surface) fn is(&self, name: &str, value: &str) -> bool {
+        self.value(name) == value
+    }
+}
+
+/// What the URL asks for.
+struct Question {
+    window: Window,
+    filter: Filter,
+    after: Option<threadline::Cursor>,
+}
+
+impl Question {
+    /// `Err` with what was written and everything that is wrong with it.
+    fn of(visit: &Visit, mut query: Query) -> Result<Self, Vec<Problem>> {
+        let mut problems = Vec::new();
+        let window = Window::take(&mut query, visit.preferences.zone, USUAL).unwrap_or_else(|wrong| {
+            problems.extend(wrong);
+            USUAL
+        });
+        let after = query.take("after").and_then(|text| {
+            let cursor = text.map(|text| text.parse()).transpose();
+            cursor.map_err(|error: threadline::Error| Problem::new("after", error.to_string()))
+        });
+        let after = after.unwrap_or_else(|problem| {
+            problems.push(problem);
+            None
+        });
+        let pairs = query.take_all(&Filter::NAMES);
+        let filter = Filter::from_pairs(pairs).unwrap_or_else(|invalid| {
+            if let Failure::Invalid(wrong) = Failure::from(threadline::Error::from(invalid)) {
+                problems.extend(wrong);
+            }
+            Filter::new()
+        });
+        let known: Vec<&str> = Filter::NAMES.into_iter().chain(["window", "after"]).collect();
+        problems.extend(query.unknown(&known));
+        if problems.is_empty() { Ok(Self { window, filter, after }) } else { Err(problems) }
+    }
+
+    /// The one way to write it.
+    fn link(&self) -> Link {
+        Self::written(&self.filter, self.window)
+    }
+
+    fn written(filter: &Filter, window: Window) -> Link {
+        Link::to("timeline").with_all(filter.pairs()).with_all(window.pairs(USUAL))
+    }
+}
+
+/// The timeline.
+pub(in crate::surface) async fn timeline(visit: &Visit) -> Result<HttpResponse, Failure> {
+    let query = visit.query();
+    let written = query.rest().to_vec();
+    let question = match Question::of(visit, query) {
+        Ok(question) => question,
+        Err(problems) => return invalid(visit, written, problems),
+    };
+    let filter = question.window.narrow(question.filter.clone(), visit.now);
+    let backwards = question.after.is_some_and(|after| after.order() == Order::OldestFirst);
+    let mut request = PageRequest::new().size(SIZE)?;
+    if let Some(after) = question.after {
+        request = request.order(after.order()).after(after);
+    }
+    let asked = filter.clone();
+    let read = visit.read(move |conn, trail| {
+        let page = trail.timeline_page(conn, &asked, &request)?;
+        let count = trail.count(conn, &asked, COUNTED)?;
+        let first_run = page.entries.is_empty() && trail.count(conn, &Filter::new(), 1)?.counted == 0;
+        Ok((page, count, first_run))
+    });
+    let (page, count, first_run) = match read.await {
+        Ok(answer) => answer,
+        Err(Failure::Invalid(problems)) => return invalid(visit, written, problems),
+        Err(failure) => return Err(failure),
+    };
+    let mut changes = page.entries;
+    if backwards {
+        changes.reverse();
+    }
+    let at = |change: &LinkedChange, order| visit.href(&question.link().with("after", change.cursor(order).to_string()));
+    let older = (backwards || page.has_more).then(|| Some(at(changes.last()?, Order::NewestFirst))).flatten();
+    let newer = (question.after.is_some() && (!backwards || page.has_more))
+        .then(|| Some(at(changes.first()?, Order::OldestFirst)))
+        .flatten();
+    let empty = changes.is_empty().then(|| {
+        if first_run {
+            Empty::FirstRun
+        } else if question.window.is_ahead(visit.now) {
+            Empty::Ahead
+        } else {
+            let wider = question.window.wider().map(|wider| {
+                (visit.href(&Question::written(&question.filter, wider)), wider.label())
+            });
+            Empty::Filtered { wider, bare: visit.href(&Link::to("timeline").with("window", "all")) }
+        }
+    });
+    visit.page(&TimelinePage {
+        shell: visit.shell(),
+        sentence: sentence(visit, count, question.window),
+        form: form(visit, &question, written),
+        groups: Group::all(visit, &changes),
+        older,
+        newer,
+        empty,
+    })
+}
+
+/// What was found, in words.
+fn sentence(visit: &Visit, count: Count, window: Window) -> String {
+    let changes = if count.counted == 1 && !count.capped { "change" } else { "changes" };
+    format!("{count} {changes} {}, {}", window.words(visit.preferences.zone), visit.preferences.zone.name())
+}
+
+fn form(visit: &Visit, question: &Question, written: Vec<(String, String)>) -> FilterForm {
+    let (from, to) = question.window.bounds();
+    let field = |at: Option<_>| at.map(|at| for_field(at, visit.preferences.zone)).unwrap_or_default();
+    let pairs = question.filter.pairs();
+    let chips = pairs.iter().enumerate().map(|(place, (name, value))| {
+        let rest = pairs.iter().enumerate().filter(|(other, _)| *other != place).map(|(_, pair)| pair.clone());
+        Chip {
+            name: name.replace('_', " "),
+            value: shown(value),
+            without: visit
+                .href(&Link::to("timeline").with_all(rest).with_all(question.window.pairs(USUAL))),
+        }
+    });
+    FilterForm {
+        presets: Window::PRESETS
+            .into_iter()
+            .map(|preset| Preset {
+                label: preset.label(),
+                href: visit.href(&Question::written(&question.filter, preset)),
+                current: preset == question.window,
+            })
+            .collect(),
+        window: if question.window == USUAL { "" } else { question.window.name() },
+        from: field(from),
+        to: field(to),
+        chips: chips.collect(),
+        problems: Vec::new(),
+        tables: Vec::new(),
+        written,
+    }
+}
+
+/// The page with what is wrong, and everything else as it was written.
+fn invalid(
+    visit: &Visit,
+    written: Vec<(String, String)>,
+    problems: Vec<Problem>,
+) -> Result<HttpResponse, Failure> {
+    let nothing = Question { window: USUAL, filter: Filter::new(), after: None };
+    let given = |name: &str| written.iter().find(|(field, _)| field == name).map(|(_, value)| value.clone());
+    let (from, to) = (given("from").unwrap_or_default(), given("to").unwrap_or_default());
+    let form = FilterForm { problems, from, to, ..form(visit, &nothing, written) };
+    visit.page_with(
+        StatusCode::BAD_REQUEST,
+        &TimelinePage {
+            shell: visit.shell(),
+            sentence: "Nothing was searched: a part of the filter is not understood.".to_owned(),
+            form,
+            groups: Vec::new(),
+            older: None,
+            newer: None,
+            empty: None,
+        },
+    )
+}

@@ -1,0 +1,114 @@
+//! What is around every screen: where one is, where one can go, who one is.
+
+use threadline::Actor;
+
+use super::access::{Capability, Permissions};
+use super::assets::ASSETS;
+use super::config::{Fonts, SurfaceConfig};
+use super::link::Link;
+use super::preferences::{Preferences, Theme};
+use super::screen::{Group, Screen};
+
+/// What the layout shows.
+#[derive(Clone, Debug)]
+pub(super) struct Shell {
+    pub(super) title: String,
+    pub(super) heading: String,
+    /// Leads from the page to the mount.
+    pub(super) root: String,
+    pub(super) screen: Screen,
+    pub(super) groups: Vec<NavGroup>,
+    pub(super) viewer: String,
+    pub(super) scope: Option<String>,
+    pub(super) theme: Theme,
+    pub(super) zone: String,
+    pub(super) own_fonts: bool,
+    pub(super) health: bool,
+    /// The page as it was asked for, below the mount: where a choice of theme leads back to.
+    pub(super) here: String,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct NavGroup {
+    pub(super) label: &'static str,
+    pub(super) items: Vec<NavItem>,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct NavItem {
+    pub(super) label: &'static str,
+    pub(super) href: String,
+    pub(super) current: bool,
+}
+
+impl Shell {
+    pub(super) fn new(
+        config: &SurfaceConfig,
+        permissions: &Permissions,
+        actor: Option<&Actor>,
+        preferences: Preferences,
+        screen: Screen,
+        root: &str,
+        here: &str,
+    ) -> Self {
+        let groups = Group::ALL.into_iter().filter_map(|group| {
+            let items: Vec<NavItem> = group
+                .screens()
+                .iter()
+                .filter(|screen| permissions.has(screen.capability()))
+                .map(|&item| NavItem {
+                    label: item.label(),
+                    href: Link::to(item.route().trim_start_matches('/')).from(root),
+                    current: item == screen,
+                })
+                .collect();
+            (!items.is_empty()).then_some(NavGroup { label: group.label(), items })
+        });
+        Self {
+            title: config.title.to_string(),
+            heading: screen.label().to_owned(),
+            root: root.to_owned(),
+            screen,
+            groups: groups.collect(),
+            viewer: actor.map_or_else(|| "nobody named".to_owned(), ToString::to_string),
+            scope: permissions.access.words().map(str::to_owned),
+            theme: preferences.theme,
+            zone: preferences.zone.name().to_owned(),
+            own_fonts: config.fonts == Fonts::Own,
+            health: permissions.has(Capability::Coverage),
+            here: here.to_owned(),
+        }
+    }
+
+    pub(super) fn asset(&self, path: &str) -> String {
+        format!("{}{path}", self.root)
+    }
+
+    pub(super) fn css(&self) -> String {
+        self.asset(&ASSETS.css)
+    }
+
+    pub(super) fn fonts(&self) -> String {
+        self.asset(&ASSETS.fonts)
+    }
+
+    pub(super) fn text_font(&self) -> String {
+        self.asset(&ASSETS.text_font)
+    }
+
+    pub(super) fn js(&self) -> String {
+        self.asset(&ASSETS.js)
+    }
+
+    pub(super) fn mark(&self) -> String {
+        self.asset(&ASSETS.mark)
+    }
+
+    pub(super) fn themes(&self) -> [Theme; 3] {
+        Theme::ALL
+    }
+
+    pub(super) fn is_home(&self) -> bool {
+        self.screen == Screen::Home
+    }
+}

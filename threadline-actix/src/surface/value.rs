@@ -1,0 +1,130 @@
+//! Stored values as they are shown: what they are is told apart from what they say.
+
+use chrono::DateTime;
+use threadline::{FieldValue, Json};
+
+/// A value on a page.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Value {
+    pub(super) kind: Kind,
+    /// What it says, with nothing in it that a browser would obey.
+    pub(super) text: String,
+    /// Whether `text` is the beginning of more.
+    pub(super) cut: bool,
+}
+
+/// What a value is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Text,
+    Number,
+    Bool,
+    Time,
+    Json,
+    Empty,
+    Null,
+    Masked,
+    Absent,
+    Unknown,
+}
+
+impl Kind {
+    /// The class of the style sheet.
+    pub(super) fn class(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::Number => "number",
+            Self::Bool => "bool",
+            Self::Time => "time",
+            Self::Json => "json",
+            Self::Empty => "empty",
+            Self::Null => "null",
+            Self::Masked => "masked",
+            Self::Absent => "absent",
+            Self::Unknown => "unknown",
+        }
+    }
+
+    /// What it means, for who points at it or has it read aloud; nothing where the value speaks for itself.
+    pub(super) fn title(self) -> &'static str {
+        match self {
+            Self::Empty => "A text without characters",
+            Self::Null => "No value (SQL NULL)",
+            Self::Masked => "Masked: the trail never had the value",
+            Self::Absent => "There was no row",
+            Self::Unknown => "The trail does not have this value",
+            _ => "",
+        }
+    }
+}
+
+impl Value {
+    /// The whole value, up to `most` characters.
+    pub(super) fn new(value: &FieldValue, most: usize) -> Self {
+        match value {
+            FieldValue::Known(json) => Self::known(json, most),
+            FieldValue::Masked(_) => Self::word(Kind::Masked, "masked"),
+            FieldValue::Absent => Self::word(Kind::Absent, "no row"),
+            FieldValue::Unknown => Self::word(Kind::Unknown, "not captured"),
+        }
+    }
+
+    pub(super) fn known(json: &Json, most: usize) -> Self {
+        let text = json.as_str();
+        match text.as_bytes().first() {
+            _ if json.is_null() => Self::word(Kind::Null, "null"),
+            Some(b'"') => match serde_json::from_str::<String>(text) {
+                Ok(text) if text.is_empty() => Self::word(Kind::Empty, "empty"),
+                Ok(text) if is_instant(&text) => Self::word(Kind::Time, &text),
+                Ok(text) => Self::cut(Kind::Text, &text, most),
+                Err(_) => Self::cut(Kind::Json, text, most),
+            },
+            Some(b'{' | b'[') => Self::cut(Kind::Json, text, most),
+            Some(b't' | b'f') => Self::cut(Kind::Bool, text, most),
+            _ => Self::cut(Kind::Number, text, most),
+        }
+    }
+
+    /// An instant to the second, for a line that has little room.
+    pub(super) fn short(mut self) -> Self {
+        if self.kind == Kind::Time {
+            self.text = self.text.replacen('T', " ", 1).chars().take(19).collect();
+        }
+        self
+    }
+
+    fn word(kind: Kind, text: &str) -> Self {
+        Self { kind, text: text.to_owned(), cut: false }
+    }
+
+    fn cut(kind: Kind, text: &str, most: usize) -> Self {
+        let end = text.char_indices().nth(most).map(|(at, _)| at);
+        Self { kind, text: shown(end.map_or(text, |end| &text[..end])), cut: end.is_some() }
+    }
+}
+
+/// Whether a text is an instant as PostgreSQL writes it into JSON.
+fn is_instant(text: &str) -> bool {
+    (20..=32).contains(&text.len()) && text.is_ascii() && DateTime::parse_from_rfc3339(text).is_ok()
+}
+
+/// The text with control characters, and those that turn the direction of writing, made visible: nothing stored can make a
+/// page read otherwise than it is.
+pub(super) fn shown(text: &str) -> String {
+    let mut visible = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '\n' | '\t' => visible.push(c),
+            '\u{00}'..='\u{1f}' => visible.extend(char::from_u32(0x2400 + c as u32)),
+            '\u{7f}' => visible.push('\u{2421}'),
+            '\u{80}'..='\u{9f}'
+            | '\u{61c}'
+            | '\u{200b}'..='\u{200f}'
+            | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{2069}'
+            | '\u{feff}' => visible.push_str(&format!("\u{2039}U+{:04X}\u{203a}", c as u32)),
+            c => visible.push(c),
+        }
+    }
+    visible
+}

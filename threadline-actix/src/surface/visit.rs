@@ -1,0 +1,193 @@
+//! One look of somebody at one screen: who, at what, and what they may see of it.
+
+use actix_web::http::StatusCode;
+use actix_web::http::header::{CACHE_CONTROL, ContentType};
+use actix_web::{HttpRequest, HttpResponse, web};
+use askama::Template;
+use chrono::{DateTime, Utc};
+use diesel::PgConnection;
+use threadline::{Action, Actor, AuditContext, Trail};
+
+use super::access::{Capability, Permissions};
+use super::config::SurfaceConfig;
+use super::failure::{Failure, refusal};
+use super::link::Link;
+use super::moment::Moment;
+use super::preferences::Preferences;
+use super::query::Query;
+use super::screen::Screen;
+use super::shell::Shell;
+use crate::extractor::context_of;
+
+/// The category of the actions the access log is made of.
+pub(super) const ACCESS: &str = "threadline.access";
+
+/// A request that has been let in.
+pub(super) struct Visit {
+    pub(super) config: web::Data<SurfaceConfig>,
+    pub(super) permissions: Permissions,
+    pub(super) actor: Option<Actor>,
+    pub(super) preferences: Preferences,
+    pub(super) now: DateTime<Utc>,
+    screen: Screen,
+    request: HttpRequest,
+    root: String,
+    here: String,
+}
+
+impl Visit {
+    /// Asks the host's callbacks; `Err` is the answer to who is not let in.
+    pub(super) async fn begin(
+        config: web::Data<SurfaceConfig>,
+        request: HttpRequest,
+        screen: Screen,
+        depth: usize,
+    ) -> Result<Self, HttpResponse> {
+        let permissions = config.gates.permissions(&request).await.ok_or_else(refusal)?;
+        let actor = config.gates.actor(&request).await.ok_or_else(refusal)?;
+        let path: Vec<&str> = request.path().rsplit('/').take(depth + 1).collect();
+        let mut here = path.into_iter().rev().collect::<Vec<_>>().join("/");
+        if !request.query_string().is_empty() {
+            here = format!("{here}?{}", request.query_string());
+        }
+        Ok(Self {
+            permissions,
+            actor,
+            preferences: Preferences::of(&request, config.theme),
+            now: Utc::now(),
+            screen,
+            root: if depth == 0 { "./".to_owned() } else { "../".repeat(depth) },
+            here,
+            request,
+            config,
+        })
+    }
+
+    /// Shows the screen, to who may see it, once that they look is on record.
+    pub(super) async fn show<F>(&self, show: F) -> HttpResponse
+    where
+        F: AsyncFn(&Self) -> Result<HttpResponse, Failure>,
+    {
+        let capability = self.screen.capability();
+        let shown = if !self.permissions.has(capability) {
+            self.log(Err("not permitted")).await.and(Err(Failure::Denied(capability)))
+        } else {
+            match self.log(Ok(())).await {
+                Ok(()) => show(self).await,
+                Err(failure) => Err(failure),
+            }
+        };
+        shown.unwrap_or_else(|failure| failure.page(self))
+    }
+
+    /// Records the look in the trail; nothing is shown where that fails.
+    async fn log(&self, outcome: Result<(), &'static str>) -> Result<(), Failure> {
+        if !self.config.access_log {
+            return Ok(());
+        }
+        let context = context_of(&self.request).unwrap_or_else(AuditContext::without_actor);
+        let context = context.with_actor(self.actor.clone().unwrap_or_else(Actor::anonymous));
+        let action = Action::new(format!("threadline.{}.viewed", self.screen.name())).verb("view").category(ACCESS);
+        let action = match self.looked_at() {
+            Some(comment) => action.comment(comment),
+            None => action,
+        };
+        let action = match outcome {
+            Ok(()) => action,
+            Err(reason) => action.failed(reason),
+        };
+        let pool = self.config.pool.clone();
+        let recorded = web::block(move || pool.record_action(&context, &action)).await;
+        recorded.map_err(|_| Failure::Internal)?.map(drop).map_err(Failure::from)
+    }
+
+    /// What of the screen was asked for, as the URL has it.
+    fn looked_at(&self) -> Option<String> {
+        const MOST: usize = 1_000;
+        let readable = |c: char| if c.is_control() { '\u{fffd}' } else { c };
+        let text: String = self.here.chars().map(readable).take(MOST).collect();
+        (!text.trim().is_empty()).then_some(text)
+    }
+
+    /// Reads the trail as far as the visitor may see it, in one snapshot.
+    pub(super) async fn read<T, F>(&self, read: F) -> Result<T, Failure>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut PgConnection, &Trail) -> Result<T, threadline::Error> + Send + 'static,
+    {
+        let trail = self.permissions.access.trail().ok_or(Failure::Denied(Capability::Trail))?;
+        let (pool, limit) = (self.config.pool.clone(), self.config.limit);
+        let answer = web::block(move || pool.snapshot(limit, |conn| read(conn, &trail))).await;
+        Ok(answer.map_err(|_| Failure::Internal)??)
+    }
+
+    /// What the URL asks for.
+    pub(super) fn query(&self) -> Query {
+        Query::parse(self.request.query_string())
+    }
+
+    /// A part of the path.
+    pub(super) fn segment(&self, name: &str) -> &str {
+        self.request.match_info().query(name)
+    }
+
+    pub(super) fn moment(&self, at: DateTime<Utc>) -> Moment {
+        Moment::new(at, self.preferences.zone, self.now)
+    }
+
+    /// The link as this page writes it.
+    pub(super) fn href(&self, link: &Link) -> String {
+        link.from(&self.root)
+    }
+
+    pub(super) fn screen(&self) -> Screen {
+        self.screen
+    }
+
+    /// What is around the page, under the screen's own heading.
+    pub(super) fn shell(&self) -> Shell {
+        Shell::new(
+            &self.config,
+            &self.permissions,
+            self.actor.as_ref(),
+            self.preferences,
+            self.screen,
+            &self.root,
+            &self.here,
+        )
+    }
+
+    /// The page.
+    pub(super) fn page(&self, template: &impl Template) -> Result<HttpResponse, Failure> {
+        self.page_with(StatusCode::OK, template)
+    }
+
+    /// The page, with a status that says what became of the request.
+    pub(super) fn page_with(
+        &self,
+        status: StatusCode,
+        template: &impl Template,
+    ) -> Result<HttpResponse, Failure> {
+        let html = template.render().map_err(|error| {
+            tracing::error!(%error, "threadline: a page could not be rendered");
+            Failure::Internal
+        })?;
+        Ok(HttpResponse::build(status)
+            .content_type(ContentType::html())
+            .insert_header((CACHE_CONTROL, "no-store"))
+            .body(html))
+    }
+
+    /// Sends the browser to the page of this link.
+    pub(super) fn redirect(&self, link: &Link) -> HttpResponse {
+        see_other(&self.href(link))
+    }
+}
+
+/// Sends the browser to another page of ours.
+pub(super) fn see_other(href: &str) -> HttpResponse {
+    HttpResponse::SeeOther()
+        .insert_header((actix_web::http::header::LOCATION, href))
+        .insert_header((CACHE_CONTROL, "no-store"))
+        .finish()
+}
