@@ -15,6 +15,11 @@ impl Link {
         Self { path: path.into(), pairs: Vec::new() }
     }
 
+    /// The same question to another page.
+    pub(super) fn under(self, path: impl Into<String>) -> Self {
+        Self { path: path.into(), ..self }
+    }
+
     pub(super) fn with(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.pairs.push((name.into(), value.into()));
         self

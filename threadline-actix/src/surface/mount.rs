@@ -77,6 +77,7 @@ fn routes(scope: Scope) -> Scope {
         .service(screen(Screen::Home, screens::home))
         .service(screen(Screen::Timeline, screens::timeline))
         .service(screen(Screen::Transaction, screens::transaction))
+        .service(screen(Screen::Row, screens::row))
         .route("/assets/{name}", web::get().to(assets::serve))
         .route("/preferences", web::post().to(screens::choose))
         .default_service(web::to(not_found))

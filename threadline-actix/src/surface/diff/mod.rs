@@ -3,7 +3,7 @@
 mod structure;
 mod words;
 
-use threadline::{ChangeDiff, FieldDiff, FieldValue, Json, Op};
+use threadline::{ChangeDiff, FieldChange, FieldDiff, FieldValue, Json, Op};
 
 pub(super) use self::structure::PathChange;
 use super::entry::Badge;
@@ -81,6 +81,21 @@ impl FieldView {
         }
         let side = |value: &FieldValue| (!matches!(value, FieldValue::Absent)).then(|| Cell::whole(value));
         Self { name, before: side(&field.before), after: side(&field.after), paths: Vec::new() }
+    }
+
+    /// A column between two instants.
+    pub(super) fn of_change(name: &str, change: &FieldChange) -> Self {
+        let side = |json: &Json| if change.masked { FieldValue::Masked(json.clone()) } else { FieldValue::Known(json.clone()) };
+        let (before, after) = (side(&change.before), side(&change.after));
+        match (&before, &after) {
+            (FieldValue::Known(before), FieldValue::Known(after)) => Self::both(shown(name), before, after),
+            _ => Self {
+                name: shown(name),
+                before: Some(Cell::whole(&before)),
+                after: Some(Cell::whole(&after)),
+                paths: Vec::new(),
+            },
+        }
     }
 
     fn both(name: String, before: &Json, after: &Json) -> Self {
