@@ -34,6 +34,7 @@ mod retention;
 mod round_trips;
 mod schema;
 mod scopes;
+mod surface;
 mod telemetry;
 mod timeline;
 mod transaction;

@@ -1,0 +1,142 @@
+//! Who is let in, and to what: the host's word at each request, and nothing without it.
+
+use actix_web::test::TestRequest;
+use threadline_actix::surface::SurfaceConfig;
+
+use super::site::{Site, Visitor};
+
+/// Each screen, and whether it takes a capability that support has not.
+const SCREENS: [(&str, bool); 3] = [("", false), ("timeline", false), ("rows?table=notes&key=7", false)];
+
+#[test]
+fn every_screen_is_shown_to_whom_the_host_lets_in_and_to_nobody_else() {
+    let site = Site::new();
+    for (screen, is_for_admins) in SCREENS {
+        for visitor in Visitor::ALL {
+            let answer = site.get(visitor, screen);
+            let wanted = match visitor {
+                Visitor::Admin => 200,
+                Visitor::Support if !is_for_admins => 200,
+                _ => 403,
+            };
+            assert_eq!(answer.status, wanted, "{visitor:?} at `{screen}`");
+            assert!(!answer.body.contains("secret-of-the-host"), "{visitor:?} at `{screen}`");
+        }
+    }
+}
+
+#[test]
+fn who_is_not_let_in_cannot_tell_what_there_is_from_what_there_is_not() {
+    let site = Site::new();
+    let there = site.get(Visitor::Denied, "timeline");
+    for path in ["nothing", "transactions/00000000-0000-0000-0000-000000000000", "rows?table=notes&key=7", "timeline?x=y"] {
+        let answer = site.get(Visitor::Denied, path);
+        assert_eq!((answer.status, &answer.body), (there.status, &there.body), "{path}");
+    }
+}
+
+#[test]
+fn another_tenants_transaction_row_and_changes_look_as_if_they_were_not_there() {
+    let site = Site::new();
+    let other = site.text("SELECT transaction_id::text FROM threadline.audit_changes WHERE scope = '8'");
+    let missing = "00000000-0000-7000-8000-000000000000";
+    let (hidden, none) = (
+        site.get(Visitor::Support, &format!("transactions/{other}")),
+        site.get(Visitor::Support, &format!("transactions/{missing}")),
+    );
+    assert_eq!(hidden.status, 404);
+    assert_eq!(hidden.body.replace(&other, "ID"), none.body.replace(missing, "ID"));
+    let (hidden, none) =
+        (site.get(Visitor::Support, "rows?table=notes&key=8"), site.get(Visitor::Support, "rows?table=notes&key=9"));
+    assert_eq!(hidden.status, 200);
+    assert_eq!(hidden.body.replace("id=8", "KEY").replace("notes:8", "ROW").replace("id%3D8", "KEY"), none.body.replace("id=9", "KEY").replace("notes:9", "ROW").replace("id%3D9", "KEY"));
+    for path in ["", "timeline", "timeline?window=all", "timeline?actor=user:8"] {
+        assert!(!site.get(Visitor::Support, path).body.contains("marker-8"), "{path}");
+    }
+    assert!(site.get(Visitor::Support, "timeline").body.contains("marker-7"));
+    assert!(site.get(Visitor::Admin, "timeline").body.contains("marker-8"));
+}
+
+#[test]
+fn a_look_is_on_record_with_its_filter_before_anything_is_shown() {
+    let site = Site::new();
+    site.get(Visitor::Support, "timeline?table=notes&window=all");
+    let logged = site.text(
+        "SELECT string_agg(name || ' ' || actor_type || ':' || actor_id || ' ' || comment, ', ') \
+         FROM threadline.audit_actions WHERE category = 'threadline.access'",
+    );
+    assert_eq!(logged, "threadline.timeline.viewed user:2 timeline?table=notes&window=all");
+
+    let mut owner = site.db.connect();
+    threadline_tests::run(
+        &mut owner,
+        "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'no'; END $$; \
+         CREATE TRIGGER refuse BEFORE INSERT ON threadline.audit_actions FOR EACH ROW EXECUTE FUNCTION refuse()",
+    );
+    let answer = site.get(Visitor::Admin, "timeline");
+    assert_eq!(answer.status, 500);
+    assert!(!answer.body.contains("marker-"), "something was shown that is not on record");
+    let config = site.config().access_log(false);
+    let answer = site.ask(config, Visitor::Admin, TestRequest::get().uri("/audit/timeline"));
+    assert_eq!(answer.status, 200);
+}
+
+#[test]
+fn a_form_that_another_sites_page_sends_changes_nothing() {
+    let site = Site::new();
+    let post = || TestRequest::post().uri("/audit/preferences").set_payload("theme=dark&back=timeline");
+    let from = |site_is: &str| post().insert_header(("sec-fetch-site", site_is.to_owned()));
+    let ask = |request| site.ask(site.config(), Visitor::Admin, request);
+    for foreign in ["cross-site", "same-site", "none", "same-origin, same-origin"] {
+        assert_eq!(ask(from(foreign)).status, 403, "{foreign}");
+    }
+    assert_eq!(ask(post()).status, 403, "neither header");
+    let origin = |origin: &str| post().insert_header(("host", "app.example:8443")).insert_header(("origin", origin.to_owned()));
+    for foreign in ["https://evil.example", "https://app.example", "https://app.example:8443.evil.example", "null"] {
+        assert_eq!(ask(origin(foreign)).status, 403, "{foreign}");
+    }
+    for own in [from("same-origin"), origin("https://app.example:8443")] {
+        let answer = ask(own);
+        assert_eq!((answer.status, answer.header("location")), (303, "./timeline"));
+    }
+}
+
+#[test]
+fn choosing_a_theme_leads_nowhere_but_to_a_page_below_the_mount() {
+    let site = Site::new();
+    for back in ["//evil.example", "https://evil.example", "/\\evil.example", "../admin", "a/../../admin", "%2e%2e/admin", "javascript:alert(1)"] {
+        let form = format!("theme=dark&back={}", back.replace('%', "%25"));
+        let request = TestRequest::post()
+            .uri("/audit/preferences")
+            .insert_header(("sec-fetch-site", "same-origin"))
+            .set_payload(form);
+        let answer = site.ask(site.config(), Visitor::Admin, request);
+        assert_eq!((answer.status, answer.header("location")), (303, "./"), "{back}");
+    }
+}
+
+#[test]
+fn nothing_in_a_page_may_run_load_or_frame_but_what_the_surface_serves() {
+    let site = Site::new();
+    let answer = site.get(Visitor::Admin, "timeline");
+    let policy = answer.header("content-security-policy");
+    assert!(policy.starts_with("default-src 'none'; ") && !policy.contains("unsafe"), "{policy}");
+    assert!(policy.contains("frame-ancestors 'none'") && policy.contains("base-uri 'none'"), "{policy}");
+    assert_eq!(answer.header("x-content-type-options"), "nosniff");
+    assert_eq!(answer.header("cache-control"), "no-store");
+    for inline in ["<style", " style=", " onclick", "javascript:", "<script>", "http://", "https://"] {
+        assert!(!answer.body.contains(inline), "{inline}");
+    }
+}
+
+#[test]
+fn without_a_callback_of_its_own_what_concerns_the_whole_database_is_denied() {
+    let site = Site::new();
+    let open = SurfaceConfig::new(site.pool.clone()).allow_unauthenticated_i_understand();
+    let home = site.ask(open, Visitor::Stranger, TestRequest::get().uri("/audit/"));
+    assert_eq!(home.status, 200);
+    for screen in ["coverage", "redaction", "retention", "evidence"] {
+        assert!(!home.body.contains(&format!("./{screen}\"")), "{screen}");
+    }
+    assert!(home.body.contains("./timeline\""));
+}
