@@ -10,8 +10,8 @@ use insta::assert_snapshot;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestCaseError, TestRunner};
 use threadline::evidence::{
-    self, EvidenceFilter, EvidenceRecord, Mode, ProofDocument, ProofRequest, Record, Reference, Status,
-    Subject, Verdict,
+    self, EvidenceFilter, EvidenceRecord, Mode, ProofDocument, ProofRequest, Record, Reference, Source,
+    Status, Subject, Verdict,
 };
 use threadline::{Actor, ActorId, Error, Order, Page, PageRequest, TableName};
 use threadline_tests::{TestRole, audited_database, clock, pooled_behind, refused, run, text, texts};
@@ -193,6 +193,86 @@ fn an_application_records_what_it_does_and_nothing_of_what_governs_it() {
 }
 
 #[test]
+fn what_any_role_can_record_proves_nothing_is_of_now_and_stands_in_nobodys_place() {
+    let db = audited_database();
+    let conn = &mut db.connect();
+    let (app, forger) = (TestRole::new(&db, "app"), TestRole::new(&db, "forger"));
+    let (host, forgery) = (&mut app.connect(), &mut forger.connect());
+    let real = delivery(1).actor(Actor::admin(1)).detail("rows", 1_000_000);
+    let real = evidence::record(conn, &real).unwrap();
+    let sound = serde_json::json!({"subject": "export_delivery", "reference": {"job": "1"}, "status": "error", "verdict": "inferred",
+        "actor": {"type": "admin", "id": "scapegoat"}, "writer": "threadline::exports", "entry_point": "threadline::exports::download",
+        "library_version": "0.1.0", "detail": {"rows": 0}});
+    let call = |record: &serde_json::Value| format!("SELECT threadline.record_application_evidence('[{record}]')");
+    // Neither proof nor another instant is to be had, whoever calls it.
+    let with = |key: &str, value: serde_json::Value| {
+        let mut record = sound.clone();
+        record[key] = value;
+        record
+    };
+    for session in [&mut *forgery, &mut *conn] {
+        for (field, record) in [
+            ("verdict", with("verdict", "proven".into())),
+            ("recorded_at", with("recorded_at", "2020-01-01T00:00:00Z".into())),
+            ("recorded_at", with("recorded_at", "2026-02-30T00:00:00Z".into())),
+            ("recorded_at", with("recorded_at", "2026-01-01T25:00:00Z".into())),
+            ("recorded_at", with("recorded_at", serde_json::json!(true))),
+            ("recorded_at", with("recorded_at", serde_json::json!({}))),
+            ("unless_unchanged_for", with("unless_unchanged_for", serde_json::json!([1]))),
+            ("actor", with("actor", serde_json::json!(7))),
+        ] {
+            let said = refused(session, &call(&record));
+            assert!(said.contains(&format!("invalid evidence: record 1: {field}")), "{field}: {said}");
+        }
+    }
+    // What is recorded says whose word it is, and the newest of the operation's stays the newest.
+    run(forgery, &call(&sound));
+    assert_eq!(evidence::latest_of(conn, Subject::ExportDelivery, &Reference::new("job", 1)).unwrap().unwrap().id, real.id);
+    let own = delivery(1).actor(Actor::admin(2));
+    let own = evidence::record(host, &own).unwrap();
+    run(forgery, &call(&sound));
+    let newest = evidence::latest(conn, &EvidenceFilter::new(), &PageRequest::new()).unwrap().entries;
+    let seen: Vec<_> =
+        newest.iter().map(|record| (record.provenance.source, record.verdict, &*record.provenance.db_role)).collect();
+    assert_eq!(
+        seen,
+        [
+            (Source::Application, Verdict::Inferred, forger.name()),
+            (Source::Application, Verdict::Inferred, app.name()),
+            (Source::Operation, Verdict::Proven, "postgres"),
+        ]
+    );
+    assert_eq!([newest[1].id, newest[2].id], [own.id, real.id]);
+    let proof = ProofDocument::generate(conn, &ProofRequest::subject(Subject::ExportDelivery)).unwrap();
+    assert_eq!((proof.summary.records, proof.summary.references), (3, 1));
+    let text = proof.to_string();
+    let forged = format!("asked for by admin:scapegoat, says role {0}  (threadline::exports, threadline::exports::download, as role {0}, which any role can record)", forger.name());
+    assert!(text.contains(&forged), "{text}");
+    assert!(text.contains("asked for by admin:1, says role postgres"), "{text}");
+}
+
+#[test]
+fn nobody_keeps_another_record_out_by_saying_the_same_before() {
+    let db = audited_database();
+    let conn = &mut db.connect();
+    let (app, forger) = (TestRole::new(&db, "app"), TestRole::new(&db, "forger"));
+    let posture = |actor: i32| {
+        Record::new(Subject::SupportScopePosture, Reference::new("tenant", 7), "w", "e").actor(Actor::admin(actor))
+    };
+    for session in [&mut forger.connect(), &mut app.connect(), &mut *conn] {
+        for actor in [1, 2] {
+            assert!(evidence::record(session, &posture(actor)).unwrap().written, "another role or actor");
+            assert!(!evidence::record(session, &posture(actor)).unwrap().written);
+        }
+        // Two who say the same in turn are each left out, until one says otherwise.
+        assert!(!evidence::record(session, &posture(1)).unwrap().written);
+        assert!(evidence::record(session, &posture(2).status(Status::Finding)).unwrap().written);
+        assert!(evidence::record(session, &posture(1)).unwrap().written);
+    }
+    assert_eq!(all(conn).len(), 12);
+}
+
+#[test]
 fn what_stays_the_same_is_written_once_a_day_and_every_difference_at_once() {
     let db = audited_database();
     let conn = &mut db.connect();
@@ -347,7 +427,7 @@ fn everything_wrong_with_a_record_is_said_at_once_and_none_of_it_is_quoted() {
         assert!(said.contains("record 2: ") && said.contains(part), "{said}");
     }
     // Whoever calls the database itself is held to the same.
-    let sound = serde_json::json!({"subject": "export_delivery", "reference": {"job": "1"}, "status": "ok", "verdict": "proven",
+    let sound = serde_json::json!({"subject": "export_delivery", "reference": {"job": "1"}, "status": "ok", "verdict": "inferred",
         "writer": "w", "entry_point": "e", "library_version": "1", "detail": {}});
     let call = |record: &serde_json::Value| {
         format!(
@@ -386,6 +466,7 @@ fn everything_wrong_with_a_record_is_said_at_once_and_none_of_it_is_quoted() {
     let posture = serde_json::json!({"subject": "support_scope_posture"});
     let mut record = sound.clone();
     record["subject"] = posture["subject"].clone();
+    record["verdict"] = "proven".into();
     assert!(refused(conn, &call(&record)).contains("a posture is inferred at best"));
     for call in ["NULL", "'{}'", "'[null]'", "'[1]'"] {
         let said = refused(conn, &format!("SELECT threadline.record_application_evidence({call})"));
@@ -667,6 +748,7 @@ fn a_proof_document_reads_for_machines_and_for_people() {
             "db_role": "postgres",
             "entry_point": "worker",
             "library_version": "0.1.0",
+            "source": "operation",
             "writer": "threadline::retention"
           },
           "recorded_at": "2026-03-02T09:30:00Z",
@@ -689,6 +771,7 @@ fn a_proof_document_reads_for_machines_and_for_people() {
             "db_role": "postgres",
             "entry_point": "worker",
             "library_version": "0.1.0",
+            "source": "operation",
             "writer": "threadline::retention"
           },
           "recorded_at": "2026-03-01T09:30:00Z",
@@ -728,8 +811,8 @@ fn a_proof_document_reads_for_machines_and_for_people() {
       retention_run: proven, by 2 direct records
 
     2 records about 2 things; 0 findings, 1 error
-      2026-03-02T09:30:00Z  retention_run  run=2  error  {"rows": 2, "error_kind": "lock_timeout"}  asked for by job:retention  (threadline::retention, worker, as postgres)
-      2026-03-01T09:30:00Z  retention_run  run=1  {"rows": 1}  (threadline::retention, worker, as postgres)
+      2026-03-02T09:30:00Z  retention_run  run=2  error  {"rows": 2, "error_kind": "lock_timeout"}  asked for by job:retention, says role postgres  (threadline::retention, worker, as role postgres)
+      2026-03-01T09:30:00Z  retention_run  run=1  {"rows": 1}  (threadline::retention, worker, as role postgres)
     "##);
     let mut overview = ProofDocument::generate(conn, &ProofRequest::overview().limit(1)).unwrap();
     overview.generated_at = document.generated_at;
@@ -747,7 +830,7 @@ fn a_proof_document_reads_for_machines_and_for_people() {
       legal_hold: unsupported, for there are no records; none of this kind need have happened
 
     3 records about 3 things; 0 findings, 1 error
-      2026-03-03T09:30:00Z  redaction_policy  table=public.posts  {"masked": ["email"]}  (threadline::policy, threadline policy, as postgres)
+      2026-03-03T09:30:00Z  redaction_policy  table=public.posts  {"masked": ["email"]}  (threadline::policy, threadline policy, as role postgres)
       … and more; the counts and the verdict are of all
     "##);
 }

@@ -250,7 +250,7 @@ fn what_looks_writes_nothing_and_what_it_saw_is_recorded_when_that_is_asked_for(
         added(conn, |conn| policy::record_evidence(conn, &policies, "threadline policy", Some(&by)).unwrap());
     let detail = json!({"state": "drift", "excluded": ["body"], "masked": ["code"], "differences": ["mask: declared `code`, `org`, deployed `code`"]});
     assert_eq!(new, [(Subject::RedactionPolicy, Status::Finding, Verdict::Inferred, detail)]);
-    let (_, new) = added(conn, |conn| health::record_evidence(conn, &covered, "worker", None).unwrap());
+    let (_, new) = added(conn, |conn| health::record_evidence(conn, &covered, "worker", Some(&by)).unwrap());
     let detail =
         |coverage: &str, reasons: &[&str]| json!({"coverage": coverage, "partitions": 0, "reasons": reasons});
     let mut details: Vec<_> =
@@ -263,8 +263,8 @@ fn what_looks_writes_nothing_and_what_it_saw_is_recorded_when_that_is_asked_for(
             (Status::Finding, Verdict::Proven, detail("uncovered", &["it is not attached"])),
         ]
     );
-    // The same once more, from the report that has both: nothing is new.
-    let (again, new) = added(conn, |conn| verify::record_evidence(conn, &verified, "CI", None).unwrap());
+    // The same once more by the same actor, from the report that has both: nothing is new.
+    let (again, new) = added(conn, |conn| verify::record_evidence(conn, &verified, "CI", Some(&by)).unwrap());
     assert_eq!((again.len(), again.iter().any(|recorded| recorded.written)), (3, false));
     assert_eq!(new, []);
     capture::detach(conn, &table("notes")).unwrap();

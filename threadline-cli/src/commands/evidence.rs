@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use threadline::evidence::{
     self, EvidenceFilter, EvidenceRecord, InvalidEvidence, Mode, ProofDocument, ProofRequest, Reference,
-    Status, Subject, SubjectOverview, Verdict,
+    Source, Status, Subject, SubjectOverview, Verdict,
 };
 
 use crate::Outcome;
@@ -156,7 +156,8 @@ fn print(output: &mut Output, record: &EvidenceRecord) -> std::io::Result<()> {
     output.line(&head.styled(verdict_style(record.verdict), record.verdict.to_string()))?;
     output.line(&Line::new().styled(DIM, "  about ").plain(record.reference.to_string()))?;
     if let Some(actor) = &record.actor {
-        output.line(&Line::new().styled(DIM, "  asked for by ").plain(actor.to_string()))?;
+        let line = Line::new().styled(DIM, "  asked for by ").plain(actor.to_string());
+        output.line(&line.styled(DIM, ", says role ").plain(&record.provenance.db_role))?;
     }
     let detail: Map<String, Value> = serde_json::from_str(record.detail.as_str()).unwrap_or_default();
     let said = detail.iter().filter(|(_, value)| !is_empty(value));
@@ -168,7 +169,11 @@ fn print(output: &mut Output, record: &EvidenceRecord) -> std::io::Result<()> {
     }
     let provenance = &record.provenance;
     let line = Line::new().styled(DIM, "  by ").plain(&provenance.entry_point);
-    output.line(&line.styled(DIM, " as ").plain(&provenance.db_role))
+    let line = line.styled(DIM, " as role ").plain(&provenance.db_role);
+    output.line(&match provenance.source {
+        Source::Operation => line,
+        Source::Application => line.styled(NOTE, ", which any role can record"),
+    })
 }
 
 /// Whether a part of the detail says nothing.

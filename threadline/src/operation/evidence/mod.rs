@@ -34,7 +34,8 @@
 //!
 //! Reading takes SELECT on `threadline.evidence_records`. Any role may record export deliveries and support scopes, for these
 //! are what an application does with the trail; all else takes EXECUTE on `threadline.record_evidence(jsonb)`. Each record has
-//! the role that logged in, which a client cannot fake.
+//! the role that logged in, which a client cannot fake, and its [`Source`]: what a role records that lacks that right is its own
+//! word, inferred at best and of now, and stands beside the records of the operation, never in their place.
 
 mod assess;
 mod proof;
@@ -54,4 +55,4 @@ pub(crate) use self::record::record_if_allowed;
 pub use self::record::{InvalidEvidence, Record, Recorded, may_record, record, record_all};
 pub use self::reference::Reference;
 pub use self::stored::{EvidenceRecord, Provenance};
-pub use self::subject::{Status, Subject, Verdict};
+pub use self::subject::{Source, Status, Subject, Verdict};

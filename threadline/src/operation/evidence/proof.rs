@@ -193,7 +193,7 @@ impl ProofDocument {
                 summary.verdicts.add(counted.verdict, counted.records());
                 summary.statuses.add(counted.status, counted.records());
             }
-            let EvidenceFilter { subject, reference, from, to } = request.filter.clone();
+            let EvidenceFilter { subject, reference, from, to, .. } = request.filter.clone();
             let assessed: Vec<_> =
                 counts.iter().map(|counted| (counted.subject, counted.verdict, counted.records())).collect();
             Ok(Self {

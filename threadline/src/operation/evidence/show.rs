@@ -6,7 +6,7 @@ use chrono::{DateTime, SecondsFormat, Utc};
 
 use super::assess::{Claim, ClaimReason};
 use super::proof::{Mode, ProofDocument};
-use super::subject::{Status, Subject};
+use super::subject::{Source, Status, Subject};
 
 fn instant(at: DateTime<Utc>) -> String {
     at.to_rfc3339_opts(SecondsFormat::Secs, true)
@@ -86,13 +86,17 @@ impl fmt::Display for ProofDocument {
                 write!(f, "  {}", record.status)?;
             }
             write!(f, "  {}", plain(record.detail.as_str()))?;
-            if let Some(actor) = &record.actor {
-                write!(f, "  asked for by {}", plain(actor))?;
-            }
             let provenance = &record.provenance;
             let [writer, entry_point, db_role] =
                 [&provenance.writer, &provenance.entry_point, &provenance.db_role].map(plain);
-            writeln!(f, "  ({writer}, {entry_point}, as {db_role})")?;
+            if let Some(actor) = &record.actor {
+                write!(f, "  asked for by {}, says role {db_role}", plain(actor))?;
+            }
+            let source = match provenance.source {
+                Source::Operation => "",
+                Source::Application => ", which any role can record",
+            };
+            writeln!(f, "  ({writer}, {entry_point}, as role {db_role}{source})")?;
         }
         if summary.truncated {
             writeln!(f, "  … and more; the counts and the verdict are of all")?;

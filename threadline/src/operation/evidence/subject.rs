@@ -102,6 +102,18 @@ impl Subject {
     }
 }
 
+/// Who stands behind a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, FromSqlRow)]
+#[serde(rename_all = "snake_case")]
+pub enum Source {
+    /// A role that was granted to operate the trail: it has EXECUTE on `threadline.record_evidence(jsonb)`.
+    Operation,
+    /// Any role there is. What it says of who asked and of what was done is its own word.
+    Application,
+}
+
+named!(Source, "source", { Operation => "operation", Application => "application" });
+
 /// How what a record is about went.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, FromSqlRow,
