@@ -93,8 +93,9 @@ pub(crate) fn run(args: &Args) -> Result<Outcome> {
     let options = args.config.load()?.coverage(&args.schema);
     let mut conn = args.database.connect()?;
     let tables = health::coverage(&mut conn, &options)?;
-    let records = health::evidence(&tables, "threadline coverage", None);
-    let kept = args.evidence.keep(&mut conn, Subject::TriggerCoverage, &records);
+    let kept = args.evidence.keep(&mut conn, Subject::TriggerCoverage, |conn| {
+        health::record_evidence(conn, &tables, "threadline coverage", None)
+    });
     let summary = Summary::of(&tables);
     let is_whole = summary.is_whole();
     let mut output = args.output.open();

@@ -5,8 +5,8 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 use serde_json::{Map, Value};
 use threadline::evidence::{
-    self, EvidenceFilter, EvidenceRecord, InvalidEvidence, Mode, ProofDocument, ProofRequest, Reference,
-    Source, Status, Subject, SubjectOverview, Verdict,
+    self, ClaimFinding, EvidenceFilter, EvidenceRecord, InvalidEvidence, Mode, ProofDocument, ProofRequest,
+    Reference, Source, Status, Subject, SubjectOverview, Verdict,
 };
 
 use crate::Outcome;
@@ -18,8 +18,9 @@ use crate::time;
 /// Show what is on record about how the trail is governed
 ///
 /// Alone it counts what there is of each subject. With a subject, or anything else to choose by, it lists the newest record of each
-/// thing, or with `--history` all. With `--proof` it makes the document for an auditor: what was recorded, and what that proves,
-/// with up to 1,000 records; everything is counted. It looks, and never fails for what it finds.
+/// thing, or with `--history` all. With `--proof` it makes the document for an auditor: whether all is as it should be by what was
+/// recorded, and apart from that how well it is shown, with up to 1,000 records; everything is counted. It looks, and never fails
+/// for what it finds.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -152,7 +153,7 @@ fn print(output: &mut Output, record: &EvidenceRecord) -> std::io::Result<()> {
         Status::Finding => NOTE,
         Status::Error => BAD,
     };
-    let head = head.plain("  ").styled(status, record.status.to_string()).plain("  ");
+    let head = head.plain("  ").styled(status, record.status.to_string()).styled(DIM, "  evidence ");
     output.line(&head.styled(verdict_style(record.verdict), record.verdict.to_string()))?;
     output.line(&Line::new().styled(DIM, "  about ").plain(record.reference.to_string()))?;
     if let Some(actor) = &record.actor {
@@ -203,7 +204,7 @@ fn verdict_style(verdict: Verdict) -> anstyle::Style {
 }
 
 fn print_overview(output: &mut Output, subjects: &[SubjectOverview]) -> std::io::Result<()> {
-    let mut table = Table::new(&["SUBJECT", "NEWEST", "RECORDS", "THINGS", "NOT OK", "SUPPORT"], 2);
+    let mut table = Table::new(&["SUBJECT", "NEWEST", "RECORDS", "THINGS", "NOT OK", "EVIDENCE"], 2);
     for overview in subjects {
         let SubjectOverview { subject, records, references, newest, verdicts, statuses, .. } = overview;
         let not_ok = statuses.finding + statuses.error;
@@ -237,8 +238,15 @@ fn print_proof(output: &mut Output, proof: &ProofDocument) -> std::io::Result<()
     }
     for line in proof.to_string().lines() {
         let text = line.trim_start();
-        let style = match proof.claim_assessment.verdict {
-            verdict if line.starts_with("verdict:") => verdict_style(verdict),
+        let assessment = &proof.claim_assessment;
+        let style = match line.split_once(':') {
+            Some(("evidence", _)) => verdict_style(assessment.evidence),
+            Some(("finding", _)) => match assessment.finding {
+                ClaimFinding::Violated => BAD,
+                ClaimFinding::Unknown => NOTE,
+                ClaimFinding::Holds => GOOD,
+                ClaimFinding::NotApplicable => DIM,
+            },
             _ => anstyle::Style::new(),
         };
         output.prose(style, &line[..line.len() - text.len()], text)?;

@@ -48,12 +48,10 @@ struct Document {
 pub(crate) fn run(args: &Args) -> Result<Outcome> {
     let models = args.expectation.models()?;
     let mut conn = args.database.connect()?;
-    let (policies, records) = models.declared(|declared| {
-        let policies = policy::report(&mut conn, &declared)?;
-        let records = policy::evidence(&policies, "threadline policy", None);
-        Ok::<_, threadline::Error>((policies, records))
-    })?;
-    let kept = args.evidence.keep(&mut conn, Subject::RedactionPolicy, &records);
+    let policies = models.declared(|declared| policy::report(&mut conn, &declared))?;
+    let kept = args.evidence.keep(&mut conn, Subject::RedactionPolicy, |conn| {
+        policy::record_evidence(conn, &policies, "threadline policy", None)
+    });
     let fails = policies.iter().any(|policy| match policy.state {
         PolicyState::Matches => false,
         PolicyState::Unknown => args.strict,

@@ -5,7 +5,6 @@ use serde::Serialize;
 use threadline::TableName;
 use threadline::evidence::Subject;
 use threadline::verify::{self, Expected, Rule, VerifyReport, Violation};
-use threadline::{health, policy};
 
 use crate::Outcome;
 use crate::commands::coverage::Summary;
@@ -62,9 +61,9 @@ pub(crate) fn run(args: &Args) -> Result<Outcome> {
     let mut conn = args.database.connect()?;
     let report = models
         .declared(|declared| verify::verify(&mut conn, &args.expected(&configuration).declared(declared)))?;
-    let mut records = health::evidence(&report.coverage, "threadline verify", None);
-    records.extend(policy::evidence(&report.policies, "threadline verify", None));
-    let kept = args.evidence.keep(&mut conn, Subject::TriggerCoverage, &records);
+    let kept = args.evidence.keep(&mut conn, Subject::TriggerCoverage, |conn| {
+        verify::record_evidence(conn, &report, "threadline verify", None)
+    });
     let passed = report.passed();
     let mut output = args.output.open();
     let expectation = models.expectation(&configuration);

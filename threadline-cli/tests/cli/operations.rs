@@ -443,14 +443,16 @@ fn evidence_is_counted_listed_and_proven() {
     assert!(overview.contains("legal_hold") && overview.contains("never"), "{overview}");
     let listed = troubled.run(&["evidence", "--reference", "table=public.notes"]).stdout;
     assert!(
-        listed.contains("Z  trigger_coverage  finding  proven\n  about table=public.notes\n"),
+        listed.contains("Z  trigger_coverage  finding  evidence proven\n  about table=public.notes\n"),
         "{listed}"
     );
     assert!(listed.contains("  coverage uncovered  partitions 0  reasons it is not attached\n"), "{listed}");
     let proof = troubled.run(&["evidence", "trigger_coverage", "--proof"]);
     assert_eq!(proof.code, Some(0));
     assert!(
-        proof.stdout.contains("\nverdict: proven\n  trigger_coverage: proven, by 8 direct records\n"),
+        proof.stdout.contains(
+            "\nfinding: violated, for trigger_coverage\nevidence: proven\n  trigger_coverage: violated by "
+        ),
         "{}",
         proof.stdout
     );

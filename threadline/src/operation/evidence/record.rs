@@ -34,8 +34,7 @@ const DETAIL_DEPTH: usize = 16;
 const BATCH: usize = 500;
 /// Bytes of a list of names in it; a record has three such lists at most.
 const LARGEST_LIST: usize = 9_000;
-const MAY_OPERATE: &str =
-    "coalesce(has_function_privilege(to_regprocedure('threadline.record_evidence(jsonb)'), 'EXECUTE'), false)";
+const MAY_OPERATE: &str = "coalesce(has_function_privilege(to_regprocedure('threadline.record_evidence(jsonb)'), 'EXECUTE'), false)";
 const MAY_APPLY: &str = "coalesce(has_function_privilege(to_regprocedure('threadline.record_application_evidence(jsonb)'), 'EXECUTE'), false)";
 const CAN_WRITE: &str = "NOT current_setting('transaction_read_only')::boolean";
 const DAY: Duration = Duration::from_secs(86_400);

@@ -25,7 +25,9 @@ use crate::error::Error;
 use crate::intent::Actor;
 use crate::investigation::in_one_snapshot;
 use crate::operation::deployed::{AuditedTable, Deployed, resolve};
-use crate::operation::evidence::{Record, Recorded, Reference, Status, Subject, Verdict, record_if_allowed};
+use crate::operation::evidence::{
+    NO_TABLE, Record, Recorded, Reference, Status, Subject, Verdict, closings, record_if_allowed,
+};
 use crate::registry::audited_models;
 
 /// What stands for a masked value when nothing else is declared: the default of `threadline.attach`.
@@ -213,8 +215,8 @@ pub fn evidence(report: &[TablePolicy], entry_point: &str, by: Option<&Actor>) -
     declared.map(record).collect()
 }
 
-/// Records [`evidence`]: reading the report writes nothing by itself. What has not changed for a day is not written again.
-/// Returns what became of each record; of none when the role may not record them.
+/// Records [`evidence`]: reading the report writes nothing by itself. What has not changed for a day is not written again. A
+/// table that was on record and is no more gets a last record, `ok`, where the role may read the evidence. Returns what became of each record; of none when the role may not record them.
 ///
 /// # Errors
 ///
@@ -225,7 +227,14 @@ pub fn record_evidence(
     entry_point: &str,
     by: Option<&Actor>,
 ) -> Result<Vec<Recorded>, Error> {
-    record_if_allowed(conn, Subject::RedactionPolicy, &evidence(report, entry_point, by))
+    let mut records = evidence(report, entry_point, by);
+    let current = report.iter().map(|policy| Reference::table(&policy.table)).collect();
+    for (reference, _) in closings(conn, Subject::RedactionPolicy, "state", &current, &HashSet::new())? {
+        let record =
+            Record::new(Subject::RedactionPolicy, reference, "threadline::policy", entry_point).by(by);
+        records.push(record.detail("state", "closed").names("differences", [NO_TABLE]));
+    }
+    record_if_allowed(conn, Subject::RedactionPolicy, &records)
 }
 
 /// The report, with what it was made of; `relation` says which one a declaration means.
