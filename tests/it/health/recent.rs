@@ -20,7 +20,7 @@ fn by_ann(conn: &mut PgConnection, sql: &str) {
 }
 
 #[test]
-fn changes_nobody_answers_for_are_counted_until_an_actor_is_required() {
+fn changes_nobody_answers_for_are_counted_and_mended_by_no_statement_that_fails_writes() {
     let db = audited_database();
     let conn = &mut db.connect();
     run(conn, POSTS);
@@ -39,16 +39,14 @@ fn changes_nobody_answers_for_are_counted_until_an_actor_is_required() {
     assert_eq!(codes(&found(conn, &HealthOptions::default().recent(Duration::ZERO))), [""; 0]);
     by_ann(conn, "INSERT INTO posts VALUES (5, 'a')");
     assert_eq!(codes(&found(conn, &HealthOptions::default().recent_rows(1))), [""; 0]);
-    mend(conn, &findings, Code::ActorlessChanges);
+    // What is printed has no statement: it takes whoever writes to say who acts, and only then is it required.
+    let fix = &findings[0].fix;
+    assert!(fix.lines().all(|line| line.starts_with("--")), "{fix}");
+    assert!(fix.find("AuditContext") < fix.find("actor_policy = \"require\""), "{fix}");
+    // A table that requires one is past that.
+    run(conn, "SELECT threadline.attach('posts', exclude => ARRAY['secret'], ignore => ARRAY['views'], scope => 'org', actor_policy => 'require')");
     assert_eq!(codes(&found(conn, &HealthOptions::default())), [""; 0]);
-    assert_eq!(
-        text(
-            conn,
-            "SELECT concat_ws(' ', exclude, ignore, scope_column, actor_policy) FROM threadline.audited_tables"
-        ),
-        "{secret} {views} org require"
-    );
-    assert!(conn.batch_execute("INSERT INTO posts VALUES (6, 'a')").is_err());
+    assert!(conn.batch_execute("INSERT INTO posts VALUES (7, 'a')").is_err());
 }
 
 #[test]

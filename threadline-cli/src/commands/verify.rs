@@ -8,7 +8,7 @@ use threadline::verify::{self, Expected, Rule, VerifyReport, Violation};
 
 use crate::Outcome;
 use crate::commands::coverage::Summary;
-use crate::commands::doctor::{print_in_short, print_problem};
+use crate::commands::doctor::{Printed, print_in_short};
 use crate::configuration::{ConfigArgs, Configuration};
 use crate::database::DatabaseArgs;
 use crate::evidence::{EvidenceArgs, Kept};
@@ -102,18 +102,19 @@ fn print(output: &mut Output, report: &VerifyReport, expectation: &Expectation) 
     output.line(&verdict)?;
     output.line(&Summary::of(&report.coverage).line())?;
     expectation.print(output)?;
-    let mut last = None;
+    let (mut last, mut printed) = (None, Printed::default());
     for violation in &report.violations {
         let of = table_of(violation);
         output.blank()?;
         if last.as_ref() != Some(&of) {
             let name = of.as_ref().map_or_else(|| "the audit as a whole".to_owned(), TableName::to_plain);
             output.line(&Line::new().styled(HEADING, name))?;
-            last = Some(of);
+            last = Some(of.clone());
         }
         let code = violation.code.map(|code| format!("  {code}")).unwrap_or_default();
         output.line(&Line::new().styled(BAD, format!("  {}", broken(violation.rule))).styled(DIM, code))?;
-        print_problem(output, &violation.message, &violation.fix)?;
+        let what = violation.code.map_or_else(|| broken(violation.rule), |code| code.to_string());
+        printed.problem(output, of, what, &violation.message, &violation.fix)?;
     }
     if !report.findings.is_empty() {
         output.blank()?;

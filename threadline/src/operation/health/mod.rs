@@ -36,6 +36,7 @@ pub use self::coverage::{
     CoverageOptions, CoverageStatus, Ignored, PartitionCoverage, TableCoverage, coverage, evidence,
     record_evidence,
 };
+pub(crate) use self::capture::{attach_undeclared, refresh};
 pub(crate) use self::coverage::{Decisions, of_deployed};
 pub(crate) use self::finding::sort;
 pub use self::finding::{Finding, FindingCode, Severity};

@@ -20,6 +20,12 @@ const CHANGES_COUNTED: u32 = 1_000;
 /// Versions of a row that are folded.
 const VERSIONS_FOLDED: u32 = 20;
 
+/// What has to be done where it cannot be mended by a statement: one that refused such writes would fail the host's.
+const NAME_THE_ACTOR: &str = "\
+-- 1. In requests: wrap the app in AuditMiddleware, and write through the handler's AuditContext.
+-- 2. In jobs, scripts and other clients: write in threadline::transaction(…), or call threadline.set_context(…) first.
+-- 3. When this is found no more: declare actor_policy = \"require\" on the model; writes without an actor fail from then on.";
+
 /// Recent changes without an actor, by table. A table that requires one by now is past that.
 pub(super) fn actorless(
     conn: &mut PgConnection,
@@ -64,13 +70,13 @@ pub(super) fn actorless(
                 Code::ActorlessChanges,
                 Severity::Warning,
                 format!(
-                    "recent changes have no actor (changes: {}, transactions: {}{refused}); find who writes them by `db_role` and \
-                     `application_name` and have it name one, or refuse such writes from now on",
+                    "recent changes have no actor, so nobody answers for them (changes: {}, transactions: {}{refused}); find who writes \
+                     them by `db_role` and `application_name` of their transactions, and have it say who acts",
                     count.changes, count.transactions
                 ),
             )
             .on(&table.name)
-            .fix(audited.attach_sql(&table.name, None, Some(ActorPolicy::Require)))
+            .fix(NAME_THE_ACTOR)
             .details(json!({ "changes": count.changes, "transactions": count.transactions, "refused": count.refused })),
         )
     });

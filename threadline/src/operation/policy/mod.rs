@@ -22,6 +22,7 @@ use serde::Serialize;
 
 use crate::capture::{AuditSpec, TableName};
 use crate::error::Error;
+use crate::health;
 use crate::intent::Actor;
 use crate::investigation::in_one_snapshot;
 use crate::operation::deployed::{AuditedTable, Deployed, resolve};
@@ -32,6 +33,9 @@ use crate::registry::audited_models;
 
 /// What stands for a masked value when nothing else is declared: the default of `threadline.attach`.
 const DEFAULT_PLACEHOLDER: &str = "[REDACTED]";
+
+/// What is said of a table that is audited and that no declaration was given of.
+const NOT_DECLARED: &str = "no declaration of it was given to compare with; it is recorded by the policy the database has";
 
 /// What a model, or its source, asks the database to record.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -146,7 +150,10 @@ pub struct TablePolicy {
     pub differences: Vec<Difference>,
     /// What the deployed policy keeps out of the trail; `None` when the table is not attached.
     pub redaction: Option<Redaction>,
-    /// The SQL that deploys what was declared; for a table nobody declares, that ends its audit. Empty when they match.
+    /// What is to be known besides: of a table that is audited and was not declared, that nobody said it should not be.
+    pub remark: Option<&'static str>,
+    /// The SQL that deploys what was declared. Empty when they match, and for a table that was not declared, unless it is gone or
+    /// its function was altered: whether it is to be audited is not for this to say.
     pub fix: String,
 }
 
@@ -158,6 +165,9 @@ impl fmt::Display for TablePolicy {
         }
         for difference in &self.differences {
             write!(f, "\n  {difference}")?;
+        }
+        if let Some(remark) = self.remark {
+            write!(f, "\n  {remark}")?;
         }
         if !self.fix.is_empty() {
             write!(f, "\n  fix: {}", self.fix.replace('\n', "\n       "))?;
@@ -259,7 +269,8 @@ pub(crate) fn of_deployed(
     for (audited, table) in deployed.attached().filter(|(audited, _)| !known.contains(&audited.id)) {
         let name = table.map_or_else(|| audited.name(), |table| table.name.clone());
         let fix = match table {
-            Some(_) => AuditSpec::detach_sql(&name),
+            Some(_) if audited.is_altered() => health::refresh(&name),
+            Some(_) => String::new(),
             None => format!("SELECT threadline.detach_gone({});", audited.id),
         };
         report.push(TablePolicy {
@@ -268,6 +279,7 @@ pub(crate) fn of_deployed(
             state: if audited.is_altered() { PolicyState::Altered } else { PolicyState::Unknown },
             differences: Vec::new(),
             redaction: Some(Redaction::of(audited)),
+            remark: table.map(|_| NOT_DECLARED),
             fix,
         });
     }
@@ -293,7 +305,12 @@ fn of_table(declared: &Declared<'_>, name: TableName, policy: Option<&AuditedTab
         }
     };
     let redaction = policy.map(Redaction::of);
-    TablePolicy { table: name, declared_by: Some(by.clone()), state, differences, redaction, fix }
+    TablePolicy { table: name, declared_by: Some(by.clone()), state, differences, redaction, remark: None, fix }
+}
+
+/// Whether a deployed policy is not the declared one.
+pub(crate) fn drifts(spec: &AuditSpec<'_>, policy: &AuditedTable) -> bool {
+    !differences(spec, policy).is_empty()
 }
 
 fn differences(spec: &AuditSpec<'_>, policy: &AuditedTable) -> Vec<Difference> {
