@@ -263,7 +263,7 @@ pub enum Error {
         tables: Vec<TableName>,
     },
     /// Writes to the table escape capture, or may.
-    #[error("table `{table}` is not ready: {}; see `threadline::health::findings` for what mends it", problems.join("; "))]
+    #[error("table `{table}` is not ready: {}; see `threadline::continuity::missing` for what mends it", problems.join("; "))]
     NotReady {
         /// The table as a person writes it.
         table: String,

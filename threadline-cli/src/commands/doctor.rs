@@ -108,6 +108,8 @@ impl Args {
         if let Some(timeout) = self.database.statement_timeout() {
             options = options.statement_timeout(timeout);
         }
+        let options =
+            configuration.named().fold(options, |options, (table, place)| options.named(table, place));
         configuration.config.tables.expected.iter().cloned().fold(options, HealthOptions::expect)
     }
 }

@@ -88,6 +88,9 @@ impl Args {
         if let Some(column) = &tables.scope_column {
             expected = expected.scope_column(column);
         }
+        for (table, place) in configuration.named() {
+            expected = expected.named(table, place);
+        }
         self.schema.iter().fold(expected, Expected::schema)
     }
 }

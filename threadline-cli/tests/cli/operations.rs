@@ -320,11 +320,13 @@ fn continuity_says_whether_a_table_can_be_relied_on() {
     let troubled = Troubled::new();
     let run = troubled.run(&["continuity", "posts", "--assert-ready"]);
     assert_eq!(run.code, Some(0), "{}", run.stderr);
-    assert!(run.stdout.starts_with("public.posts\n  Writes since 20"), "{}", run.stdout);
-    assert!(run.stdout.ends_with("  ready: every write is captured from now on\n"), "{}", run.stdout);
+    let ready = "public.posts\n  ready: every write is captured from now on\n  Writes since 20";
+    assert!(run.stdout.starts_with(ready), "{}", run.stdout);
     let run = troubled.run(&["continuity", "events", "--assert-ready"]);
     assert_eq!(run.code, Some(1));
-    assert!(run.stdout.contains("  not ready: partition `public.events_2026`: trigger "), "{}", run.stdout);
+    let not_ready = "public.events\n  not ready: not every write is captured\n  NOT CAPTURED: partition `public.events_2026`: trigger ";
+    assert!(run.stdout.starts_with(not_ready), "{}", run.stdout);
+    assert!(run.stdout.contains("\n    ALTER TABLE \"public\".\"events_2026\" ENABLE TRIGGER "), "{}", run.stdout);
     assert_eq!(troubled.code(&["continuity", "events"]), Some(0), "a viewer");
     let run = troubled.run(&["continuity", "notes", "--assert-ready"]);
     assert_eq!(

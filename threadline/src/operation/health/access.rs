@@ -40,14 +40,17 @@ pub(super) fn grants(conn: &mut PgConnection) -> Result<Vec<Finding>, Error> {
         };
         let who = if grantee == "PUBLIC" { "every role".to_owned() } else { format!("role `{grantee}`") };
         Finding::new(Code::AuditWritable, Severity::Error, format!("{who} {what}"))
-            .fix(format!(
-                "REVOKE {} ON {object_kind} {} FROM {quoted};",
-                privileges.join(", "),
-                objects.join(", ")
-            ))
+            .fix(revoke(&privileges, object_kind, &objects, &quoted))
             .details(json!({ "role": grantee, "privileges": privileges, "objects": objects }))
     });
     Ok(findings.collect())
+}
+
+/// A statement for each object, in a line of its own: what is to be read before it is run.
+fn revoke(privileges: &[String], object_kind: &str, objects: &[String], grantee: &str) -> String {
+    let privileges = privileges.join(", ");
+    let revoke = |object: &String| format!("REVOKE {privileges} ON {object_kind} {object} FROM {grantee};");
+    objects.iter().map(revoke).collect::<Vec<_>>().join("\n")
 }
 
 /// Roles that are, or can become, the owner of the trail, and own host tables too; and those that may write everything.
@@ -210,13 +213,22 @@ fn server_settings(conn: &mut PgConnection) -> Result<Vec<Finding>, Error> {
     )
     .load_from(conn)?;
     let findings = settings.into_iter().map(|Setting { name, source }| {
-        let (severity, consequence, good) = match name.as_str() {
-            "session_replication_role" => {
-                (Severity::Error, "so no trigger fires and nothing is captured", "origin")
-            }
+        let (severity, what, good) = match name.as_str() {
+            "session_replication_role" => (
+                Severity::Error,
+                "is `replica` for the whole server, so no trigger fires and nothing is captured",
+                "origin",
+            ),
+            "fsync" => (
+                Severity::Warning,
+                "is off for the whole server: a COMMIT no longer waits until it is on the disk, so when the machine crashes or \
+                 loses power, the trail and the rest of the database may be lost or corrupt; it is for throw-away servers, as of tests",
+                "on",
+            ),
             _ => (
                 Severity::Warning,
-                "so a crash may lose or corrupt the trail, and the rest of the database",
+                "is off for the whole server: a page that was half written when the machine crashed cannot be put right, so the \
+                 trail and the rest of the database may be corrupt, and nobody notices; it is for throw-away servers, as of tests",
                 "on",
             ),
         };
@@ -228,7 +240,7 @@ fn server_settings(conn: &mut PgConnection) -> Result<Vec<Finding>, Error> {
         Finding::new(
             Code::DangerousSetting,
             severity,
-            format!("`{name}` is set for the whole server, {consequence}"),
+            format!("`{name}` {what}"),
         )
         .fix(fix)
         .details(json!({ "setting": name, "source": source }))

@@ -60,6 +60,8 @@ macro_rules! finding_codes {
 finding_codes! {
     /// A table is neither audited nor ignored; an error when it is expected to be audited.
     UncoveredTable = "uncovered_table",
+    /// A table that is expected, ignored or has a window of its own does not exist: its name is misspelt, or it was dropped.
+    UnknownTable = "unknown_table",
     /// An attached table has lost its row or TRUNCATE trigger.
     TriggerMissing = "trigger_missing",
     /// A partition of an attached table has no row or TRUNCATE trigger.
@@ -128,7 +130,7 @@ impl Serialize for FindingCode {
     }
 }
 
-/// Something to act on, and how. It holds names and counts, never a value of a row.
+/// Something to act on, and how. It holds names and counts, and no value of a row but the keys of rows that a write escaped in.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Finding {

@@ -19,6 +19,7 @@ mod checks;
 mod coverage;
 mod finding;
 mod holds;
+mod names;
 mod options;
 mod partitions;
 mod recent;
@@ -39,6 +40,7 @@ pub use self::coverage::{
 pub(crate) use self::capture::{attach_undeclared, refresh};
 pub(crate) use self::coverage::{Decisions, of_deployed};
 pub(crate) use self::finding::sort;
+pub(crate) use self::names::{nearest, unknown_to_the_trail};
 pub use self::finding::{Finding, FindingCode, Severity};
 pub use self::options::HealthOptions;
 use crate::error::Error;
@@ -74,6 +76,7 @@ fn findings_unobserved(conn: &mut PgConnection, options: &HealthOptions) -> Resu
         let deployed = Deployed::load(conn)?;
         let expected: HashSet<i64> = expected.into_values().collect();
         let mut findings = of(conn, &deployed, options, &decisions, &expected)?;
+        findings.extend(names::findings(conn, &deployed, options, &decisions)?);
         sort(&mut findings);
         Ok(findings)
     })

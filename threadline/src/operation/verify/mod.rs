@@ -35,6 +35,7 @@ use crate::policy::{self, Declared, PolicyState};
 pub struct Expected<'a> {
     declared: Option<Vec<Declared<'a>>>,
     tables: Vec<TableName>,
+    named: Vec<(TableName, String)>,
     coverage: CoverageOptions,
     scope_column: Option<String>,
 }
@@ -56,6 +57,14 @@ impl<'a> Expected<'a> {
     #[must_use]
     pub fn expect(mut self, table: TableName) -> Self {
         self.tables.push(table);
+        self
+    }
+
+    /// A table that is named somewhere, and should be one there is, or one that was audited; `place` goes on after "though", as
+    /// "`[retention] tables` has a window for it".
+    #[must_use]
+    pub fn named(mut self, table: TableName, place: impl Into<String>) -> Self {
+        self.named.push((table, place.into()));
         self
     }
 
@@ -112,6 +121,10 @@ pub fn verify(conn: &mut PgConnection, expected: &Expected<'_>) -> Result<Verify
         let wanted: HashSet<i64> = relations.values().copied().collect();
 
         let mut violations = names_that_mean_nothing(deployed, &names, &relations, &decisions);
+        for (table, place) in health::unknown_to_the_trail(conn, &expected.named)? {
+            let message = format!("there is no such table, though {place}{}", did_you_mean(deployed, table));
+            violations.push(Violation::of_name(table, message));
+        }
         violations.extend(contradictions(deployed, &wanted, &decisions));
 
         let options = HealthOptions::catalog_only().coverage(expected.coverage.clone());
@@ -201,6 +214,12 @@ pub fn assert_expected(conn: &mut PgConnection, expected: &Expected<'_>) {
     }
 }
 
+/// The question that goes with a name that means nothing; empty when no other is near.
+fn did_you_mean(deployed: &Deployed, name: &TableName) -> String {
+    let near = health::nearest(deployed, name);
+    near.map(|near| format!("; did you mean `{}`?", near.to_plain())).unwrap_or_default()
+}
+
 /// Expected and ignored names have to be those of the host's tables.
 fn names_that_mean_nothing(
     deployed: &Deployed,
@@ -219,7 +238,7 @@ fn names_that_mean_nothing(
     };
     for name in names {
         let what = match relations.get(name) {
-            None => Some("does not exist".to_owned()),
+            None => Some(format!("does not exist{}", did_you_mean(deployed, name))),
             Some(oid) => problem(*oid),
         };
         violations.extend(
@@ -227,7 +246,10 @@ fn names_that_mean_nothing(
         );
     }
     for ignored in &decisions.nameless {
-        let message = "it is ignored and does not exist; take it off the list".to_owned();
+        let message = match did_you_mean(deployed, &ignored.table) {
+            near if near.is_empty() => "it is ignored and does not exist; take it off the list".to_owned(),
+            near => format!("it is ignored and does not exist{near}"),
+        };
         violations.push(Violation::of_name(&ignored.table, message));
     }
     for oid in decisions.relations() {
