@@ -106,7 +106,9 @@ fn what_is_not_captured_comes_first_each_with_what_mends_it() {
     run(conn, &missing[0].fix);
     let ready = continuity::report(conn, &table("posts")).unwrap();
     assert!(
-        ready.to_string().starts_with("public.posts\n  Ready: every write to it is captured from now on.\n  Writes since "),
+        ready.to_string().starts_with(
+            "public.posts\n  Ready: every write to it is captured from now on.\n  Writes since "
+        ),
         "{ready}"
     );
     run(
@@ -115,7 +117,10 @@ fn what_is_not_captured_comes_first_each_with_what_mends_it() {
     );
     let report = continuity::report(conn, &table("posts")).unwrap();
     assert_eq!(report.problems, continuity::missing(conn, &table("posts")).unwrap());
-    assert!(report.problems.len() >= 3 && report.problems.iter().all(|missing| !missing.fix.is_empty()), "{report:#?}");
+    assert!(
+        report.problems.len() >= 3 && report.problems.iter().all(|missing| !missing.fix.is_empty()),
+        "{report:#?}"
+    );
     let text = report.to_string();
     let lines: Vec<&str> = text.lines().collect();
     let last = lines.iter().rposition(|line| line.starts_with("  NOT CAPTURED: ")).unwrap();

@@ -142,7 +142,11 @@ fn one_statement_mends_all_that_is_wrong_with_the_policy_of_a_table() {
     for column in ["exclude => ARRAY['secret']", "ignore => ARRAY['views']", "scope => 'organization_id'"] {
         assert!(fixes[1].contains(column), "{}", fixes[1]);
     }
-    assert!(fixes[0].contains("exclude") && fixes[0].contains("key => ARRAY['id']"), "what is not declared stays: {}", fixes[0]);
+    assert!(
+        fixes[0].contains("exclude") && fixes[0].contains("key => ARRAY['id']"),
+        "what is not declared stays: {}",
+        fixes[0]
+    );
     let drift = report.policies.iter().find(|policy| policy.table.name() == "posts").unwrap();
     assert_eq!(drift.fix, fixes[1]);
     let stale = report.findings.iter().find(|finding| finding.code.as_str() == "stale_function");
@@ -154,7 +158,10 @@ fn one_statement_mends_all_that_is_wrong_with_the_policy_of_a_table() {
         run(conn, fix);
     }
     let report = verify(conn, &expected()).unwrap();
-    assert!(report.passed() && report.findings.iter().all(|finding| finding.code.as_str() != "stale_function"), "{report}");
+    assert!(
+        report.passed() && report.findings.iter().all(|finding| finding.code.as_str() != "stale_function"),
+        "{report}"
+    );
 }
 
 #[test]

@@ -145,7 +145,10 @@ fn settings_of_the_server_are_found() {
     let findings = threadline::health::findings(conn, &HealthOptions::catalog_only()).unwrap();
     assert_eq!(codes(&findings), ["dangerous_setting", "dangerous_setting"]);
     assert!(findings.iter().all(|finding| finding.severity == Severity::Warning), "{findings:#?}");
-    assert!(findings[0].message.starts_with("`fsync` is off for the whole server: a COMMIT no longer waits"), "{findings:#?}");
+    assert!(
+        findings[0].message.starts_with("`fsync` is off for the whole server: a COMMIT no longer waits"),
+        "{findings:#?}"
+    );
 }
 
 #[test]

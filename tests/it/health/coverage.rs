@@ -109,7 +109,10 @@ fn names_that_mean_no_table_are_found_with_the_one_that_is_near() {
     let db = audited_database();
     let conn = &mut db.connect();
     run(conn, "CREATE TABLE posts (id integer PRIMARY KEY); CREATE TABLE old (id integer PRIMARY KEY)");
-    run(conn, "SELECT threadline.attach('posts'); SELECT threadline.attach('old'); SELECT threadline.detach('old'); DROP TABLE old");
+    run(
+        conn,
+        "SELECT threadline.attach('posts'); SELECT threadline.attach('old'); SELECT threadline.detach('old'); DROP TABLE old",
+    );
     let window = "`[retention] tables` has a window for it";
     let options = HealthOptions::catalog_only()
         .expect(table("public.psots"))
@@ -118,8 +121,10 @@ fn names_that_mean_no_table_are_found_with_the_one_that_is_near() {
         .named(table("public.posts"), window)
         .named(table("public.old"), window);
     let findings = found(conn, &options);
-    let seen: Vec<_> =
-        findings.iter().map(|finding| (finding.severity, finding.table.as_deref().unwrap(), finding.message.as_str())).collect();
+    let seen: Vec<_> = findings
+        .iter()
+        .map(|finding| (finding.severity, finding.table.as_deref().unwrap(), finding.message.as_str()))
+        .collect();
     assert_eq!(
         seen,
         [

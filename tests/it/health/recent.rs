@@ -44,7 +44,10 @@ fn changes_nobody_answers_for_are_counted_and_mended_by_no_statement_that_fails_
     assert!(fix.lines().all(|line| line.starts_with("--")), "{fix}");
     assert!(fix.find("AuditContext") < fix.find("actor_policy = \"require\""), "{fix}");
     // A table that requires one is past that.
-    run(conn, "SELECT threadline.attach('posts', exclude => ARRAY['secret'], ignore => ARRAY['views'], scope => 'org', actor_policy => 'require')");
+    run(
+        conn,
+        "SELECT threadline.attach('posts', exclude => ARRAY['secret'], ignore => ARRAY['views'], scope => 'org', actor_policy => 'require')",
+    );
     assert_eq!(codes(&found(conn, &HealthOptions::default())), [""; 0]);
     assert!(conn.batch_execute("INSERT INTO posts VALUES (7, 'a')").is_err());
 }
@@ -98,7 +101,14 @@ fn a_write_that_escaped_capture_is_found_and_can_be_explained() {
     let keys: Vec<_> = gaps.iter().map(|gap| gap["key"].as_str().unwrap()).collect();
     assert_eq!(keys, [r#"["2", "b"]"#, r#"["1", "a"]"#]);
     for gap in gaps {
-        let at = text(conn, &format!("SELECT threadline.instant_of('{}') <= '{}'", gap["change"]["transaction_id"].as_str().unwrap(), gap["after"].as_str().unwrap()));
+        let at = text(
+            conn,
+            &format!(
+                "SELECT threadline.instant_of('{}') <= '{}'",
+                gap["change"]["transaction_id"].as_str().unwrap(),
+                gap["after"].as_str().unwrap()
+            ),
+        );
         assert_eq!(at, "true");
     }
     let fix = &findings[0].fix;
@@ -107,7 +117,10 @@ fn a_write_that_escaped_capture_is_found_and_can_be_explained() {
         assert!(conn.batch_execute(statement).is_err(), "{statement}");
     }
     assert_eq!(codes(&found(conn, &options)), ["gap public.posts"]);
-    run(conn, &fix.replace("<WHAT IS KNOWN OF THE WRITE, AS 'TEXT'>", "'a repair, ticket 7'").replace('…', "7"));
+    run(
+        conn,
+        &fix.replace("<WHAT IS KNOWN OF THE WRITE, AS 'TEXT'>", "'a repair, ticket 7'").replace('…', "7"),
+    );
     assert_eq!(codes(&found(conn, &options)), [""; 0]);
 
     // The next one is told again, and continuity knows them all.

@@ -162,7 +162,8 @@ fn print(
         output.blank()?;
         let table = finding.table_name();
         let head = Line::new().styled(style(finding.severity), finding.severity.to_string());
-        let head = head.plain("  ").styled(HEADING, table.as_ref().map(TableName::to_plain).unwrap_or_default());
+        let head =
+            head.plain("  ").styled(HEADING, table.as_ref().map(TableName::to_plain).unwrap_or_default());
         let gap = if finding.table.is_some() { "  " } else { "" };
         output.line(&head.plain(gap).styled(DIM, finding.code.as_str()))?;
         printed.problem(output, table, finding.code, &finding.message, &finding.fix)?;

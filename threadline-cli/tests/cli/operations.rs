@@ -249,7 +249,8 @@ fn the_doctor_s_fixes_can_be_copied_and_mend() {
         // The settings are those of the tests' server; whether every write must have an actor is for the host to decide.
         if !["dangerous_setting", "actorless_changes"].contains(&finding["code"].as_str().expect("a text")) {
             // What a person has to say of a gap is not said for them.
-            statements.push(fix.replace("<WHAT IS KNOWN OF THE WRITE, AS 'TEXT'>", "'a repair'").replace('…', "7"));
+            statements
+                .push(fix.replace("<WHAT IS KNOWN OF THE WRITE, AS 'TEXT'>", "'a repair'").replace('…', "7"));
         }
     }
     // Of SQL alone, lines may be longer than asked for.
@@ -327,7 +328,11 @@ fn continuity_says_whether_a_table_can_be_relied_on() {
     assert_eq!(run.code, Some(1));
     let not_ready = "public.events\n  not ready: not every write is captured\n  NOT CAPTURED: partition `public.events_2026`: trigger ";
     assert!(run.stdout.starts_with(not_ready), "{}", run.stdout);
-    assert!(run.stdout.contains("\n    ALTER TABLE \"public\".\"events_2026\" ENABLE TRIGGER "), "{}", run.stdout);
+    assert!(
+        run.stdout.contains("\n    ALTER TABLE \"public\".\"events_2026\" ENABLE TRIGGER "),
+        "{}",
+        run.stdout
+    );
     assert_eq!(troubled.code(&["continuity", "events"]), Some(0), "a viewer");
     let run = troubled.run(&["continuity", "notes", "--assert-ready"]);
     assert_eq!(

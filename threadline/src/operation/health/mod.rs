@@ -32,16 +32,16 @@ use std::collections::HashSet;
 use diesel::prelude::*;
 use tracing::field::Empty;
 
+pub(crate) use self::capture::{attach_undeclared, refresh};
 use self::checks::{Check, Checks};
 pub use self::coverage::{
     CoverageOptions, CoverageStatus, Ignored, PartitionCoverage, TableCoverage, coverage, evidence,
     record_evidence,
 };
-pub(crate) use self::capture::{attach_undeclared, refresh};
 pub(crate) use self::coverage::{Decisions, of_deployed};
 pub(crate) use self::finding::sort;
-pub(crate) use self::names::{nearest, unknown_to_the_trail};
 pub use self::finding::{Finding, FindingCode, Severity};
+pub(crate) use self::names::{nearest, unknown_to_the_trail};
 pub use self::options::HealthOptions;
 use crate::error::Error;
 use crate::investigation::in_one_snapshot;

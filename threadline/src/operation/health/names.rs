@@ -73,10 +73,14 @@ fn unknown(deployed: &Deployed, table: &TableName, severity: Severity, place: &s
         ),
         None => (String::new(), "-- in the configuration: correct the name, or take it out".to_owned()),
     };
-    Finding::new(FindingCode::UnknownTable, severity, format!("there is no such table, though {place}{question}"))
-        .on(table)
-        .fix(fix)
-        .details(json!({ "nearest": nearest }))
+    Finding::new(
+        FindingCode::UnknownTable,
+        severity,
+        format!("there is no such table, though {place}{question}"),
+    )
+    .on(table)
+    .fix(fix)
+    .details(json!({ "nearest": nearest }))
 }
 
 /// The host's table whose name is nearest to one that means none, if one is near.

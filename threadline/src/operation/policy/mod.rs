@@ -35,7 +35,8 @@ use crate::registry::audited_models;
 const DEFAULT_PLACEHOLDER: &str = "[REDACTED]";
 
 /// What is said of a table that is audited and that no declaration was given of.
-const NOT_DECLARED: &str = "no declaration of it was given to compare with; it is recorded by the policy the database has";
+const NOT_DECLARED: &str =
+    "no declaration of it was given to compare with; it is recorded by the policy the database has";
 
 /// What a model, or its source, asks the database to record.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -305,7 +306,15 @@ fn of_table(declared: &Declared<'_>, name: TableName, policy: Option<&AuditedTab
         }
     };
     let redaction = policy.map(Redaction::of);
-    TablePolicy { table: name, declared_by: Some(by.clone()), state, differences, redaction, remark: None, fix }
+    TablePolicy {
+        table: name,
+        declared_by: Some(by.clone()),
+        state,
+        differences,
+        redaction,
+        remark: None,
+        fix,
+    }
 }
 
 /// Whether a deployed policy is not the declared one.

@@ -154,10 +154,15 @@ impl fmt::Display for VerifyReport {
         )?;
         for (place, violation) in self.violations.iter().enumerate() {
             let is_same = |other: &Violation| {
-                (&other.schema, &other.table, &other.fix) == (&violation.schema, &violation.table, &violation.fix)
+                (&other.schema, &other.table, &other.fix)
+                    == (&violation.schema, &violation.table, &violation.fix)
             };
             if !violation.fix.is_empty() && self.violations[..place].iter().any(is_same) {
-                writeln!(f, "{}\n  fix: the statement above", Violation { fix: String::new(), ..violation.clone() })?;
+                writeln!(
+                    f,
+                    "{}\n  fix: the statement above",
+                    Violation { fix: String::new(), ..violation.clone() }
+                )?;
             } else {
                 writeln!(f, "{violation}")?;
             }

@@ -35,9 +35,7 @@ impl<'a> Statements<'a> {
     fn attach(&self, table: &HostTable) -> String {
         let scope = self.scopes.get(&table.oid).map(String::as_str);
         match (self.declared.get(&table.oid), self.deployed.policy(table)) {
-            (Some(spec), _) => {
-                AuditSpec { scope: scope.or(spec.scope), ..**spec }.attach_sql(&table.name)
-            }
+            (Some(spec), _) => AuditSpec { scope: scope.or(spec.scope), ..**spec }.attach_sql(&table.name),
             (None, Some(policy)) => policy.attach_sql(&table.name, scope),
             (None, None) => health::attach_undeclared(table, scope),
         }
