@@ -131,13 +131,17 @@ fn problems(conn: &mut PgConnection, table: &TableName) -> Result<Vec<String>, E
         return Ok(covered.reasons);
     }
     let findings = attempt(conn, Some(options.statement_timeout), |conn| {
-        health::capture_findings(conn, &deployed, &options, &decisions)
+        let of_tables = health::capture_findings(conn, &deployed, &options, &decisions)?;
+        Ok((of_tables, health::trail_findings(conn, &deployed)?))
     })?;
-    let findings = findings.map_err(|unanswered| unanswered.error)?;
-    let errors = findings.into_iter().filter(|finding| {
-        finding.severity == Severity::Error && finding.table_name().as_ref() == Some(table)
+    let (of_tables, of_trail) = findings.map_err(|unanswered| unanswered.error)?;
+    let own = of_tables.into_iter().filter(|finding| finding.table_name().as_ref() == Some(table));
+    let errors = own.chain(of_trail).filter(|finding| finding.severity == Severity::Error);
+    let problems = errors.map(|finding| match finding.table_name() {
+        Some(other) if other != *table => format!("`{}`: {}", other.to_plain(), finding.message),
+        _ => finding.message,
     });
-    Ok(errors.map(|finding| finding.message).collect())
+    Ok(problems.collect())
 }
 
 /// Fails unless every write to the table, and to each of its partitions, is captured from now on: to be called before a
