@@ -20,7 +20,7 @@ pub(super) fn meaning(expression: &str) -> Meaning {
     while let Some(first) = rest.chars().next() {
         let length = if first == '\'' {
             let length = quoted(rest, '\'');
-            meaning.constants.push(rest[1..length.max(2) - 1].replace("''", "'"));
+            meaning.constants.push(unquoted(&rest[1..length], '\'').replace("''", "'"));
             length
         } else if let Some(cast) = rest.strip_prefix("::") {
             2 + type_length(cast)
@@ -30,7 +30,7 @@ pub(super) fn meaning(expression: &str) -> Meaning {
             length
         } else if first == '"' {
             let length = quoted(rest, '"');
-            meaning.words.insert(rest[1..length.max(2) - 1].to_owned());
+            meaning.words.insert(unquoted(&rest[1..length], '"').to_owned());
             length
         } else if is_word(first) {
             let length = length_while(rest, is_word);
@@ -79,6 +79,10 @@ fn quoted(text: &str, quote: char) -> usize {
         at += 1;
     }
     text.len()
+}
+
+fn unquoted(text: &str, quote: char) -> &str {
+    text.strip_suffix(quote).unwrap_or(text)
 }
 
 /// The length of a type after `::`.

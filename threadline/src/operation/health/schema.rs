@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 
 use super::finding::{Finding, FindingCode as Code, Severity};
 use super::properties::Properties;
-use super::shipped::{Kind, Shipped, callable_by_all, shipped};
+use super::shipped::{Kind, Shipped, callable_by_all, shipped, signatures};
 use super::tables;
 use crate::error::Error;
 use crate::investigation::Statement;
@@ -61,18 +61,18 @@ pub(super) fn findings(conn: &mut PgConnection, deployed: &Deployed) -> Result<V
         .collect();
     let mut findings: Vec<Finding> = schema_behind(&behind).into_iter().collect();
 
-    let all = callable_by_all();
+    let (all, signatures) = (callable_by_all(), signatures());
     for shipped in shipped.iter().filter(|shipped| !behind.contains(&shipped.migration)) {
         let found = by_name.get(&(kind_name(shipped.kind), shipped.name)).map_or(&[][..], Vec::as_slice);
         let finding = match shipped.kind {
             Kind::Function { body, header } => {
-                let signature = shipped.signature().unwrap_or_default();
+                let signature = signatures.get(shipped.name).map(String::as_str).unwrap_or_default();
                 let (own, others): (Vec<&Object>, Vec<&Object>) =
                     found.iter().copied().partition(|object| object.signature == signature);
                 findings.extend(others.into_iter().map(overload));
                 let differs = own.first().map(|object| differences(object, body, header));
                 (differs.as_ref().is_none_or(|differs| !differs.is_empty()))
-                    .then(|| function_altered(shipped, &signature, differs, all.contains(&shipped.name)))
+                    .then(|| function_altered(shipped, signature, differs, all.contains(&shipped.name)))
             }
             Kind::Table | Kind::Type => found.is_empty().then(|| {
                 let kind = kind_name(shipped.kind);

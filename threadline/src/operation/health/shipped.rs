@@ -1,5 +1,7 @@
 //! What the migrations of the audit schema make, read from the migrations themselves: so no list of it can fall behind.
 
+use std::collections::HashMap;
+
 use crate::migrations::CORE_MIGRATIONS;
 
 /// A function, table, type or index of the audit schema as shipped.
@@ -30,19 +32,23 @@ impl Shipped {
         let is_function = |shipped: &Self| matches!(shipped.kind, Kind::Function { .. });
         self.name == earlier.name && is_function(self) == is_function(earlier)
     }
+}
 
-    /// A function's name and the types of its arguments, as its comment has them and PostgreSQL writes them out.
-    pub(super) fn signature(&self) -> Option<String> {
-        let start = format!("\nCOMMENT ON FUNCTION threadline.{}(", self.name);
-        CORE_MIGRATIONS.iter().rev().find_map(|migration| {
-            let arguments = migration.up.split(&start).nth(1)?.split_once(") IS")?.0;
+/// Each function's name and the types of its arguments, as its comment has them and PostgreSQL writes them out, by its name.
+pub(super) fn signatures() -> HashMap<&'static str, String> {
+    let comments = CORE_MIGRATIONS
+        .iter()
+        .flat_map(|migration| migration.up.split("\nCOMMENT ON FUNCTION threadline.").skip(1))
+        .filter_map(|comment| comment.split_once(") IS")?.0.split_once('('));
+    comments
+        .map(|(name, arguments)| {
             let arguments: Vec<String> = arguments
                 .split(',')
                 .map(|argument| argument.trim().replace("timestamptz", "timestamp with time zone"))
                 .collect();
-            Some(format!("threadline.{}({})", self.name, arguments.join(",")))
+            (name, format!("threadline.{name}({})", arguments.join(",")))
         })
-    }
+        .collect()
 }
 
 /// A trigger the migrations put on one of their own tables.
@@ -214,9 +220,10 @@ mod tests {
         }
         let version = all.iter().find(|shipped| shipped.name == "schema_version").expect("it is shipped");
         assert!(matches!(version.kind, Kind::Function { body: " SELECT 2 ", .. }));
-        assert_eq!(version.signature(), Some("threadline.schema_version()".to_owned()));
-        let functions = || all.iter().filter(|shipped| matches!(shipped.kind, Kind::Function { .. }));
-        assert_eq!(functions().find(|shipped| shipped.signature().is_none()), None);
+        let signatures = signatures();
+        assert_eq!(signatures.get("schema_version").map(String::as_str), Some("threadline.schema_version()"));
+        let mut functions = all.iter().filter(|shipped| matches!(shipped.kind, Kind::Function { .. }));
+        assert_eq!(functions.find(|shipped| !signatures.contains_key(shipped.name)), None);
         let guards: Vec<(&str, i32, bool)> =
             triggers().iter().map(|trigger| (trigger.name, trigger.kind, trigger.is_always)).collect();
         assert_eq!(

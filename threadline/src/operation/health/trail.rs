@@ -57,7 +57,7 @@ pub(super) fn findings(conn: &mut PgConnection) -> Result<Vec<Finding>, Error> {
     findings.extend(of("foreign_key").iter().map(|found| foreign_key(found)));
     findings.extend(["child", "foreign", "moved"].iter().flat_map(|kind| of(kind)).map(|found| misplaced(found)));
     findings.extend(strangers(of("table")));
-    findings.extend(of("owner").iter().map(|found| owner(found)));
+    findings.extend(of("owner").iter().filter_map(|found| owner(found)));
     Ok(findings)
 }
 
@@ -245,11 +245,17 @@ fn strangers(tables: &[&Found]) -> Vec<Finding> {
 }
 
 /// `info`: the right owner, quoted; whether this one could write the trail anyway; and what is to be given to that one.
-fn owner(found: &Found) -> Finding {
+fn owner(found: &Found) -> Option<Finding> {
     let (right, is_trusted, objects) = match found.info.as_slice() {
         [right, trusted, objects @ ..] => (right.as_str(), trusted == "true", objects),
-        _ => ("", false, &[][..]),
+        _ => return None,
     };
+    // A type in trusted hands hinders nobody.
+    let objects: Vec<&String> =
+        objects.iter().filter(|object| !is_trusted || object.starts_with("TABLE ")).collect();
+    if objects.is_empty() {
+        return None;
+    }
     let names: Vec<&str> = objects.iter().filter_map(|object| Some(object.split_once(' ')?.1)).collect();
     let shown = names.iter().take(3).map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
     let more = if names.len() > 3 { format!(" and {} more", names.len() - 3) } else { String::new() };
@@ -260,11 +266,16 @@ fn owner(found: &Found) -> Finding {
     };
     let fix: Vec<String> =
         objects.iter().map(|object| format!("ALTER {object} OWNER TO {right};")).collect();
-    Finding::new(
-        Code::TrailOwner,
-        severity,
-        format!("role `{}` and not the owner of schema `threadline` owns {shown}{more}: {consequence}", found.name),
+    Some(
+        Finding::new(
+            Code::TrailOwner,
+            severity,
+            format!(
+                "role `{}` and not the owner of schema `threadline` owns {shown}{more}: {consequence}",
+                found.name
+            ),
+        )
+        .fix(fix.join("\n"))
+        .details(json!({ "role": found.name, "objects": names })),
     )
-    .fix(fix.join("\n"))
-    .details(json!({ "role": found.name, "objects": names }))
 }

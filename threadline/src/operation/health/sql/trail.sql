@@ -5,7 +5,7 @@ WITH RECURSIVE schema AS (
 ), trail (oid) AS (
     SELECT c.oid FROM pg_class c JOIN schema s ON s.oid = c.relnamespace WHERE c.relkind IN ('r', 'p', 'f')
     UNION
-    SELECT i.inhrelid FROM pg_inherits i JOIN trail t ON t.oid = i.inhparent
+    SELECT i.inhrelid FROM pg_inherits i JOIN trail t ON t.oid = i.inhparent JOIN pg_class c ON c.oid = i.inhrelid WHERE c.relispartition
 ), relation AS (
     SELECT c.oid, n.nspname::text AS schema_name, c.relname::text AS table_name, c.relkind, c.relispartition, c.relrowsecurity, c.relforcerowsecurity,
         c.relpersistence, c.relnamespace, c.relowner
@@ -35,9 +35,9 @@ WITH RECURSIVE schema AS (
     UNION ALL
     SELECT 'foreign_key', r.schema_name, r.table_name, k.conname::text, '{}' FROM relation r JOIN pg_constraint k ON k.conrelid = r.oid AND k.contype = 'f' AND k.conparentid = 0
     UNION ALL
-    SELECT CASE WHEN NOT c.relispartition THEN 'child' WHEN c.relkind = 'f' THEN 'foreign' ELSE 'moved' END, c.schema_name, c.table_name, '',
+    SELECT CASE WHEN NOT c.relispartition THEN 'child' WHEN c.relkind = 'f' THEN 'foreign' ELSE 'moved' END, n.nspname::text, c.relname::text, '',
         ARRAY[p.schema_name, p.table_name]
-    FROM relation p JOIN pg_inherits i ON i.inhparent = p.oid JOIN relation c ON c.oid = i.inhrelid
+    FROM relation p JOIN pg_inherits i ON i.inhparent = p.oid JOIN pg_class c ON c.oid = i.inhrelid JOIN pg_namespace n ON n.oid = c.relnamespace
     WHERE NOT c.relispartition OR c.relkind = 'f' OR c.relnamespace <> p.relnamespace
     UNION ALL
     -- It inherits from none of the trail's own: whether it is one of them the names tell.
