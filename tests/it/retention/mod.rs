@@ -1,6 +1,7 @@
 //! Retention: what is due goes, what is not stays, and no answer is wrong for it.
 
 mod archive;
+mod fillers;
 mod holds;
 mod maintenance;
 mod model;

@@ -82,7 +82,11 @@ struct Owner {
 /// everything.
 pub(super) fn owners(conn: &mut PgConnection) -> Result<Vec<Finding>, Error> {
     let owners: Vec<Owner> = Statement::new(include_str!("sql/owners.sql")).load_from(conn)?;
-    Ok(owners.iter().flat_map(|owner| [writes_all_data(owner), is_or_becomes_owner(owner)]).flatten().collect())
+    Ok(owners
+        .iter()
+        .flat_map(|owner| [writes_all_data(owner), is_or_becomes_owner(owner)])
+        .flatten()
+        .collect())
 }
 
 fn writes_all_data(owner: &Owner) -> Option<Finding> {
@@ -91,7 +95,9 @@ fn writes_all_data(owner: &Owner) -> Option<Finding> {
         Finding::new(
             Code::AuditWritable,
             Severity::Error,
-            format!("role `{role}` may write every table of the database (`pg_write_all_data`), the trail too"),
+            format!(
+                "role `{role}` may write every table of the database (`pg_write_all_data`), the trail too"
+            ),
         )
         .fix(format!("REVOKE {} FROM {quoted};", owner.through_all_data.join(", ")))
         .details(json!({ "role": role }))

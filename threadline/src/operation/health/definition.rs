@@ -101,7 +101,8 @@ fn table(migration: &'static str, statement: &str) -> Definition {
         body = body.get(end + 1..).unwrap_or_default();
         if let Some(key) = item.strip_prefix("PRIMARY KEY (") {
             let of_key: Vec<&str> = key.trim_end_matches(')').split(", ").collect();
-            let columns = definition.columns.iter_mut().filter(|column| of_key.contains(&column.name.as_str()));
+            let columns =
+                definition.columns.iter_mut().filter(|column| of_key.contains(&column.name.as_str()));
             columns.for_each(|column| column.not_null = true);
         } else if let Some(check) = check(item) {
             definition.checks.push(check);
@@ -131,9 +132,7 @@ fn column(migration: &'static str, declared: &str) -> (Column, Option<Check>) {
     const CLAUSES: [&str; 5] = [" COLLATE ", " NOT NULL", " DEFAULT ", " PRIMARY KEY", " GENERATED "];
     let next = |text: &str| CLAUSES.iter().filter_map(|clause| text.find(clause)).min().unwrap_or(text.len());
     let data_type = &rest[..next(rest)];
-    let clause = |name: &str| {
-        rest.split_once(name).map(|(_, value)| value[..next(value)].trim().to_owned())
-    };
+    let clause = |name: &str| rest.split_once(name).map(|(_, value)| value[..next(value)].trim().to_owned());
     let is_identity = rest.contains(" GENERATED ALWAYS AS IDENTITY");
     let column = Column {
         migration,
@@ -158,7 +157,12 @@ mod tests {
         assert_eq!(all.len(), count("\nCREATE TABLE IF NOT EXISTS threadline."));
         assert_eq!(all.iter().filter(|table| table.is_partitioned).count(), 6);
         let columns: usize = all.iter().map(|table| table.columns.len()).sum();
-        assert_eq!(columns, count("\nCOMMENT ON COLUMN threadline.") - count("\nCOMMENT ON COLUMN threadline.past_") - count("\nCOMMENT ON COLUMN threadline.undoing"));
+        assert_eq!(
+            columns,
+            count("\nCOMMENT ON COLUMN threadline.")
+                - count("\nCOMMENT ON COLUMN threadline.past_")
+                - count("\nCOMMENT ON COLUMN threadline.undoing")
+        );
         for migration in CORE_MIGRATIONS {
             for statement in migration.up.split("\nALTER TABLE threadline.").skip(1) {
                 let known = [" ADD COLUMN IF NOT EXISTS ", " SET DEFAULT ", " ENABLE ALWAYS TRIGGER "];
@@ -178,11 +182,23 @@ mod tests {
         let names: Vec<&str> = definition.columns.iter().map(|column| column.name.as_str()).collect();
         assert_eq!(names, ["id", "a", "at", "n"]);
         let a = &definition.columns[1];
-        assert_eq!((a.data_type.as_str(), a.collation.as_deref(), a.default.as_deref(), a.not_null), ("text", Some("\"C\""), Some("'x, (y'"), true));
-        assert!(definition.is_partitioned && definition.columns[0].is_identity && definition.columns[2].not_null && !definition.columns[3].not_null);
+        assert_eq!(
+            (a.data_type.as_str(), a.collation.as_deref(), a.default.as_deref(), a.not_null),
+            ("text", Some("\"C\""), Some("'x, (y'"), true)
+        );
+        assert!(
+            definition.is_partitioned
+                && definition.columns[0].is_identity
+                && definition.columns[2].not_null
+                && !definition.columns[3].not_null
+        );
         assert_eq!(definition.columns[2].data_type, "timestamp with time zone");
         assert_eq!(definition.columns[3].data_type, "numeric(3, 2)[]");
-        let checks: Vec<(Option<&str>, &str)> = definition.checks.iter().map(|check| (check.name.as_deref(), check.expression.as_str())).collect();
+        let checks: Vec<(Option<&str>, &str)> = definition
+            .checks
+            .iter()
+            .map(|check| (check.name.as_deref(), check.expression.as_str()))
+            .collect();
         assert_eq!(checks, [(None, "a <> ')'"), (Some("both"), "a IS NULL OR n IS NOT NULL")]);
     }
 }

@@ -23,15 +23,24 @@ impl Properties {
         let header = header.join("\n");
         let words: Vec<&str> = header.split_whitespace().collect();
         let has = |phrase: &[&str]| words.windows(phrase.len()).any(|words| words == phrase);
-        let after = |word: &str| words.iter().position(|w| *w == word).and_then(|at| words.get(at + 1).copied());
+        let after =
+            |word: &str| words.iter().position(|w| *w == word).and_then(|at| words.get(at + 1).copied());
         let settings = header.split_inclusive('\n').flat_map(|line| line.split(" SET ")).filter_map(|part| {
             let part = part.trim();
             let (name, value) = part.strip_prefix("SET ").unwrap_or(part).split_once(" = ")?;
-            name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_').then(|| setting(name, value.trim_matches('\'')))
+            name.chars()
+                .all(|c| c.is_ascii_alphanumeric() || c == '_')
+                .then(|| setting(name, value.trim_matches('\'')))
         });
         Self {
             language: after("LANGUAGE").unwrap_or_default().to_owned(),
-            volatility: if has(&["IMMUTABLE"]) { 'i' } else if has(&["STABLE"]) { 's' } else { 'v' },
+            volatility: if has(&["IMMUTABLE"]) {
+                'i'
+            } else if has(&["STABLE"]) {
+                's'
+            } else {
+                'v'
+            },
             parallel: if has(&["PARALLEL", "SAFE"]) { 's' } else { 'u' },
             is_strict: has(&["STRICT"]),
             is_definer: has(&["SECURITY", "DEFINER"]),
@@ -91,8 +100,18 @@ mod tests {
         };
         let settings = ["TimeZone=UTC", "search_path=pg_catalog, pg_temp", "jit=off"];
         assert_eq!(Properties::declared(header).differences(&deployed("sutt", &settings)), [""; 0]);
-        for (flags, settings) in [("vutt", &settings[..]), ("sstt", &settings), ("suft", &settings), ("sutf", &settings), ("sutt", &settings[1..])] {
-            assert_eq!(Properties::declared(header).differences(&deployed(flags, settings)).len(), 1, "{flags}");
+        for (flags, settings) in [
+            ("vutt", &settings[..]),
+            ("sstt", &settings),
+            ("suft", &settings),
+            ("sutf", &settings),
+            ("sutt", &settings[1..]),
+        ] {
+            assert_eq!(
+                Properties::declared(header).differences(&deployed(flags, settings)).len(),
+                1,
+                "{flags}"
+            );
         }
     }
 }

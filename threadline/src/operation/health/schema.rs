@@ -169,7 +169,10 @@ fn overload(object: &Object) -> Finding {
     Finding::new(
         Code::SchemaAltered,
         Severity::Error,
-        format!("function `{}` is none that ships, and may be called instead of the one of its name", object.signature),
+        format!(
+            "function `{}` is none that ships, and may be called instead of the one of its name",
+            object.signature
+        ),
     )
     .fix(format!("DROP FUNCTION {};", object.signature))
     .details(json!({ "function": object.name, "signature": object.signature }))

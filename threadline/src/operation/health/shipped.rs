@@ -21,7 +21,10 @@ pub(super) struct Shipped {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     /// The text, and what is declared before it.
-    Function { body: &'static str, header: &'static str },
+    Function {
+        body: &'static str,
+        header: &'static str,
+    },
     Table,
     Type,
     Index,
@@ -102,7 +105,8 @@ fn trigger(statement: &'static str) -> Option<ShippedTrigger> {
     let (table, tail) = tail.split_once(|c: char| c.is_whitespace())?;
     let (_, function) = tail.split_once("EXECUTE FUNCTION ")?;
     let words = [("BEFORE", 2), ("INSERT", 4), ("DELETE", 8), ("UPDATE", 16), ("TRUNCATE", 32)];
-    let kind = words.iter().filter(|(word, _)| events.split_whitespace().any(|w| w == *word)).map(|(_, bit)| bit);
+    let kind =
+        words.iter().filter(|(word, _)| events.split_whitespace().any(|w| w == *word)).map(|(_, bit)| bit);
     let kind = kind.sum::<i32>() | i32::from(tail.contains("FOR EACH ROW"));
     let function = function.split_once('(')?.0;
     Some(ShippedTrigger { table, name, function, kind, is_always: false, statement })
@@ -228,7 +232,10 @@ mod tests {
             triggers().iter().map(|trigger| (trigger.name, trigger.kind, trigger.is_always)).collect();
         assert_eq!(
             guards.len(),
-            CORE_MIGRATIONS.iter().map(|m| m.up.matches("\nCREATE OR REPLACE TRIGGER ").count()).sum::<usize>()
+            CORE_MIGRATIONS
+                .iter()
+                .map(|m| m.up.matches("\nCREATE OR REPLACE TRIGGER ").count())
+                .sum::<usize>()
         );
         assert!(guards.contains(&("threadline_guard", 1 | 2 | 8 | 16, true)), "{guards:?}");
         assert!(guards.contains(&("threadline_guard_truncate", 2 | 32, true)), "{guards:?}");

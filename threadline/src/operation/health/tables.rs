@@ -83,7 +83,8 @@ pub(super) fn findings(conn: &mut PgConnection, behind: &[&str]) -> Result<Vec<F
 }
 
 fn other_kind(definition: &Definition) -> Finding {
-    let (is, ships) = if definition.is_partitioned { ("one table", "partitioned") } else { ("partitioned", "one table") };
+    let (is, ships) =
+        if definition.is_partitioned { ("one table", "partitioned") } else { ("partitioned", "one table") };
     Finding::new(
         Code::SchemaAltered,
         Severity::Error,
@@ -102,10 +103,14 @@ fn finding(definition: &Definition, differences: Differences) -> Option<Finding>
     let table = TableName::new(Some("threadline"), &definition.table);
     (!told.is_empty()).then(|| {
         let severity = if is_harmful { Severity::Error } else { Severity::Warning };
-        Finding::new(Code::SchemaAltered, severity, format!("it is not defined as shipped: {}", told.join(", ")))
-            .on(&table)
-            .fix(format!("ALTER TABLE {}\n    {};", table.to_sql(), actions.join(",\n    ")))
-            .details(json!({ "table": definition.table, "differences": told }))
+        Finding::new(
+            Code::SchemaAltered,
+            severity,
+            format!("it is not defined as shipped: {}", told.join(", ")),
+        )
+        .on(&table)
+        .fix(format!("ALTER TABLE {}\n    {};", table.to_sql(), actions.join(",\n    ")))
+        .details(json!({ "table": definition.table, "differences": told }))
     })
 }
 
@@ -131,16 +136,23 @@ fn compare_columns(definition: &Definition, found: &[&Part], behind: &[&str], di
 
 fn compare_column(column: &Column, part: &Part, differences: &mut Differences) {
     let name = quote_ident(&column.name);
-    let collation = column.collation.as_ref().map_or(String::new(), |collation| format!(" COLLATE {collation}"));
+    let collation =
+        column.collation.as_ref().map_or(String::new(), |collation| format!(" COLLATE {collation}"));
     if part.data_type != column.data_type || part.collation != column.collation {
         differences.push(
             format!("column `{}` is of type {}", column.name, part.data_type),
-            format!("ALTER COLUMN {name} TYPE {type_name}{collation} USING {name}::{type_name}", type_name = column.data_type),
+            format!(
+                "ALTER COLUMN {name} TYPE {type_name}{collation} USING {name}::{type_name}",
+                type_name = column.data_type
+            ),
         );
     }
     if part.holds != column.not_null {
         let (told, action) = if column.not_null { ("takes NULL", "SET") } else { ("is NOT NULL", "DROP") };
-        differences.push(format!("column `{}` {told}", column.name), format!("ALTER COLUMN {name} {action} NOT NULL"));
+        differences.push(
+            format!("column `{}` {told}", column.name),
+            format!("ALTER COLUMN {name} {action} NOT NULL"),
+        );
     }
     match (column.is_identity, part.identity.as_str()) {
         (true, "a") | (false, "") => {}
@@ -163,7 +175,10 @@ fn compare_column(column: &Column, part: &Part, differences: &mut Differences) {
             format!("ALTER COLUMN {name} DROP EXPRESSION"),
         );
     } else if part.expression.as_deref().map(meaning) != column.default.as_deref().map(meaning) {
-        let action = column.default.as_ref().map_or("DROP DEFAULT".to_owned(), |default| format!("SET DEFAULT {default}"));
+        let action = column
+            .default
+            .as_ref()
+            .map_or("DROP DEFAULT".to_owned(), |default| format!("SET DEFAULT {default}"));
         differences.push(
             format!("the default of column `{}` is another", column.name),
             format!("ALTER COLUMN {name} {action}"),

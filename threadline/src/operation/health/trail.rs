@@ -52,10 +52,17 @@ pub(super) fn findings(conn: &mut PgConnection) -> Result<Vec<Finding>, Error> {
     findings.extend(of("rule").iter().map(|found| rule(found)));
     findings.extend(of("row_security").iter().map(|found| row_security(found)));
     findings.extend(of("unlogged").iter().map(|found| unlogged(found)));
-    let indexes: Vec<&str> = shipped().iter().filter(|made| made.kind == Kind::Index).map(|made| made.name).collect();
-    findings.extend(of("unique").iter().filter(|found| !indexes.contains(&found.name.as_str())).map(|found| unique(found)));
+    let indexes: Vec<&str> =
+        shipped().iter().filter(|made| made.kind == Kind::Index).map(|made| made.name).collect();
+    findings.extend(
+        of("unique")
+            .iter()
+            .filter(|found| !indexes.contains(&found.name.as_str()))
+            .map(|found| unique(found)),
+    );
     findings.extend(of("foreign_key").iter().map(|found| foreign_key(found)));
-    findings.extend(["child", "foreign", "moved"].iter().flat_map(|kind| of(kind)).map(|found| misplaced(found)));
+    findings
+        .extend(["child", "foreign", "moved"].iter().flat_map(|kind| of(kind)).map(|found| misplaced(found)));
     findings.extend(strangers(of("table")));
     findings.extend(of("owner").iter().filter_map(|found| owner(found)));
     Ok(findings)
@@ -74,7 +81,9 @@ fn guards(found: &[&Found], tables: &[&Found]) -> Vec<Finding> {
             None => ("is missing", format!("{}\n{}", trigger.statement, trigger.enable())),
             Some(found) => match found.info.as_slice() {
                 [function, _, kind, plain]
-                    if function != trigger.function || *kind != trigger.kind.to_string() || plain != "true" =>
+                    if function != trigger.function
+                        || *kind != trigger.kind.to_string()
+                        || plain != "true" =>
                 {
                     (
                         "was altered",
@@ -128,7 +137,10 @@ fn rule(found: &Found) -> Finding {
     Finding::new(
         Code::TrailRule,
         Severity::Error,
-        format!("rule `{}` makes something else of statements on it: what is recorded may be dropped or changed", found.name),
+        format!(
+            "rule `{}` makes something else of statements on it: what is recorded may be dropped or changed",
+            found.name
+        ),
     )
     .on(&found.table())
     .fix(format!("DROP RULE {} ON {};", quote_ident(&found.name), found.table().to_sql()))
@@ -137,8 +149,11 @@ fn rule(found: &Found) -> Finding {
 
 fn row_security(found: &Found) -> Finding {
     let table = found.table().to_sql();
-    let policies: Vec<String> =
-        found.info.iter().map(|policy| format!("\nDROP POLICY {} ON {table};", quote_ident(policy))).collect();
+    let policies: Vec<String> = found
+        .info
+        .iter()
+        .map(|policy| format!("\nDROP POLICY {} ON {table};", quote_ident(policy)))
+        .collect();
     Finding::new(
         Code::TrailRowSecurity,
         Severity::Error,
@@ -165,13 +180,18 @@ fn unlogged(found: &Found) -> Finding {
 fn unique(found: &Found) -> Finding {
     let table = found.table();
     let fix = match found.info.first() {
-        Some(constraint) => format!("ALTER TABLE {} DROP CONSTRAINT {};", table.to_sql(), quote_ident(constraint)),
+        Some(constraint) => {
+            format!("ALTER TABLE {} DROP CONSTRAINT {};", table.to_sql(), quote_ident(constraint))
+        }
         None => format!("DROP INDEX {};", TableName::new(table.schema(), &found.name).to_sql()),
     };
     Finding::new(
         Code::TrailConstraint,
         Severity::Error,
-        format!("unique index `{}` is none it ships with: rows that are alike by it are refused or left out", found.name),
+        format!(
+            "unique index `{}` is none it ships with: rows that are alike by it are refused or left out",
+            found.name
+        ),
     )
     .on(&table)
     .fix(fix)
@@ -182,7 +202,10 @@ fn foreign_key(found: &Found) -> Finding {
     Finding::new(
         Code::TrailConstraint,
         Severity::Error,
-        format!("foreign key `{}` has it depend on another table, which may refuse its rows or take them along", found.name),
+        format!(
+            "foreign key `{}` has it depend on another table, which may refuse its rows or take them along",
+            found.name
+        ),
     )
     .on(&found.table())
     .fix(format!("ALTER TABLE {} DROP CONSTRAINT {};", found.table().to_sql(), quote_ident(&found.name)))
@@ -264,8 +287,7 @@ fn owner(found: &Found) -> Option<Finding> {
     } else {
         (Severity::Error, "it may change what was recorded there, and grant that to others")
     };
-    let fix: Vec<String> =
-        objects.iter().map(|object| format!("ALTER {object} OWNER TO {right};")).collect();
+    let fix: Vec<String> = objects.iter().map(|object| format!("ALTER {object} OWNER TO {right};")).collect();
     Some(
         Finding::new(
             Code::TrailOwner,
