@@ -28,7 +28,6 @@ fn a_role_that_may_write_the_trail_is_found() {
         format!("GRANT CREATE ON SCHEMA threadline TO {name}"),
         format!("GRANT EXECUTE ON FUNCTION threadline.open_transaction() TO {name}"),
         "GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA threadline TO PUBLIC".to_owned(),
-        format!("GRANT pg_write_all_data TO {name}"),
     ] {
         run(conn, &cause);
         let findings = found(conn, &HealthOptions::catalog_only());

@@ -62,8 +62,8 @@ CREATE TABLE IF NOT EXISTS threadline.retention_runs (
     runs bigint NOT NULL DEFAULT 0,
     batches bigint NOT NULL DEFAULT 0,
     batch_rows bigint NOT NULL DEFAULT 0,
-    batch_time interval NOT NULL DEFAULT '0',
-    month_time interval NOT NULL DEFAULT '0'
+    batch_time interval NOT NULL DEFAULT '00:00:00',
+    month_time interval NOT NULL DEFAULT '00:00:00'
 );
 -- One at a time, whatever the sessions do.
 CREATE UNIQUE INDEX IF NOT EXISTS retention_runs_running_idx ON threadline.retention_runs (state) WHERE state = 'running';

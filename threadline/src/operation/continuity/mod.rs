@@ -129,17 +129,16 @@ fn problems(conn: &mut PgConnection, table: &TableName) -> Result<Vec<Missing>, 
         return Ok(vec![Missing { what, fix: String::new() }]);
     };
     let findings = attempt(conn, Some(options.statement_timeout), |conn| {
-        health::capture_findings(conn, &deployed, &options, &decisions)
+        let of_tables = health::capture_findings(conn, &deployed, &options, &decisions)?;
+        Ok((of_tables, health::trail_findings(conn, &deployed)?))
     })?;
     if covered.status == CoverageStatus::Covered {
-        let findings = findings.map_err(|unanswered| unanswered.error)?;
-        let errors = findings.into_iter().filter(|finding| {
-            finding.severity == Severity::Error && finding.table_name().as_ref() == Some(table)
-        });
-        return Ok(errors.map(|finding| Missing { what: finding.message, fix: finding.fix }).collect());
+        let (of_tables, of_trail) = findings.map_err(|unanswered| unanswered.error)?;
+        let own = of_tables.into_iter().filter(|finding| finding.table_name().as_ref() == Some(table));
+        return Ok(errors(table, own.chain(of_trail)).collect());
     }
     // The catalogs told what is missing; where they do not tell more, that is said without what mends it.
-    let findings = findings.unwrap_or_default();
+    let (findings, of_trail) = findings.unwrap_or_default();
     let fix = |member: &TableName, reason: &str| {
         let is_it = |finding: &&Finding| {
             finding.table_name().as_ref() == Some(member)
@@ -162,7 +161,23 @@ fn problems(conn: &mut PgConnection, table: &TableName) -> Result<Vec<Missing>, 
             fix: fix(&partition.table, reason),
         }));
     }
+    missing.extend(errors(table, of_trail));
     Ok(missing)
+}
+
+/// What of these findings loses writes, each under the name of what it is about where that is not `table`.
+fn errors(
+    table: &TableName,
+    findings: impl IntoIterator<Item = Finding>,
+) -> impl Iterator<Item = Missing> {
+    let errors = findings.into_iter().filter(|finding| finding.severity == Severity::Error);
+    errors.map(|finding| {
+        let what = match finding.table_name() {
+            Some(other) if other != *table => format!("`{}`: {}", other.to_plain(), finding.message),
+            _ => finding.message,
+        };
+        Missing { what, fix: finding.fix }
+    })
 }
 
 /// What keeps writes to the table, and to each of its partitions, from being captured from now on, each with what mends it;

@@ -17,14 +17,19 @@ mod access;
 mod capture;
 mod checks;
 mod coverage;
+mod definition;
+mod expression;
 mod finding;
 mod holds;
 mod names;
 mod options;
 mod partitions;
+mod properties;
 mod recent;
 mod schema;
 mod shipped;
+mod tables;
+mod trail;
 mod triggers;
 
 use std::collections::HashSet;
@@ -97,6 +102,7 @@ pub(crate) fn of(
     checks
         .run(conn, Check::CAPTURE, |conn| capture::findings(conn, deployed, options, decisions, expected))?;
     checks.run(conn, Check::SCHEMA, |conn| schema::findings(conn, deployed))?;
+    checks.run(conn, Check::TRAIL, trail::findings)?;
     checks.run(conn, Check::PARTITIONS, partitions::findings)?;
     checks.run(conn, Check::GRANTS, access::grants)?;
     checks.run(conn, Check::OWNERS, access::owners)?;
@@ -136,4 +142,12 @@ pub(crate) fn capture_findings(
     decisions: &Decisions<'_>,
 ) -> Result<Vec<Finding>, Error> {
     capture::findings(conn, deployed, options, decisions, &HashSet::new())
+}
+
+/// The findings about what all capture passes through: the trail's own schema and tables, and settings.
+pub(crate) fn trail_findings(conn: &mut PgConnection, deployed: &Deployed) -> Result<Vec<Finding>, Error> {
+    let mut findings = schema::findings(conn, deployed)?;
+    findings.extend(trail::findings(conn)?);
+    findings.extend(access::settings(conn)?);
+    Ok(findings)
 }

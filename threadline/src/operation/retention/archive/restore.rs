@@ -6,7 +6,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
-use diesel::sql_types::{Array, Bool, Nullable, Text, Uuid as SqlUuid};
+use diesel::sql_types::{Array, BigInt, Bool, Nullable, Text, Uuid as SqlUuid};
 use serde::Serialize;
 
 use super::{Archive, FORMAT, Manifest, Part, failed, manifest_name, open_lines, part_name};
@@ -146,6 +146,11 @@ fn refuse_overlap(conn: &mut PgConnection, manifest: &Manifest) -> Result<(), Er
     struct There {
         #[diesel(sql_type = Bool)]
         there: bool,
+        /// Partitions that fill its gap and have rows by now.
+        #[diesel(sql_type = Nullable<Text>)]
+        fillers: Option<String>,
+        #[diesel(sql_type = BigInt)]
+        filler_rows: i64,
     }
     #[derive(QueryableByName)]
     struct Tables {
@@ -163,11 +168,14 @@ fn refuse_overlap(conn: &mut PgConnection, manifest: &Manifest) -> Result<(), Er
             problem: "does not have the six tables of the trail".to_owned(),
         });
     }
-    let There { there } = diesel::sql_query(
-        "SELECT EXISTS (SELECT FROM threadline.partitions() p WHERE p.label = $1 OR (NOT (p.filler AND \
-         (SELECT sum(n.value::bigint) FROM jsonb_each_text(threadline.month_counts(p.label)) n) = 0) \
-         AND (p.first_id IS NULL OR p.first_id < $3) AND (p.end_id IS NULL OR $2 IS NULL OR p.end_id > $2) AND NOT ($2 IS NULL AND p.end_id IS NULL AND p.first_id >= $3))) \
-         OR to_regclass('threadline.audit_changes' || $1) IS NOT NULL AS there",
+    let There { there, fillers, filler_rows } = diesel::sql_query(
+        "WITH other AS (SELECT p.label, p.filler, CASE WHEN p.filler THEN \
+             (SELECT sum(n.value::bigint) FROM jsonb_each_text(threadline.month_counts(p.label)) n) END AS row_count \
+             FROM threadline.partitions() p WHERE p.label = $1 OR ((p.first_id IS NULL OR p.first_id < $3) \
+             AND (p.end_id IS NULL OR $2 IS NULL OR p.end_id > $2) AND NOT ($2 IS NULL AND p.end_id IS NULL AND p.first_id >= $3))) \
+         SELECT coalesce(bool_or(NOT o.filler OR o.label = $1), false) OR to_regclass('threadline.audit_changes' || $1) IS NOT NULL AS there, \
+             string_agg('`audit_changes' || o.label || '`', ', ' ORDER BY o.label) FILTER (WHERE o.row_count > 0) AS fillers, \
+             coalesce(sum(o.row_count), 0)::bigint AS filler_rows FROM other o",
     )
     .bind::<Text, _>(format!("_{}", manifest.month))
     .bind::<Nullable<SqlUuid>, _>(manifest.first_id)
@@ -178,6 +186,19 @@ fn refuse_overlap(conn: &mut PgConnection, manifest: &Manifest) -> Result<(), Er
         return Err(Error::Refused {
             message: format!("there are partitions for month `{}` already", manifest.month),
             hint: Some("the trail has it, or part of it, without the archive".to_owned()),
+        });
+    }
+    if let Some(fillers) = fillers {
+        return Err(Error::Refused {
+            message: format!(
+                "rows ({filler_rows} in all six tables) lie where month `{}` goes, in {fillers}: they were written after it had left, \
+                 by a clock that was set back",
+                manifest.month
+            ),
+            hint: Some(
+                "export them if they are to be kept, have retention take them, which are as old as the month, then restore it again"
+                    .to_owned(),
+            ),
         });
     }
     Ok(())
