@@ -89,8 +89,10 @@ fn the_examples_in_the_help_work() {
         std::fs::write(path, text).expect("can be written");
     };
     write("src/lib.rs", MODELS);
-    write("threadline.toml", CONFIG);
-    write("deploy/threadline.toml", CONFIG);
+    let storage = directory.path().join("storage");
+    let config = format!("{CONFIG}[storage]\nurl = \"file://{}\"\n", storage.display());
+    write("threadline.toml", &config);
+    write("deploy/threadline.toml", &config);
     let mut ran = 0;
     for verb in verbs().iter().filter(|verb| !["install", "generate"].contains(&verb.as_str())) {
         let sample = Sample::new();

@@ -27,6 +27,7 @@ impl Site {
         let storage = site.path().join("storage");
         let text = format!("[retention]\n{retention}\n[storage]\nurl = \"file://{}\"\n", storage.display());
         fs::write(site.path().join("threadline.toml"), text).expect("can be written");
+        site.done(&["storage", "create"]);
         site
     }
 
@@ -349,8 +350,10 @@ fn a_worker_works_until_it_is_told_to_stop_and_says_what_failed() {
     assert!(said.contains("working by `threadline.toml`"), "{said}");
 
     let wrong = Site::short("tables = { \"public.nowhere\" = \"2s\" }");
-    let said = wrong.refused(&["worker", "--once"]);
-    assert!(said.contains("task `retention` failed") && said.contains("nowhere"), "{said}");
+    let run = wrong.run(&["worker", "--once"]);
+    assert_eq!(run.code, Some(2), "{}", run.stderr);
+    assert!(run.stderr.ends_with("error: 1 of 5 tasks failed: retention\n"), "{}", run.stderr);
+    assert!(run.stdout.contains("retention   failed  ") && run.stdout.contains("nowhere"), "{}", run.stdout);
     fs::write(wrong.path().join("threadline.toml"), "[worker]\nhealth_evry = \"1s\"")
         .expect("can be written");
     assert!(wrong.refused(&["worker", "--once"]).contains("did you mean `health_every`"));

@@ -11,9 +11,10 @@ use super::jobs::told;
 use crate::Outcome;
 use crate::commands::actor;
 use crate::commands::export::Format;
+use crate::configuration::ConfigArgs;
 use crate::database::TrailArgs;
 use crate::filter::FilterArgs;
-use crate::output::OutputArgs;
+use crate::output::{OutputArgs, warn};
 use crate::time;
 
 /// Queue an export, now or at a time or again and again
@@ -65,6 +66,8 @@ pub(super) struct Args {
     keep: Option<Duration>,
 
     #[command(flatten)]
+    config: ConfigArgs,
+    #[command(flatten)]
     output: OutputArgs,
     #[command(flatten)]
     trail: TrailArgs,
@@ -83,7 +86,13 @@ pub(super) fn run(args: &Args) -> Result<Outcome> {
     let request = args.every.into_iter().fold(request, ExportRequest::every);
     let request = args.window.into_iter().fold(request, ExportRequest::window);
     let request = args.keep.into_iter().fold(request, ExportRequest::keep);
+    let config = args.config.load()?.config;
     let mut conn = args.trail.database.connect()?;
     let job = exports::enqueue(&mut conn, &request, &args.by)?;
+    if config.storage.url.is_none() {
+        warn(
+            "no storage is configured here; the job waits until a worker has one: set `url` in `[storage]` of its `threadline.toml`",
+        );
+    }
     told(&args.output, &job)
 }
