@@ -200,8 +200,8 @@ fn what_is_wrong_with_the_arguments_is_one_sentence_with_its_fix() {
     let sample = Sample::new();
     for (arguments, said) in [
         (
-            &["verify", "--stict"][..],
-            "`--stict` is no argument of `threadline verify`; did you mean `--strict`?",
+            &["coverage", "--stict"][..],
+            "`--stict` is no argument of `threadline coverage`; did you mean `--strict`?",
         ),
         (
             &["retention", "holds", "lsit"],

@@ -284,13 +284,16 @@ fn a_key_is_spelt_one_way_and_taken_as_it_is_printed() {
         (&["timeline", "--table", "places"][..], "update public.places "),
         (&["as-of", "places", "--at", "now"], ""),
         (&["undo", "--transaction", &id], "delete public.places "),
-        (&["incident", &id], "update public.places "),
     ] {
         let shown = sample.run(arguments).stdout;
         assert!(shown.contains(&format!("{before}{key}")), "{arguments:?}: {shown}");
         assert!(!shown.contains("[\""), "{arguments:?}: {shown}");
     }
-    assert!(sample.done(&["incident", &id]).contains(r"(was country=fr 'name=L'\''Haÿ les Roses')"));
+    assert!(
+        sample
+            .done(&["timeline", "--table", "places"])
+            .contains(r"(was country=fr 'name=L'\''Haÿ les Roses')")
+    );
     // As a shell reads what was printed.
     let taken = sample.json(&["history", "places", "country=be", "name=L'Haÿ les Roses", "--json"]);
     assert_eq!(taken["versions"].as_array().map(Vec::len), Some(3), "{taken}");
