@@ -168,7 +168,7 @@ COMMENT ON FUNCTION threadline.trail_tables() IS 'The six tables of the trail, i
 CREATE OR REPLACE FUNCTION threadline.partitions()
 RETURNS TABLE (label text, first_id uuid, end_id uuid, pending boolean, filler boolean, row_estimate bigint, size_bytes bigint)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT p.label, p.first_id, p.end_id, p.pending, p.label LIKE '\_gap\_%', s.row_estimate, s.size_bytes
+    SELECT p.label, p.first_id, p.end_id, p.pending, p.label LIKE '\_filler\_%', s.row_estimate, s.size_bytes
     FROM (SELECT substr(c.relname, 14) AS label, (regexp_match(b.bound, 'FROM \(''([0-9a-f-]{36})''\)'))[1]::uuid AS first_id,
                 (regexp_match(b.bound, 'TO \(''([0-9a-f-]{36})''\)'))[1]::uuid AS end_id, i.inhdetachpending AS pending
             FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid CROSS JOIN LATERAL (SELECT pg_get_expr(c.relpartbound, c.oid)) b (bound)
@@ -672,7 +672,7 @@ BEGIN
     END LOOP;
     FOR filler IN SELECT split_part(w, ' ', 1) AS after, split_part(w, ' ', 2) AS first_id FROM unnest(wanted) w LOOP
         FOREACH parent IN ARRAY threadline.trail_tables() LOOP
-            EXECUTE format('CREATE TABLE threadline.%I PARTITION OF threadline.%I FOR VALUES FROM (%s) TO (%L)', parent || '_gap_' || left(replace(filler.first_id, '-', ''), 12), parent,
+            EXECUTE format('CREATE TABLE threadline.%I PARTITION OF threadline.%I FOR VALUES FROM (%s) TO (%L)', parent || '_filler_' || left(replace(filler.first_id, '-', ''), 12), parent,
                 CASE filler.after WHEN nil::text THEN 'MINVALUE' ELSE quote_literal(filler.after) END, filler.first_id);
         END LOOP;
     END LOOP;

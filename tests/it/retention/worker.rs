@@ -31,7 +31,7 @@ impl Directory {
     }
 
     fn archive(&self) -> StorageArchive {
-        StorageArchive::new(Storage::from_url(&self.url()).unwrap()).unwrap()
+        StorageArchive::new(Storage::create(&self.url()).unwrap()).unwrap()
     }
 
     /// Names of files, those that are unfinished too.
@@ -58,7 +58,7 @@ fn short() -> Retention {
 fn configured(db: &TestDatabase, retention: Retention, place: Place) -> WorkerBuilder {
     let intervals = Intervals::new().retention_every(Duration::from_secs(1));
     let config = Config::builder().retention(retention).storage(place).worker(intervals).build().unwrap();
-    Worker::from_config(&config, Connections::to_url(db.url())).unwrap()
+    Worker::from_config(&config, Connections::to_url(db.url()))
 }
 
 fn notes(conn: &mut PgConnection) {
@@ -80,6 +80,7 @@ fn a_month_leaves_by_the_worker_and_comes_back_from_its_storage() {
     let told = |conn: &mut PgConnection| format!("{:?}", as_of(conn, "notes", "id=1", then));
     let before = told(conn);
 
+    directory.archive();
     let worker = configured(&db, short().archive(true), Place::new().url(directory.url()));
     let worker = worker.build().unwrap().spawn().unwrap();
     let began = Instant::now();
@@ -225,7 +226,7 @@ fn errors_that_health_finds_are_logged_by_number_until_they_are_mended() {
         let writer = log.clone();
         let subscriber = tracing_subscriber::fmt().with_writer(move || writer.clone()).finish();
         tracing::subscriber::with_default(subscriber, || {
-            let worker = Worker::from_config(&config, Connections::to_url(db.url())).unwrap();
+            let worker = Worker::from_config(&config, Connections::to_url(db.url()));
             worker.build().unwrap().run_once(&Stop::new()).unwrap();
         });
         String::from_utf8(log.0.lock().unwrap().clone()).unwrap()

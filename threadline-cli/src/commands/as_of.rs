@@ -12,7 +12,7 @@ use crate::output::{
     BAD, HEADING, Line, Listing, NOTE, Output, OutputArgs, Rows, escaped, image_lines, key_text, note, when,
 };
 use crate::progress::Progress;
-use crate::row::TableOrRowArgs;
+use crate::row::{StoredKeys, TableOrRowArgs};
 use crate::time;
 
 /// Show what a row, or a table, was at a time
@@ -197,7 +197,8 @@ fn rows(args: &Args, conn: &mut PgConnection, trail: &Trail) -> Result<Outcome> 
         };
         listing.end(&mut output, &End { has_more })?;
     } else if !rows.is_empty() {
-        Rows(&rows).print(&mut output)?;
+        let keys = &StoredKeys::of(conn, [table]);
+        Rows { rows: &rows, table, keys }.print(&mut output)?;
     }
     output.flush()?;
     if shown == 0 && !output.is_json() {

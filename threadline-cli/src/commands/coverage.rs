@@ -148,8 +148,13 @@ fn print_table(output: &mut Output, table: &TableCoverage) -> std::io::Result<()
         line = line.styled(DIM, format!("  {of}{}", counted(partitions.len(), "partition")));
     }
     if !is_hole {
-        let reason = reasons.first().map(|reason| format!("  {reason}")).unwrap_or_default();
-        return output.line(&line.styled(DIM, reason));
+        let Some(reason) = reasons.first() else { return output.line(&line) };
+        let whole = line.clone().styled(DIM, format!("  {reason}"));
+        if output.width().is_none_or(|columns| whole.width() <= columns) {
+            return output.line(&whole);
+        }
+        output.line(&line)?;
+        return output.prose(DIM, INDENT, reason);
     }
     output.line(&line)?;
     for reason in reasons.iter().take(MOST_REASONS) {

@@ -2,11 +2,12 @@
 
 use anyhow::Result;
 use serde::Serialize;
+use threadline::retention::{self, Removed};
 use threadline::{History, HistoryLimit, Op, RowKey, TableName, Version, change_diff};
 
 use crate::Outcome;
 use crate::database::TrailArgs;
-use crate::output::{HEADING, Line, NOTE, Output, OutputArgs, key_text, note};
+use crate::output::{HEADING, Line, NOTE, Output, OutputArgs, key_text, note, when};
 use crate::row::RowArgs;
 
 /// Show what happened to a row, newest first
@@ -43,6 +44,8 @@ struct Document<'a> {
     key: &'a RowKey,
     #[serde(flatten)]
     history: &'a History<()>,
+    /// What retention has removed of the table; `null` for nothing.
+    removed: Option<Removed>,
 }
 
 pub(crate) fn run(args: &Args) -> Result<Outcome> {
@@ -51,9 +54,10 @@ pub(crate) fn run(args: &Args) -> Result<Outcome> {
     let key = args.row.key(&mut conn)?;
     let limit = if args.all { HistoryLimit::All } else { HistoryLimit::Newest(args.limit) };
     let history = trail.row_history(&mut conn, table, &key, limit)?;
+    let removed = retention::removed(&mut conn, table)?;
     let mut output = args.output.open();
     if output.is_json() {
-        output.document(&Document { table, key: &key, history: &history })?;
+        output.document(&Document { table, key: &key, history: &history, removed })?;
         output.flush()?;
         return Ok(Outcome::Done);
     }
@@ -70,7 +74,25 @@ pub(crate) fn run(args: &Args) -> Result<Outcome> {
     if history.has_more {
         note("there are older versions; `--limit N` shows more of them, `--all` all");
     }
+    if let Some(removed) = removed.filter(|_| !history.has_more) {
+        note(&horizon(table, removed));
+    }
     Ok(Outcome::Done)
+}
+
+/// Where the history of a table begins for lack of what was before.
+fn horizon(table: &TableName, removed: Removed) -> String {
+    let run = match (removed.last_run, removed.last_run_at) {
+        (Some(run), Some(at)) => format!(" (the last run that removed any, {run}, ended {})", when(at)),
+        (Some(run), None) => format!(" (run {run} is removing more)"),
+        _ => String::new(),
+    };
+    format!(
+        "changes of {} before {} were removed by retention{run}; a month that was archived comes back with `threadline retention \
+         restore YYYY_MM`",
+        table.to_plain(),
+        when(removed.before)
+    )
 }
 
 fn print(output: &mut Output, table: &TableName, key: &RowKey, version: &Version<()>) -> Result<()> {

@@ -455,6 +455,16 @@ fn evidence_is_counted_listed_and_proven() {
         "{listed}"
     );
     assert!(listed.contains("  coverage uncovered  partitions 0  reasons it is not attached\n"), "{listed}");
+    // A table is named as other verbs take it, whether it is audited, is not, or is gone.
+    for table in ["notes", "posts", "old_posts"] {
+        let of = |name: &str| {
+            let reference = format!("table={name}");
+            troubled.json(&["evidence", "--history", "--reference", &reference])["entries"].clone()
+        };
+        assert_eq!(of(table), of(&format!("public.{table}")));
+        assert!(!list(&of(table)).is_empty(), "{table}");
+    }
+    assert_eq!(troubled.run(&["evidence", "--reference", "table=nowhere"]).stdout, "");
     let proof = troubled.run(&["evidence", "trigger_coverage", "--proof"]);
     assert_eq!(proof.code, Some(0));
     assert!(

@@ -27,6 +27,7 @@ impl Site {
         let storage = site.path().join("storage");
         let text = format!("[retention]\n{retention}\n[storage]\nurl = \"file://{}\"\n", storage.display());
         fs::write(site.path().join("threadline.toml"), text).expect("can be written");
+        site.done(&["storage", "create"]);
         site
     }
 
@@ -218,7 +219,16 @@ fn a_month_is_archived_restored_and_released() {
     site.done(&["retention", "run", "--execute"]);
     assert_eq!(site.changes(), 0);
     assert!(site.path().join("storage/archive/2001_01/manifest.json").is_file());
+    // The history of a row says where it begins, and why.
+    let history = site.run(&["history", "posts", "1"]);
+    assert!(history.stderr.contains("changes of posts before 20"), "{}", history.stderr);
+    assert!(
+        history.stderr.contains(" were removed by retention (the last run that removed any, 1, ended 20")
+    );
+    assert!(site.json("history", &["history", "posts", "1"])["removed"]["before"].is_string());
     let restored = site.json("retention-restore", &["retention", "restore", "2001_01"]);
+    assert!(site.json("history", &["history", "posts", "1"])["removed"].is_null());
+    assert!(!site.run(&["history", "posts", "1"]).stderr.contains("retention"));
     assert_eq!((&restored["restored"]["changes"], site.changes()), (&json!(before), before));
     assert!(site.done(&["partitions"]).contains("restored"));
     assert!(site.refused(&["retention", "restore", "2001_01"]).contains("already"));
@@ -349,9 +359,56 @@ fn a_worker_works_until_it_is_told_to_stop_and_says_what_failed() {
     assert!(said.contains("working by `threadline.toml`"), "{said}");
 
     let wrong = Site::short("tables = { \"public.nowhere\" = \"2s\" }");
-    let said = wrong.refused(&["worker", "--once"]);
-    assert!(said.contains("task `retention` failed") && said.contains("nowhere"), "{said}");
+    let run = wrong.run(&["worker", "--once"]);
+    assert_eq!(run.code, Some(2), "{}", run.stderr);
+    assert!(run.stderr.ends_with("error: 1 of 5 tasks failed: retention\n"), "{}", run.stderr);
+    assert!(run.stdout.contains("retention   failed  ") && run.stdout.contains("nowhere"), "{}", run.stdout);
     fs::write(wrong.path().join("threadline.toml"), "[worker]\nhealth_evry = \"1s\"")
         .expect("can be written");
     assert!(wrong.refused(&["worker", "--once"]).contains("did you mean `health_every`"));
+}
+
+#[test]
+fn no_id_no_time_and_no_name_is_cut_however_narrow_the_terminal() {
+    let site = Site::short("archive = true");
+    site.end_month();
+    site.done(&["retention", "run", "--execute"]);
+    let job = site.json("exports-job", &["exports", "enqueue", "--by", "admin:7"])["job"].clone();
+    let run = site.json("retention-runs", &["retention", "runs"])["runs"][0].clone();
+    let printed = |time: &Value| time.as_str().expect("a time").replace('T', " ");
+    let partitions = site.json("partitions", &["partitions"]);
+    let named = |name: &Value| name.as_str().is_some_and(|name| name.starts_with("filler_"));
+    assert!(
+        partitions["partitions"].as_array().expect("a list").iter().any(|one| named(&one["name"])),
+        "{partitions}"
+    );
+    for (arguments, whole) in [
+        (
+            &["retention", "runs"][..],
+            vec![printed(&run["started_at"]), "service_account:threadline".to_owned()],
+        ),
+        (
+            &["exports", "list"],
+            vec![job["id"].as_str().expect("a text").to_owned(), printed(&job["scheduled_at"])],
+        ),
+        (
+            &["partitions"],
+            vec!["filler".to_owned(), "attached, for clocks set back".to_owned(), "tail".to_owned()],
+        ),
+    ] {
+        for width in
+            [&["--width", "60"][..], &["--width", "80"], &["--width", "100"], &["--width", "140"], &[]]
+        {
+            let shown = site.done(&[arguments, width].concat());
+            for part in &whole {
+                assert!(shown.contains(part), "{arguments:?} {width:?} {part}: {shown}");
+            }
+            assert!(!shown.contains('…') && !shown.contains("gap"), "{arguments:?} {width:?}: {shown}");
+            let most = width.last().map_or(usize::MAX, |columns| columns.parse().expect("a number"));
+            assert!(shown.lines().all(|line| line.chars().count() <= most), "{shown}");
+        }
+        // So narrow that an id is wider than the line, it is whole all the same.
+        let shown = site.done(&[arguments, &["--width", "25"]].concat());
+        assert!(whole.iter().all(|part| shown.contains(part)), "{shown}");
+    }
 }

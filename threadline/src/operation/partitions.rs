@@ -66,7 +66,7 @@ pub fn maintain(conn: &mut PgConnection, options: &MaintainOptions) -> Result<u3
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Partition {
-    /// As the partitions' names end: `2025_01`, `tail` for the last one, `gap_…` for one that only a clock set back leads to.
+    /// As the partitions' names end: `2025_01`, `tail` for the last one, `filler_…` for one that only a clock set back leads to.
     pub name: String,
     /// Where it begins; `None` for the beginning of time.
     pub from: Option<DateTime<Utc>>,

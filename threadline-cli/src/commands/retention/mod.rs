@@ -59,5 +59,5 @@ pub(crate) fn run(args: &Args) -> Result<Outcome> {
 fn storage_archive(config: &Config) -> Result<StorageArchive> {
     let url = config.storage.url.as_deref();
     let url = url.context("no storage is configured; set `url` in `[storage]` of `threadline.toml`")?;
-    Ok(StorageArchive::new(Storage::from_url(url)?)?)
+    Ok(StorageArchive::new(Storage::from_url(url).context(crate::commands::storage::WHERE)?)?)
 }

@@ -63,7 +63,7 @@ pub(super) fn print(
         return Ok(());
     }
     let count = |count: u64| Line::from(HumanCount(count).to_string());
-    let mut table = Table::new(&["MONTH", "GOES", "CHANGES", "TRANSACTIONS", "ACTIONS", "DISK"], 2);
+    let mut table = Table::new(&["MONTH", "GOES", "CHANGES", "TRANSACTIONS", "ACTIONS", "DISK"]);
     for month in &plan.months {
         table.row([
             Line::from(&month.month),

@@ -47,7 +47,7 @@ pub(super) fn run(args: &Args) -> Result<Outcome> {
 /// For people.
 pub(super) fn print(output: &mut Output, runs: &[RetentionRun]) -> io::Result<()> {
     let header = ["RUN", "STARTED", "STATE", "CHANGES", "TRANSACTIONS", "ACTIONS", "MONTHS", "DISK", "BY"];
-    let mut table = Table::new(&header, 3);
+    let mut table = Table::new(&header);
     for run in runs {
         let count = |count: u64| Line::from(HumanCount(count).to_string());
         let state = match (run.state, run.error.as_deref()) {

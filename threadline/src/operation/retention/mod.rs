@@ -16,6 +16,7 @@ mod month;
 mod plan;
 mod policy;
 mod record;
+mod removed;
 mod run;
 
 pub use self::archive::{Archive, LocalArchive, RestoredMonth, release_archive, restore_archive};
@@ -23,5 +24,6 @@ pub use self::plan::{PlannedMonth, PlannedThinning, RetentionPlan, plan};
 pub use self::policy::RetentionPolicy;
 pub(super) use self::policy::instant_of;
 pub use self::record::{RetentionRun, RunState, runs};
+pub use self::removed::{Removed, removed};
 pub(super) use self::run::is_lock_timeout;
 pub use self::run::{Progress, run};
