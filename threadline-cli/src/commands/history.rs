@@ -2,11 +2,15 @@
 
 use anyhow::Result;
 use serde::Serialize;
-use threadline::{History, HistoryLimit, Op, RowKey, TableName, Version, change_diff};
+use threadline::{
+    BaselineVersion, History, HistoryLimit, Op, RecordedBaseline, RowKey, TableName, Version, change_diff,
+};
 
 use crate::Outcome;
 use crate::database::TrailArgs;
-use crate::output::{HEADING, Line, NOTE, Output, OutputArgs, key_text, note};
+use crate::output::{
+    DIM, HEADING, Line, NOTE, Output, OutputArgs, escaped, image_lines, key_text, note, when,
+};
 use crate::row::RowArgs;
 
 /// Show what happened to a row, newest first

@@ -40,14 +40,51 @@ pub struct Baseline {
     pub rows: u64,
 }
 
+/// What recording a baseline would copy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct BaselinePlan {
+    /// How many rows the table has by the planner's estimate; 0 before it was first analyzed.
+    pub rows_estimate: u64,
+    /// What the table takes on disk without its indexes, about what the baseline will take.
+    pub bytes: u64,
+}
+
+/// What [`record_baseline`] would copy. Nothing is written and nothing is locked.
+///
+/// # Errors
+///
+/// As [`assert_ready`](super::assert_ready).
+pub fn plan_baseline(conn: &mut PgConnection, table: &TableName) -> Result<BaselinePlan, Error> {
+    #[derive(QueryableByName)]
+    struct Size {
+        #[diesel(sql_type = BigInt)]
+        row_estimate: i64,
+        #[diesel(sql_type = BigInt)]
+        size_bytes: i64,
+    }
+    super::assert_ready(conn, table)?;
+    let mut statement = Statement::new(
+        "SELECT coalesce(sum(greatest(c.reltuples, 0)), 0)::bigint AS row_estimate, \
+         coalesce(sum(pg_table_size(c.oid)), 0)::bigint AS size_bytes FROM (SELECT to_regclass(",
+    );
+    statement.bind(table.to_sql()).sql(
+        ")) t (oid) CROSS JOIN LATERAL (SELECT p.relid FROM pg_partition_tree(t.oid) p UNION SELECT t.oid) member (oid) \
+         JOIN pg_class c ON c.oid = member.oid AND c.relkind = 'r'",
+    );
+    let sizes: Vec<Size> = statement.load_from(conn)?;
+    let (rows, bytes) = sizes.first().map_or((0, 0), |size| (size.row_estimate, size.size_bytes));
+    Ok(BaselinePlan { rows_estimate: rows.unsigned_abs(), bytes: bytes.unsigned_abs() })
+}
+
 /// Records what a table holds: every row, redacted as capture redacts it, at one instant that is exact to its changes. From then
 /// on [`row_as_of`](crate::Trail::row_as_of) and [`row_history`](crate::Trail::row_history) know the rows at that instant, whatever
 /// escaped capture before or after it.
 ///
 /// It begins with a lock that waits for the transactions that write the table, half a second at a time and ten times at most,
 /// in which new writers wait behind it. The lock goes as soon as it was given; the rows are copied without it, in the snapshot
-/// taken under it. For so long readers and writers are not disturbed; a TRUNCATE or a change of the table waits, and VACUUM
-/// keeps what the snapshot sees. All of it is one transaction: a baseline is there whole or not at all.
+/// taken under it. For so long readers and writers are not disturbed; a TRUNCATE or a change of the table waits, the feed waits
+/// as for any transaction that has written, and VACUUM keeps what the snapshot sees. All of it is one transaction: a baseline is there whole or not at all.
 ///
 /// The role has to own the audit schema, and to be allowed to read and to update the table. Not inside an open transaction. Where
 /// the role may record it, the baseline and its [evidence](crate::evidence) are there together or not at all.

@@ -10,7 +10,7 @@ use chrono::{DateTime, Utc};
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Bool, Integer, Nullable, Text, Timestamptz};
 
-pub use self::baseline::{Baseline, record_baseline};
+pub use self::baseline::{Baseline, BaselinePlan, plan_baseline, record_baseline};
 pub use self::report::{Continuity, KnownGap, Period};
 use crate::capture::TableName;
 use crate::error::Error;
