@@ -745,6 +745,7 @@ fn a_proof_document_reads_for_machines_and_for_people() {
       export_delivery: unsupported, for there are no records; none of this kind need have happened
       support_scope_posture: unsupported, for there are no records
       legal_hold: unsupported, for there are no records; none of this kind need have happened
+      recorded_baseline: unsupported, for there are no records; none of this kind need have happened
 
     3 records about 3 things; 0 findings, 1 error
       2026-03-03T09:30:00Z  redaction_policy  table=public.posts  {"masked": ["email"]}  (threadline::policy, threadline policy, as postgres)

@@ -44,7 +44,10 @@ fn from_a_baseline_on_rows_are_known_again_and_before_it_they_are_not() {
     run(conn, NOTES);
     run(conn, "UPDATE notes SET v = v + 1");
     let whole = clock(conn);
-    unseen(conn, "UPDATE notes SET v = 100 WHERE id = 1; DELETE FROM notes WHERE id = 2; INSERT INTO notes VALUES (4, 40)");
+    unseen(
+        conn,
+        "UPDATE notes SET v = 100 WHERE id = 1; DELETE FROM notes WHERE id = 2; INSERT INTO notes VALUES (4, 40)",
+    );
     let broken = clock(conn);
     assert_eq!(told(conn, 1, broken), "gap true false");
     let baseline = record(conn, "notes");
@@ -57,7 +60,11 @@ fn from_a_baseline_on_rows_are_known_again_and_before_it_they_are_not() {
     assert_eq!([1, 2, 3, 4].map(|id| told(conn, id, at)), ["100", "-", "31", "40"]);
     assert_eq!([1, 2, 3, 4].map(|id| told(conn, id, later)), ["101", "-", "32", "41"]);
     for instant in [whole, broken] {
-        assert_eq!(told(conn, 1, instant), "gap true false", "to where the baseline has it something escaped");
+        assert_eq!(
+            told(conn, 1, instant),
+            "gap true false",
+            "to where the baseline has it something escaped"
+        );
         assert_eq!(told(conn, 2, instant), "gap true false");
         assert_eq!(told(conn, 3, instant), "31");
     }
@@ -67,7 +74,8 @@ fn from_a_baseline_on_rows_are_known_again_and_before_it_they_are_not() {
     assert_eq!(seen.baselines[0].baseline, baseline.recorded);
     assert_eq!(seen.baselines[0].state, seen.versions[0].before);
     assert_eq!(history(conn, "notes", "id=2").baselines[0].state, RowState::Absent);
-    let newest = Trail::unscoped().row_history(conn, &table("notes"), &row_key("id=1"), HistoryLimit::Newest(1));
+    let newest =
+        Trail::unscoped().row_history(conn, &table("notes"), &row_key("id=1"), HistoryLimit::Newest(1));
     assert!(newest.unwrap().baselines.is_empty(), "it comes after what was asked for");
 }
 
@@ -78,7 +86,10 @@ fn what_is_lost_after_a_baseline_is_told_forwards_from_it() {
     run(conn, NOTES);
     let before = clock(conn);
     let at = record(conn, "notes").recorded.recorded_at;
-    run(conn, "UPDATE notes SET v = v + 1 WHERE id <= 2; DELETE FROM notes WHERE id = 2; INSERT INTO notes VALUES (5, 50, 5)");
+    run(
+        conn,
+        "UPDATE notes SET v = v + 1 WHERE id <= 2; DELETE FROM notes WHERE id = 2; INSERT INTO notes VALUES (5, 50, 5)",
+    );
     let changed = clock(conn);
     run(conn, "UPDATE notes SET id = 6 WHERE id = 5");
     let moved = clock(conn);
@@ -102,7 +113,10 @@ fn what_is_lost_after_a_baseline_is_told_forwards_from_it() {
     let seen = history(conn, "notes", "id=1");
     let whole = |state: &RowState| state.present().map(|image| image.get("v").unwrap().to_string());
     assert_eq!(
-        seen.versions.iter().map(|version| (whole(&version.before), whole(&version.after))).collect::<Vec<_>>()[2..],
+        seen.versions
+            .iter()
+            .map(|version| (whole(&version.before), whole(&version.after)))
+            .collect::<Vec<_>>()[2..],
         [(Some("11".to_owned()), Some("12".to_owned())), (Some("10".to_owned()), Some("11".to_owned()))]
     );
     assert_eq!(seen.baselines[0].place, 4);
@@ -117,7 +131,10 @@ fn after_an_interruption_a_baseline_says_what_was_not_seen() {
     let db = audited_database();
     let conn = &mut db.connect();
     run(conn, NOTES);
-    run(conn, "UPDATE notes SET v = 11 WHERE id = 1; SELECT threadline.detach('notes'); UPDATE notes SET v = 12 WHERE id = 1");
+    run(
+        conn,
+        "UPDATE notes SET v = 11 WHERE id = 1; SELECT threadline.detach('notes'); UPDATE notes SET v = 12 WHERE id = 1",
+    );
     let refused = continuity::record_baseline(conn, &table("notes"), &Actor::admin(7), "too early");
     assert!(matches!(refused, Err(Error::NotReady { .. })), "{refused:?}");
     run(conn, "SELECT threadline.attach('notes')");
@@ -130,7 +147,8 @@ fn after_an_interruption_a_baseline_says_what_was_not_seen() {
     assert_eq!(report.baselines.len(), 1);
     let text = report.to_string();
     assert!(
-        text.contains("A snapshot of 3 rows was recorded at") && text.contains("is not a change: after the restore (admin:7)."),
+        text.contains("A snapshot of 3 rows was recorded at")
+            && text.contains("is not a change: after the restore (admin:7)."),
         "{text}"
     );
 }
@@ -163,7 +181,10 @@ fn nothing_takes_a_baseline_for_a_change() {
             format!("{:?}", trail.undo_plan(conn, &target).unwrap()),
             format!("{:?}", feed.entries),
             seen,
-            text(conn, "SELECT (SELECT count(*) FROM threadline.audit_transactions) || ' ' || (SELECT count(*) FROM threadline.audit_changes)"),
+            text(
+                conn,
+                "SELECT (SELECT count(*) FROM threadline.audit_transactions) || ' ' || (SELECT count(*) FROM threadline.audit_changes)",
+            ),
         )
     };
     let before = everything(conn);
@@ -205,7 +226,10 @@ fn a_baseline_tells_a_tenant_of_its_own_rows_alone() {
     for id in [2, 3, 4] {
         let (answer, seen) = asked(id);
         assert!(!format!("{answer:?} {seen:?}").contains("b-only"), "{id}: {answer:?} {seen:?}");
-        assert!(seen.baselines.is_empty() && !matches!(answer, AsOf::Present(_)), "{id}: {answer:?} {seen:?}");
+        assert!(
+            seen.baselines.is_empty() && !matches!(answer, AsOf::Present(_)),
+            "{id}: {answer:?} {seen:?}"
+        );
     }
 }
 

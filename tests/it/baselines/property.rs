@@ -137,8 +137,10 @@ fn shadow(conn: &mut diesel::PgConnection) -> Shadow {
 fn can_be_seen(known: &[Known], place: usize) -> bool {
     let is_seen = |known: &Known| matches!(known, Known::Change | Known::Truncate | Known::Baseline);
     let (before, after) = known.split_at(place);
-    let escaped_before = before.iter().rev().take_while(|known| !is_seen(known)).any(|known| *known == Known::Escaped);
-    let escaped_after = after.iter().take_while(|known| !is_seen(known)).any(|known| *known == Known::Escaped);
+    let escaped_before =
+        before.iter().rev().take_while(|known| !is_seen(known)).any(|known| *known == Known::Escaped);
+    let escaped_after =
+        after.iter().take_while(|known| !is_seen(known)).any(|known| *known == Known::Escaped);
     before.iter().any(is_seen) && !(escaped_before && escaped_after)
 }
 

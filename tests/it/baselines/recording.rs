@@ -130,7 +130,8 @@ fn writers_go_on_while_rows_are_copied_and_one_that_stays_open_ends_the_attempt(
     let (open, writer) = (&mut db.connect(), &mut db.connect());
     run(open, "BEGIN; UPDATE notes SET v = 0 WHERE id = 1");
     thread::scope(|threads| {
-        let attempt = threads.spawn(|| continuity::record_baseline(conn, &table("notes"), &Actor::admin(7), "x"));
+        let attempt =
+            threads.spawn(|| continuity::record_baseline(conn, &table("notes"), &Actor::admin(7), "x"));
         let mut longest = Duration::ZERO;
         while !attempt.is_finished() {
             let began = Instant::now();
@@ -158,8 +159,10 @@ fn a_baseline_that_is_cut_short_leaves_nothing() {
     );
     let pid = text(conn, "SELECT pg_backend_pid()");
     thread::scope(|threads| {
-        let attempt = threads.spawn(|| continuity::record_baseline(conn, &table("notes"), &Actor::admin(7), "x"));
-        let is_copied = format!("SELECT count(*) FROM pg_stat_activity WHERE pid = {pid} AND wait_event = 'PgSleep'");
+        let attempt =
+            threads.spawn(|| continuity::record_baseline(conn, &table("notes"), &Actor::admin(7), "x"));
+        let is_copied =
+            format!("SELECT count(*) FROM pg_stat_activity WHERE pid = {pid} AND wait_event = 'PgSleep'");
         while text(other, &is_copied) == "0" {
             thread::sleep(Duration::from_millis(10));
         }
@@ -192,15 +195,24 @@ fn a_baseline_has_no_value_that_capture_would_not_have() {
     assert_eq!(stored, captured, "what capture has of the same row");
 
     // A column that came later, of which no policy says anything yet, is not copied: nor would capture store it.
-    run(conn, "INSERT INTO notes VALUES (2, 'seen', 's', 't', 1); ALTER TABLE notes ADD COLUMN added text DEFAULT 'planted-later'");
+    run(
+        conn,
+        "INSERT INTO notes VALUES (2, 'seen', 's', 't', 1); ALTER TABLE notes ADD COLUMN added text DEFAULT 'planted-later'",
+    );
     let stale = continuity::record_baseline(conn, &table("notes"), &Actor::admin(7), "x");
-    assert!(matches!(&stale, Err(error) if error.to_string().contains("has changed since its capture function was compiled")), "{stale:?}");
+    assert!(
+        matches!(&stale, Err(error) if error.to_string().contains("has changed since its capture function was compiled")),
+        "{stale:?}"
+    );
     let by_hand = r#"BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT threadline.record_baseline('notes', clock_timestamp(), '{"type": "admin", "id": "7"}', 'x')"#;
     assert!(refused(conn, by_hand).contains("has changed since its capture function was compiled"));
     run(conn, "ROLLBACK");
 
     // What is masked later is hidden in a baseline from before.
-    run(conn, "SELECT threadline.attach('notes', exclude => ARRAY['secret'], mask => ARRAY['token', 'title', 'added'])");
+    run(
+        conn,
+        "SELECT threadline.attach('notes', exclude => ARRAY['secret'], mask => ARRAY['token', 'title', 'added'])",
+    );
     let seen = history(conn, "notes", "id=1");
     assert_eq!(seen.baselines[0].baseline, baseline.recorded);
     let said = format!("{seen:?}");
@@ -226,8 +238,12 @@ fn a_baseline_knows_partitions_renamed_columns_and_composite_keys() {
 }
 
 fn retain(conn: &mut PgConnection, keep: Duration) {
-    let policy = RetentionPolicy::new().keep(keep).minimum(Duration::ZERO).pause(Duration::ZERO).batch_rows(2);
-    threadline::retention::run(conn, &policy, &Actor::admin(1), None, &mut |_| std::ops::ControlFlow::Continue(())).unwrap();
+    let policy =
+        RetentionPolicy::new().keep(keep).minimum(Duration::ZERO).pause(Duration::ZERO).batch_rows(2);
+    threadline::retention::run(conn, &policy, &Actor::admin(1), None, &mut |_| {
+        std::ops::ControlFlow::Continue(())
+    })
+    .unwrap();
 }
 
 #[test]
@@ -241,10 +257,17 @@ fn a_baseline_goes_when_its_window_has_passed_unless_it_is_held() {
     let old = record(conn, "notes");
     let held_until = clock(conn);
     thread::sleep(Duration::from_millis(300));
-    let kept = |conn: &mut PgConnection| texts(conn, "SELECT b.row_count || ' ' || count(r.*) FROM threadline.audit_baselines b LEFT JOIN threadline.audit_baseline_rows r ON r.baseline_id = b.id GROUP BY b.id, b.row_count ORDER BY b.id");
+    let kept = |conn: &mut PgConnection| {
+        texts(
+            conn,
+            "SELECT b.row_count || ' ' || count(r.*) FROM threadline.audit_baselines b LEFT JOIN threadline.audit_baseline_rows r ON r.baseline_id = b.id GROUP BY b.id, b.row_count ORDER BY b.id",
+        )
+    };
     retain(conn, Duration::from_secs(60));
     assert_eq!(kept(conn), ["9 9"]);
-    let hold = holds::place(conn, &Hold::new("case 12").table(table("notes")).to(held_until), &Actor::admin(1)).unwrap();
+    let hold =
+        holds::place(conn, &Hold::new("case 12").table(table("notes")).to(held_until), &Actor::admin(1))
+            .unwrap();
     retain(conn, Duration::from_millis(200));
     assert_eq!(kept(conn), ["9 9"], "it is held");
     holds::release(conn, hold.id, &Actor::admin(1), "settled").unwrap();
@@ -255,7 +278,10 @@ fn a_baseline_goes_when_its_window_has_passed_unless_it_is_held() {
     assert_eq!(continuity::report(conn, &table("notes")).unwrap().baselines.len(), 1);
 
     // What was recorded stays on record.
-    let of_old = evidence::latest_of(conn, Subject::RecordedBaseline, &Reference::new("baseline", old.recorded.id)).unwrap().unwrap();
+    let of_old =
+        evidence::latest_of(conn, Subject::RecordedBaseline, &Reference::new("baseline", old.recorded.id))
+            .unwrap()
+            .unwrap();
     assert_eq!(of_old.detail.to_value().unwrap()["rows"], 9);
     assert!(!format!("{of_old:?}").contains("after the restore"), "a reason is people's own words");
 }

@@ -185,7 +185,8 @@ fn answer(log: RowLog, at: DateTime<Utc>, scope: Option<&ResolvedScope>) -> AsOf
             }
             (RowState::Present(_), None, _, Some(step), _) if told => step.change.scope.clone(),
             // Gone by then: whose it was is for the change that removed it to say.
-            (RowState::Absent, _, _, Some(Step { change, .. }), _) | (_, _, Some(Step { change, .. }), ..) => {
+            (RowState::Absent, _, _, Some(Step { change, .. }), _)
+            | (_, _, Some(Step { change, .. }), ..) => {
                 change.previous_scope.clone().or_else(|| change.scope.clone())
             }
             (_, _, None, _, Some(mark)) => mark.scope.clone(),

@@ -10,7 +10,9 @@ use std::sync::Arc;
 use super::baseline::RecordedBaseline;
 use super::change::{AuditChange, ChangeId, FieldChange, Op};
 use super::image::{Columns, Json, RowImage, RowState};
-use super::log::{GoneColumn, Present, PresentState, RowLog, SinceLayout, StoredBaseline, StoredChange, TodaysColumns};
+use super::log::{
+    GoneColumn, Present, PresentState, RowLog, SinceLayout, StoredBaseline, StoredChange, TodaysColumns,
+};
 
 /// A row's past.
 pub(crate) struct Folded {
@@ -60,9 +62,7 @@ pub(crate) fn fold(log: RowLog) -> Folded {
     let mut recorded = VecDeque::new();
     let mut effects = VecDeque::with_capacity(changes.len());
     for change in changes {
-        while let Some(newer) =
-            stored.next_if(|stored| stored.baseline.recorded_at >= change.captured_at)
-        {
+        while let Some(newer) = stored.next_if(|stored| stored.baseline.recorded_at >= change.captured_at) {
             recorded.push_back(reader.recorded(newer));
         }
         effects.push_back(reader.read(change));
@@ -472,8 +472,7 @@ impl Row {
             Known::Nothing => true,
             Known::Absent => effect.leaves,
             Known::Whole | Known::Part => {
-                !effect.leaves
-                    && self.agrees(&effect.claimed, &effect.masked, &effect.retyped, policy)
+                !effect.leaves && self.agrees(&effect.claimed, &effect.masked, &effect.retyped, policy)
             }
         }
     }

@@ -244,9 +244,8 @@ pub(crate) fn read(
                 .filter(|change| !read.contains(&(change.transaction_id, change.ordinal)))
                 .map(|change| StoredChange { settled: true, ..change });
             changes.extend(others);
-            changes.sort_by_key(|change| {
-                Reverse((change.captured_at, change.transaction_id, change.ordinal))
-            });
+            changes
+                .sort_by_key(|change| Reverse((change.captured_at, change.transaction_id, change.ordinal)));
             (changes, Some(after))
         }
     };
@@ -265,9 +264,7 @@ pub(crate) fn read(
         }
         Reach::Newest(_) => None,
     };
-    anchor.keep_baselines(|baseline| {
-        reaches_to.is_none_or(|oldest| baseline.baseline.recorded_at >= oldest)
-    });
+    anchor.keep_baselines(|baseline| reaches_to.is_none_or(|oldest| baseline.baseline.recorded_at >= oldest));
     if changes.iter().any(|change| change.attributes.is_some()) {
         let mut statement = Statement::kept("SELECT threadline.since_attributes(");
         statement.bind(anchor.table_id).sql(")::text AS entry");
