@@ -59,6 +59,7 @@ CREATE TABLE IF NOT EXISTS threadline.retention_runs (
     exports bigint NOT NULL DEFAULT 0,
     evidence bigint NOT NULL DEFAULT 0,
     access_log bigint NOT NULL DEFAULT 0,
+    baseline_rows bigint NOT NULL DEFAULT 0,
     runs bigint NOT NULL DEFAULT 0,
     batches bigint NOT NULL DEFAULT 0,
     batch_rows bigint NOT NULL DEFAULT 0,
@@ -88,6 +89,7 @@ COMMENT ON COLUMN threadline.retention_runs.bytes IS 'Bytes that dropped partiti
 COMMENT ON COLUMN threadline.retention_runs.exports IS 'Export jobs that expired.';
 COMMENT ON COLUMN threadline.retention_runs.evidence IS 'Evidence rows that expired.';
 COMMENT ON COLUMN threadline.retention_runs.access_log IS 'Access-log rows that expired.';
+COMMENT ON COLUMN threadline.retention_runs.baseline_rows IS 'Rows of recorded baselines that expired.';
 COMMENT ON COLUMN threadline.retention_runs.runs IS 'Rows of this table that expired.';
 COMMENT ON COLUMN threadline.retention_runs.batches IS 'Batches.';
 COMMENT ON COLUMN threadline.retention_runs.batch_rows IS 'Rows of the trail that went in batches.';

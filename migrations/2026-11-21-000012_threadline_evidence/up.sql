@@ -6,7 +6,7 @@ CREATE TABLE IF NOT EXISTS threadline.evidence_records (
     written_at timestamptz NOT NULL,
     format integer NOT NULL,
     subject text COLLATE "C" NOT NULL CHECK (subject IN ('redaction_policy', 'trigger_coverage', 'retention_run', 'retention_policy',
-        'export_delivery', 'support_scope_posture', 'legal_hold')),
+        'export_delivery', 'support_scope_posture', 'legal_hold', 'recorded_baseline')),
     reference jsonb NOT NULL CHECK (jsonb_typeof(reference) = 'object'),
     status text COLLATE "C" NOT NULL CHECK (status IN ('ok', 'finding', 'error')),
     verdict text COLLATE "C" NOT NULL CHECK (verdict IN ('proven', 'inferred', 'unsupported')),
@@ -99,7 +99,7 @@ BEGIN
         CASE WHEN record - '{subject,reference,status,verdict,actor,writer,entry_point,library_version,detail,recorded_at,unless_unchanged_for}'::text[] <> '{}'
             THEN 'record: has an unknown key' END,
         CASE WHEN coalesce(record ->> 'subject', '') NOT IN ('redaction_policy', 'trigger_coverage', 'retention_run', 'retention_policy',
-            'export_delivery', 'support_scope_posture', 'legal_hold') THEN 'subject: not one there is' END,
+            'export_delivery', 'support_scope_posture', 'legal_hold', 'recorded_baseline') THEN 'subject: not one there is' END,
         CASE WHEN jsonb_typeof(record -> 'reference') IS DISTINCT FROM 'object' OR record -> 'reference' = '{}' THEN 'reference: not an object, or empty'
             WHEN EXISTS (SELECT FROM jsonb_each(record -> 'reference') e WHERE jsonb_typeof(e.value) <> 'string') THEN 'reference: has a value that is no text'
             WHEN EXISTS (SELECT FROM jsonb_each_text(record -> 'reference') e WHERE e.key || e.value ~ '[[:cntrl:]]') THEN 'reference: has a control character'

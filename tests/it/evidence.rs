@@ -884,6 +884,7 @@ fn a_proof_document_reads_for_machines_and_for_people() {
       export_delivery: not applicable, for no export job was ever completed
       support_scope_posture: not applicable, for no audited table has a scope
       legal_hold: not applicable, for no legal hold was ever placed
+      recorded_baseline: not applicable, for no baseline was ever recorded
 
     3 records about 3 things; 0 findings, 1 error
       2026-03-03T09:30:00Z  redaction_policy  table=public.posts  {"masked": ["email"]}  (threadline::policy, threadline policy, as role postgres)

@@ -137,8 +137,9 @@ pub(super) fn print(output: &mut Output, answer: &AsOf<RowImage>) -> std::io::Re
         }
         AsOf::Gap { older, newer, best_guess } => {
             let newer = newer.map_or("the row as it is now".to_owned(), |newer| format!("change {newer}"));
+            let older = older.map_or("a recorded baseline".to_owned(), |older| format!("change {older}"));
             let text = format!(
-                "Not certain: between change {older} and {newer} the row was written without being captured, as with a disabled trigger, \
+                "Not certain: between {older} and {newer} the row was written without being captured, as with a disabled trigger, \
                  in a restore or by a replica."
             );
             output.prose(NOTE, "  ", &text)?;

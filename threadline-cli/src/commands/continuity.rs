@@ -3,27 +3,30 @@
 use anyhow::{Context, Result, anyhow, bail};
 use chrono::{DateTime, Utc};
 use diesel::prelude::*;
+use indicatif::{HumanBytes, HumanCount};
 use serde::Serialize;
-use threadline::continuity::{self, Continuity, Missing};
+use threadline::continuity::{self, BaselinePlan, Continuity, Missing};
 use threadline::{Actor, ChangeId, Error, TableName};
 
 use crate::Outcome;
 use crate::commands::{actor, undo};
 use crate::database::DatabaseArgs;
-use crate::output::{BAD, GOOD, HEADING, Line, Output, OutputArgs, escaped};
+use crate::output::{BAD, GOOD, HEADING, Line, Output, OutputArgs, escaped, note};
 
 /// Show since when a table is on record, and what is not known of it
 ///
 /// Says first whether every write is captured from now on, and what is not, with what mends it; then from when on every write is known, what the trail can answer about the time before, when nothing was captured, and which
 /// writes are known to have escaped. With `--assert-ready`, to be run before a cut-over relies on it, the exit code is 1 unless every
 /// write is captured from now on. With `--acknowledge` it notes what is known of a write that escaped, so that `doctor` no longer
-/// tells of it; this takes the owner of the audit schema.
+/// tells of it. With `--baseline` it records a snapshot of the table, from which rows are known again after such a write: it is
+/// labelled as a snapshot everywhere, and no change. Both take the owner of the audit schema.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
   threadline continuity posts
   threadline continuity posts --assert-ready
-  threadline continuity posts --json | jq .known_since")]
+  threadline continuity posts --json | jq .known_since
+  threadline continuity posts --baseline --actor admin:7 --reason 'restored from backup' --execute")]
 pub(crate) struct Args {
     /// The table, as `posts` or `blog.posts`
     table: TableName,
@@ -33,15 +36,23 @@ pub(crate) struct Args {
     assert_ready: bool,
 
     /// The change after which a write escaped, by its transaction and number; `doctor` names both
-    #[arg(long, value_name = "TRANSACTION_ID#N", value_parser = undo::change_id, requires_all = ["actor", "reason"], help_heading = "Acknowledging")]
+    #[arg(long, value_name = "TRANSACTION_ID#N", value_parser = undo::change_id, requires_all = ["actor", "reason"], group = "noted", help_heading = "Acknowledging")]
     acknowledge: Option<ChangeId>,
 
-    /// Who looked into it, as `admin:7`
-    #[arg(long, value_name = "TYPE:ID", value_parser = actor::parse, requires = "acknowledge", help_heading = "Acknowledging")]
+    /// Record a snapshot of all rows of the table, redacted as capture redacts them; without `--execute` only say how many
+    #[arg(long, requires_all = ["actor", "reason"], group = "noted", conflicts_with = "acknowledge", help_heading = "Recording a baseline")]
+    baseline: bool,
+
+    /// Record it
+    #[arg(long, requires = "baseline", help_heading = "Recording a baseline")]
+    execute: bool,
+
+    /// Who looked into it, or has the baseline recorded, as `admin:7`
+    #[arg(long, value_name = "TYPE:ID", value_parser = actor::parse, requires = "noted", help_heading = "Acknowledging")]
     actor: Option<Actor>,
 
-    /// What is known of the write that escaped; recorded, so leave values of rows out
-    #[arg(long, value_name = "TEXT", requires = "acknowledge", help_heading = "Acknowledging")]
+    /// What is known of the write that escaped, or why the baseline; recorded, so leave values of rows out
+    #[arg(long, value_name = "TEXT", requires = "noted", help_heading = "Acknowledging")]
     reason: Option<String>,
 
     #[command(flatten)]
@@ -60,6 +71,8 @@ struct Document {
     interruptions: Vec<Interruption>,
     /// `None` for a table that was never audited.
     continuity: Option<Continuity>,
+    /// With `--baseline` alone: what it would copy.
+    baseline_plan: Option<BaselinePlan>,
 }
 
 #[derive(Serialize)]
@@ -72,6 +85,14 @@ pub(crate) fn run(args: &Args) -> Result<Outcome> {
     let mut conn = args.database.connect()?;
     if let (Some(change), Some(actor), Some(reason)) = (args.acknowledge, &args.actor, &args.reason) {
         acknowledge(&mut conn, &args.table, change, actor, reason)?;
+    }
+    let mut baseline_plan = None;
+    if let (true, Some(actor), Some(reason)) = (args.baseline, &args.actor, &args.reason) {
+        if args.execute {
+            continuity::record_baseline(&mut conn, &args.table, actor, reason)?;
+        } else {
+            baseline_plan = Some(continuity::plan_baseline(&mut conn, &args.table)?);
+        }
     }
     let not_ready = args.assert_ready.then(|| continuity::missing(&mut conn, &args.table)).transpose()?;
     let continuity = match continuity::report(&mut conn, &args.table) {
@@ -91,6 +112,7 @@ pub(crate) fn run(args: &Args) -> Result<Outcome> {
             known_since: continuity.as_ref().and_then(Continuity::known_since),
             interruptions: interruptions.into_iter().map(|(from, to)| Interruption { from, to }).collect(),
             continuity,
+            baseline_plan,
         })?;
     } else {
         let missing = match &continuity {
@@ -100,6 +122,13 @@ pub(crate) fn run(args: &Args) -> Result<Outcome> {
         print(&mut output, &args.table, continuity, &missing)?;
     }
     output.flush()?;
+    if let Some(plan) = baseline_plan {
+        note(&format!(
+            "a baseline of about {} rows, {}, would be recorded; `--execute` records it",
+            HumanCount(plan.rows_estimate),
+            HumanBytes(plan.bytes)
+        ));
+    }
     Ok(if ready == Some(false) { Outcome::FoundSomething } else { Outcome::Done })
 }
 
@@ -150,6 +179,9 @@ fn print(
     };
     // Reasons may hold line breaks, and would begin sentences of their own.
     continuity.gaps.iter_mut().for_each(|gap| gap.reason = escaped(&gap.reason));
+    continuity.baselines.iter_mut().for_each(|baseline| {
+        baseline.recorded.reason = escaped(&baseline.recorded.reason);
+    });
     let sentences = continuity.sentences();
     sentences.iter().try_for_each(|sentence| output.prose(anstyle::Style::new(), "  ", sentence))
 }

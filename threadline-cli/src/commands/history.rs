@@ -3,11 +3,15 @@
 use anyhow::Result;
 use serde::Serialize;
 use threadline::retention::{self, Removed};
-use threadline::{History, HistoryLimit, Op, RowKey, TableName, Version, change_diff};
+use threadline::{
+    BaselineVersion, History, HistoryLimit, Op, RecordedBaseline, RowKey, TableName, Version, change_diff,
+};
 
 use crate::Outcome;
 use crate::database::TrailArgs;
-use crate::output::{HEADING, Line, NOTE, Output, OutputArgs, key_text, note, when};
+use crate::output::{
+    DIM, HEADING, Line, NOTE, Output, OutputArgs, escaped, image_lines, key_text, note, when,
+};
 use crate::row::RowArgs;
 
 /// Show what happened to a row, newest first
@@ -61,12 +65,17 @@ pub(crate) fn run(args: &Args) -> Result<Outcome> {
         output.flush()?;
         return Ok(Outcome::Done);
     }
+    let mut baselines = history.baselines.iter().peekable();
     for (place, version) in history.versions.iter().enumerate() {
-        if place > 0 {
-            output.blank()?;
+        while let Some(baseline) = baselines.next_if(|baseline| baseline.place <= place) {
+            print_baseline(&mut output, baseline)?;
         }
         print(&mut output, table, &key, version)?;
+        if place + 1 < history.versions.len() {
+            output.blank()?;
+        }
     }
+    baselines.try_for_each(|baseline| print_baseline(&mut output, baseline))?;
     output.flush()?;
     if history.versions.is_empty() {
         note("no changes of this row found");
@@ -93,6 +102,31 @@ fn horizon(table: &TableName, removed: Removed) -> String {
         table.to_plain(),
         when(removed.before)
     )
+}
+
+/// What a baseline has of the row, by itself among the changes: it is none.
+fn print_baseline(output: &mut Output, version: &BaselineVersion) -> Result<()> {
+    if version.gap {
+        let text = "! a write after this snapshot escaped capture: the row was not as recorded here";
+        output.prose(NOTE, "", text)?;
+    }
+    let RecordedBaseline { recorded_at, recorded_by, reason, .. } = &version.baseline;
+    let label = format!(
+        "{}  snapshot recorded by {}, not a change: {}",
+        when(*recorded_at),
+        escaped(recorded_by),
+        escaped(reason)
+    );
+    output.prose(DIM, "", &label)?;
+    match version.state.image() {
+        Some(image) => {
+            let lines = image_lines(image, 2, output.width());
+            lines.iter().try_for_each(|line| output.line(line))?;
+        }
+        None => output.line(&Line::from("  there was no such row"))?,
+    }
+    output.blank()?;
+    Ok(())
 }
 
 fn print(output: &mut Output, table: &TableName, key: &RowKey, version: &Version<()>) -> Result<()> {

@@ -3,12 +3,14 @@
 //! Nothing is made up: what was in a table before capture began is what its first captured changes say of it, and otherwise
 //! unknown.
 
+mod baseline;
 mod report;
 
 use chrono::{DateTime, Utc};
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Bool, Integer, Nullable, Text, Timestamptz};
 
+pub use self::baseline::{Baseline, BaselinePlan, plan_baseline, record_baseline};
 pub use self::report::{Continuity, KnownGap, Missing, Period};
 use crate::capture::TableName;
 use crate::error::Error;
@@ -79,6 +81,7 @@ fn read(conn: &mut PgConnection, table: &TableName) -> Result<Continuity, Error>
     statement.bind(known.id).sql(" ORDER BY p.began_at");
     let periods: Vec<Row> = load(conn, table, &statement)?;
     let gaps = known_gaps(conn, known.id)?;
+    let baselines = baseline::of_table(conn, known.id)?;
     let name = TableName::new(Some(&known.schema_name), &known.table_name);
     let problems = problems(conn, &name)?;
     Ok(Continuity {
@@ -91,6 +94,7 @@ fn read(conn: &mut PgConnection, table: &TableName) -> Result<Continuity, Error>
         kept_since: known.kept_since,
         first_change: known.first_change,
         gaps,
+        baselines,
         truncates: if known.on_truncate == "keep" { 0 } else { known.truncates.unsigned_abs() },
         last_truncate: known.last_truncate,
         is_redacted: known.is_redacted,

@@ -8,7 +8,9 @@ use diesel::sql_types::{Integer, Nullable, Text, Timestamptz, Uuid as SqlUuid};
 use serde::Serialize;
 use uuid::Uuid;
 
+use super::baseline::Baseline;
 use crate::capture::TableName;
+use crate::investigation::RecordedBaseline;
 
 /// A time during which a table was captured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -70,6 +72,8 @@ pub struct Continuity {
     pub first_change: Option<DateTime<Utc>>,
     /// Gaps somebody has looked into, oldest first, 1,000 at most.
     pub gaps: Vec<KnownGap>,
+    /// Snapshots of the table that were recorded, oldest first. None is a change.
+    pub baselines: Vec<Baseline>,
     /// How often it was truncated without its rows being kept.
     pub truncates: u64,
     /// When it was truncated last.
@@ -142,6 +146,15 @@ impl Continuity {
                 gap.acknowledged_by,
                 at(gap.acknowledged_at)
             ));
+        }
+        for baseline in &self.baselines {
+            let RecordedBaseline { recorded_at, recorded_by, reason, .. } = &baseline.recorded;
+            writeln!(
+                f,
+                "  A snapshot of {} was recorded at {}, and is not a change: {reason} ({recorded_by}).",
+                if baseline.rows == 1 { "1 row".to_owned() } else { format!("{} rows", baseline.rows) },
+                at(*recorded_at)
+            )?;
         }
         if self.is_redacted {
             said.push("Some columns are excluded or masked; their values were never recorded.".to_owned());

@@ -8,7 +8,7 @@ use crate::error::Error;
 use crate::investigation::Statement;
 
 /// Of each subject that needs not have any: the table that tells, what tells it, and what it means when nothing does.
-const TOLD_BY: [(&[Subject], &str, &str, &str); 4] = [
+const TOLD_BY: [(&[Subject], &str, &str, &str); 5] = [
     (
         &[Subject::RetentionRun, Subject::RetentionPolicy],
         "retention_runs",
@@ -26,6 +26,12 @@ const TOLD_BY: [(&[Subject], &str, &str, &str); 4] = [
         "legal_holds",
         "SELECT FROM threadline.legal_holds",
         "no legal hold was ever placed",
+    ),
+    (
+        &[Subject::RecordedBaseline],
+        "audit_baselines",
+        "SELECT FROM threadline.audit_baselines",
+        "no baseline was ever recorded",
     ),
     (
         &[Subject::SupportScopePosture],

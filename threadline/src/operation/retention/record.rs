@@ -73,6 +73,8 @@ pub struct RetentionRun {
     pub evidence: u64,
     /// Access-log rows that expired.
     pub access_log: u64,
+    /// Rows of recorded baselines that expired.
+    pub baseline_rows: u64,
     /// Earlier runs that were forgotten.
     pub runs: u64,
 }
@@ -101,7 +103,7 @@ impl RetentionRun {
     }
 
     /// What went, by kind.
-    pub(super) fn removed(&self) -> [(&'static str, u64); 8] {
+    pub(super) fn removed(&self) -> [(&'static str, u64); 9] {
         [
             ("changes", self.changes),
             ("transactions", self.transactions),
@@ -110,6 +112,7 @@ impl RetentionRun {
             ("exports", self.exports),
             ("evidence", self.evidence),
             ("access_log", self.access_log),
+            ("baseline_rows", self.baseline_rows),
             ("runs", self.runs),
         ]
     }

@@ -431,6 +431,7 @@ impl Work<'_> {
                 sleep(self.policy.pause);
             }
         }
+        self.expire_baselines(conn)?;
         if let Some(older_than) = self.policy.runs.and_then(|window| before(self.cutoffs.now, window)) {
             self.in_time(conn, |conn| {
                 diesel::sql_query(
@@ -443,6 +444,39 @@ impl Work<'_> {
             })?;
         }
         Ok(())
+    }
+
+    /// Recorded baselines go by the windows of their tables: once a table's past is no longer whole from one of them on, there is
+    /// nothing that it could tell.
+    fn expire_baselines(&self, conn: &mut PgConnection) -> Result<(), Error> {
+        #[derive(QueryableByName)]
+        struct Expired {
+            #[diesel(sql_type = BigInt)]
+            expired: i64,
+        }
+        if !is_there(conn, "threadline.expire_baselines(jsonb, integer)")? {
+            return Ok(());
+        }
+        loop {
+            let Expired { expired } = self.in_time(conn, |conn| {
+                diesel::sql_query("SELECT threadline.retention_beat($1)")
+                    .bind::<Nullable<BigInt>, _>(self.run)
+                    .execute(conn)?;
+                diesel::sql_query(
+                    "WITH e AS MATERIALIZED (SELECT threadline.expire_baselines($2::jsonb, $3) AS expired), \
+                     counted AS (UPDATE threadline.retention_runs SET baseline_rows = baseline_rows + e.expired FROM e WHERE id = $1) \
+                     SELECT expired FROM e",
+                )
+                .bind::<Nullable<BigInt>, _>(self.run)
+                .bind::<Text, _>(self.cutoffs.policy.to_string())
+                .bind::<Integer, _>(i32::try_from(self.policy.batch_rows).unwrap_or(i32::MAX))
+                .get_result(conn)
+            })?;
+            if expired < i64::from(self.policy.batch_rows) {
+                return Ok(());
+            }
+            sleep(self.policy.pause);
+        }
     }
 
     /// One transaction under the timeouts, in which each statement sees what was committed before it: a hold that was placed while
