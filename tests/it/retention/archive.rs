@@ -128,9 +128,13 @@ fn an_archived_month_comes_back_to_the_byte_and_goes_again() {
     assert_eq!(retain_to(conn, &policy(Duration::ZERO), &mut dir.archive()).unwrap().months, 0);
     run(conn, "INSERT INTO notes (id) VALUES (5000)");
     for month in ["2001_01", "2001_02", "2001_03"] {
-        assert!(retention::release_archive(conn, month).unwrap().is_some_and(|bytes| bytes > 0));
+        assert!(
+            retention::release_archive(conn, &mut dir.archive(), month)
+                .unwrap()
+                .is_some_and(|bytes| bytes > 0)
+        );
         assert!(matches!(as_of(conn, "notes", "id=3", instants[0]), AsOf::BeforeHorizon { .. }));
-        let again = retention::release_archive(conn, month);
+        let again = retention::release_archive(conn, &mut dir.archive(), month);
         assert!(matches!(&again, Err(Error::Refused { .. })), "{again:?}");
     }
     assert_eq!(count(conn, "audit_changes"), 1);
@@ -337,7 +341,7 @@ fn what_batches_take_is_archived_first_and_comes_back_to_the_byte() {
     // Retention leaves them alone until they are released; then they go again, into objects of their own.
     assert_eq!(retain_to(conn, &small, &mut dir.archive()).unwrap().changes, 0);
     for month in ["2001-01", "2001-02", "2001-03"] {
-        retention::release_archive(conn, month).unwrap();
+        retention::release_archive(conn, &mut dir.archive(), month).unwrap();
     }
     holds::release(conn, first.id, &operator(), "over").unwrap();
     let done = retain_to(conn, &small, &mut dir.archive()).unwrap();
@@ -472,4 +476,64 @@ fn a_manifest_that_agrees_only_with_itself_is_not_believed() {
     assert_eq!(count(conn, "audit_changes"), 0);
     fs::remove_file(manifest).unwrap();
     assert!(matches!(verified(conn), Err(Error::Archive { .. })));
+}
+
+#[test]
+fn a_restored_month_is_not_let_go_against_a_hold_or_without_its_archive() {
+    let db = audited_database();
+    let (conn, reader) = (&mut db.connect(), &mut db.connect());
+    let dir = Directory::new("release");
+    fill(conn, Duration::from_millis(150), Duration::from_millis(28));
+    let before = everything(conn);
+    retain_to(conn, &policy(Duration::ZERO), &mut dir.archive()).unwrap();
+    restore_all(conn, &mut dir.archive());
+    let month = text(
+        conn,
+        "SELECT replace(tableoid::regclass::text, 'threadline.audit_changes_', '') FROM threadline.audit_changes WHERE row_key = '3' LIMIT 1",
+    );
+    let release = |conn: &mut PgConnection| retention::release_archive(conn, &mut dir.archive(), &month);
+    let place = |conn: &mut PgConnection| {
+        holds::place(conn, &Hold::new("case").row(table("notes"), row_key("id=3")), &operator()).unwrap()
+    };
+    let hold = place(conn);
+    let refused = release(conn);
+    let named = format!("by hold {}", hold.id);
+    assert!(
+        matches!(&refused, Err(Error::Refused { message, .. }) if message.ends_with(&named)),
+        "{refused:?}"
+    );
+    holds::release(conn, hold.id, &operator(), "over").unwrap();
+
+    let object = dir.0.join(&month).join("audit_changes.ndjson.gz");
+    let whole = fs::read(&object).unwrap();
+    fs::remove_file(&object).unwrap();
+    assert!(matches!(release(conn), Err(Error::Archive { .. })));
+    fs::copy(dir.0.join(&month).join("audit_transactions.ndjson.gz"), &object).unwrap();
+    assert!(matches!(release(conn), Err(Error::ArchiveUnsound { .. })));
+    assert_eq!(everything(conn), before, "nothing has gone");
+    fs::write(&object, whole).unwrap();
+
+    // A hold that is placed while the month waits for a reader brings it back.
+    run(reader, "BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM threadline.audit_changes");
+    let patient = thread::scope(|scope| {
+        let released = scope.spawn(|| {
+            let conn = &mut db.connect();
+            retention::release_archive(conn, &mut dir.archive(), &month)
+        });
+        while text(conn, "SELECT count(*) FROM threadline.retention_months WHERE state = 'released'") == "0" {
+            thread::sleep(Duration::from_millis(5));
+        }
+        let hold = place(conn);
+        run(reader, "COMMIT");
+        (released.join().unwrap(), hold)
+    });
+    let (released, hold) = patient;
+    assert!(
+        matches!(&released, Err(Error::Refused { message, .. }) if message.contains("hold")),
+        "{released:?}"
+    );
+    assert_eq!(everything(conn), before);
+    assert_eq!(retain_to(conn, &policy(Duration::ZERO), &mut dir.archive()).unwrap().months, 0);
+    holds::release(conn, hold.id, &operator(), "over").unwrap();
+    assert!(release(conn).unwrap().is_some());
 }

@@ -218,8 +218,9 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
 $$;
 COMMENT ON FUNCTION threadline.retention_cutoff(jsonb, text, text) IS 'The instant before which something is due; NULL for what is kept for ever.';
 
--- The condition that change `c` is held, over the transactions of its partition. Read it under a lock on legal_holds.
-CREATE OR REPLACE FUNCTION threadline.held_changes(transactions text) RETURNS text
+-- The condition that change `c` is held, over the transactions of its partition; with `hold` by that one. Read it under a lock on
+-- legal_holds.
+CREATE OR REPLACE FUNCTION threadline.held_changes(transactions text, hold bigint DEFAULT NULL) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO, YMD' AS $$
     SELECT coalesce(string_agg('(' || concat_ws(' AND ', 'true',
         CASE WHEN h.table_id IS NOT NULL THEN format('c.table_id = %s', h.table_id) END,
@@ -229,20 +230,20 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' S
         CASE WHEN h.held_to IS NOT NULL THEN format('c.captured_at <= %L::timestamptz', h.held_to) END,
         CASE WHEN h.actor_type IS NOT NULL THEN format('EXISTS (SELECT FROM threadline.%I held WHERE held.id = c.transaction_id AND held.actor_type = %L AND held.actor_id IS NOT DISTINCT FROM %L)',
             transactions, h.actor_type, h.actor_id) END) || ')', ' OR '), 'false')
-    FROM threadline.legal_holds h WHERE h.released_at IS NULL
+    FROM threadline.legal_holds h WHERE h.released_at IS NULL AND (hold IS NULL OR h.id = hold)
 $$;
-COMMENT ON FUNCTION threadline.held_changes(text) IS 'The condition that a change, called c, is held.';
+COMMENT ON FUNCTION threadline.held_changes(text, bigint) IS 'The condition that a change, called c, is held.';
 
--- The condition that transaction or action `x` is held by itself, whatever it changed.
-CREATE OR REPLACE FUNCTION threadline.held_alone() RETURNS text
+-- The condition that transaction or action `x` is held by itself, whatever it changed; with `hold` by that one.
+CREATE OR REPLACE FUNCTION threadline.held_alone(hold bigint DEFAULT NULL) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO, YMD' AS $$
     SELECT coalesce(string_agg('(' || concat_ws(' AND ', 'true',
         CASE WHEN h.held_from IS NOT NULL THEN format('x.occurred_at >= %L::timestamptz', h.held_from) END,
         CASE WHEN h.held_to IS NOT NULL THEN format('x.occurred_at <= %L::timestamptz', h.held_to) END,
         CASE WHEN h.actor_type IS NOT NULL THEN format('(x.actor_type = %L AND x.actor_id IS NOT DISTINCT FROM %L)', h.actor_type, h.actor_id) END) || ')', ' OR '), 'false')
-    FROM threadline.legal_holds h WHERE h.released_at IS NULL AND h.table_id IS NULL AND h.row_key IS NULL AND h.scope IS NULL
+    FROM threadline.legal_holds h WHERE h.released_at IS NULL AND h.table_id IS NULL AND h.row_key IS NULL AND h.scope IS NULL AND (hold IS NULL OR h.id = hold)
 $$;
-COMMENT ON FUNCTION threadline.held_alone() IS 'The condition that a transaction or an action, called x, is held by itself.';
+COMMENT ON FUNCTION threadline.held_alone(bigint) IS 'The condition that a transaction or an action, called x, is held by itself.';
 
 -- The query for the units of one table that are due and may go, as (id, ended), among the transactions that query `source`
 -- yields: the whole transaction ended before `cutoff`, none of its actions is kept for longer, and no change of the unit is held.
@@ -544,6 +545,51 @@ END
 $$;
 COMMENT ON FUNCTION threadline.retention_verdict(text, uuid, uuid, jsonb) IS 'Whether a partition may go as a whole: due, kept, young or held.';
 
+-- The holds that something in a partition is under.
+CREATE OR REPLACE FUNCTION threadline.holds_on(label text) RETURNS bigint[]
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET jit = off SET TimeZone = 'UTC' SET DateStyle = 'ISO, YMD' AS $$
+DECLARE
+    hold bigint;
+    holds_it boolean;
+    found_ids bigint[] := '{}';
+BEGIN
+    FOR hold IN SELECT h.id FROM threadline.legal_holds h WHERE h.released_at IS NULL ORDER BY h.id LOOP
+        EXECUTE format('SELECT EXISTS (SELECT FROM threadline.%1$I c WHERE %2$s) OR EXISTS (SELECT FROM threadline.%3$I x WHERE %5$s) OR EXISTS (SELECT FROM threadline.%4$I x WHERE %5$s)',
+            'audit_changes' || label, threadline.held_changes('audit_transactions' || label, hold), 'audit_actions' || label, 'audit_transactions' || label, threadline.held_alone(hold)) INTO holds_it;
+        IF holds_it THEN
+            found_ids := found_ids || hold;
+        END IF;
+    END LOOP;
+    RETURN found_ids;
+END
+$$;
+COMMENT ON FUNCTION threadline.holds_on(text) IS 'The holds that something in a partition is under.';
+
+-- Decides that a month that was attached from an archive goes again, unless something in it is held: then it fails, and names
+-- the holds. Returns whether there is such a month.
+CREATE OR REPLACE FUNCTION threadline.retention_release(label text) RETURNS boolean
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    month threadline.retention_months;
+    holding bigint[];
+BEGIN
+    LOCK TABLE threadline.legal_holds IN SHARE MODE;
+    SELECT m.* INTO month FROM threadline.retention_months m WHERE m.label = retention_release.label AND m.state IN ('restored', 'released') FOR UPDATE;
+    IF NOT FOUND THEN
+        RETURN false;
+    END IF;
+    holding := threadline.holds_on(label);
+    IF holding <> '{}' THEN
+        RAISE EXCEPTION 'threadline: month % is held by hold %', ltrim(label, '_'), array_to_string(holding, ', ') USING
+            ERRCODE = 'object_not_in_prerequisite_state', CONSTRAINT = 'threadline_month_held', HINT = 'Release the hold first; who placed it, and why, is in threadline.legal_holds.';
+    END IF;
+    UPDATE threadline.retention_months m SET state = 'released', since = clock_timestamp() WHERE m.label = retention_release.label;
+    UPDATE threadline.retention_purges p SET restored = false WHERE p.first_id = month.first_id;
+    RETURN true;
+END
+$$;
+COMMENT ON FUNCTION threadline.retention_release(text) IS 'Decides that a month that was attached from an archive goes again, unless something in it is held.';
+
 -- Decides that a partition leaves, if it may, and says so to readers before anything goes. Returns the verdict.
 CREATE OR REPLACE FUNCTION threadline.retention_leave(run bigint, label text, policy jsonb) RETURNS text
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
@@ -605,11 +651,14 @@ DECLARE
 BEGIN
     PERFORM threadline.retention_beat(run);
     SELECT m.* INTO STRICT month FROM threadline.retention_months m WHERE m.label = retention_drop.label FOR UPDATE;
-    IF month.state <> 'released' THEN
+    -- What was attached from an archive goes whatever its age, but no more than anything else against a hold.
+    IF month.state = 'released' THEN
+        verdict := CASE WHEN threadline.holds_on(label) = '{}' THEN 'due' ELSE 'held' END;
+    ELSE
         SELECT v.verdict INTO verdict FROM threadline.retention_verdict(label, month.first_id, month.end_id, policy) v;
-        IF verdict <> 'due' THEN
-            RETURN NULL;
-        END IF;
+    END IF;
+    IF verdict <> 'due' THEN
+        RETURN NULL;
     END IF;
     returned := (SELECT sum(pg_total_relation_size(format('threadline.%I', parent || label)::regclass)) FROM unnest(threadline.trail_tables()) parent);
     EXECUTE (SELECT 'DROP TABLE ' || string_agg(format('threadline.%I', parent || label), ', ') FROM unnest(threadline.trail_tables()) parent);
@@ -654,6 +703,12 @@ BEGIN
                 CASE month.first_id WHEN '00000000-0000-0000-0000-000000000000' THEN 'MINVALUE' ELSE quote_literal(month.first_id) END, month.end_id);
         END IF;
     END LOOP;
+    IF month.state = 'released' THEN
+        -- It came from an archive, and is there for reading again.
+        PERFORM threadline.make_whole(label, month.first_id);
+        UPDATE threadline.retention_months m SET state = 'restored', since = clock_timestamp() WHERE m.label = retention_stay.label;
+        RETURN;
+    END IF;
     DELETE FROM threadline.retention_purges p WHERE p.first_id = month.first_id AND p.kind = 'dropped';
     DELETE FROM threadline.retention_months m WHERE m.label = retention_stay.label;
 END
@@ -788,12 +843,13 @@ $$;
 COMMENT ON FUNCTION threadline.attach_month(text, uuid, uuid) IS 'Attaches six tables with an archived month''s rows.';
 
 REVOKE ALL ON FUNCTION threadline.purged_until(integer), threadline.check_kept(integer, timestamptz), threadline.partitions(), threadline.trail_tables(),
-    threadline.retention_cutoff(jsonb, text, text), threadline.held_changes(text), threadline.held_alone(), threadline.due_units(text, integer, timestamptz, jsonb, text),
+    threadline.retention_cutoff(jsonb, text, text), threadline.held_changes(text, bigint), threadline.held_alone(bigint), threadline.due_units(text, integer, timestamptz, jsonb, text),
     threadline.due_action(text, jsonb, text), threadline.retention_beat(bigint), threadline.begin_retention(jsonb, jsonb, interval), threadline.note_numbers(uuid[], xid8[]),
     threadline.retention_batch(bigint, text, integer, jsonb, timestamptz, uuid, integer, boolean), threadline.remove_empty(text, uuid[], boolean),
     threadline.retention_actions(bigint, text, jsonb, uuid, integer, boolean), threadline.tables_in(text), threadline.tables_due(text, jsonb), threadline.retention_verdict(text, uuid, uuid, jsonb),
     threadline.retention_leave(bigint, text, jsonb), threadline.month_counts(text), threadline.retention_drop(bigint, text, jsonb, jsonb, timestamptz, jsonb),
     threadline.month_places(text), threadline.retention_stay(text), threadline.retention_forecast(text, jsonb), threadline.fill_gaps(), threadline.make_whole(text, uuid),
+    threadline.holds_on(text), threadline.retention_release(text),
     threadline.fill_month(text, uuid, uuid), threadline.attach_month(text, uuid, uuid), threadline.leaving_lines(text, text), threadline.note_archive(bigint, text, jsonb) FROM PUBLIC;
 -- Reading takes SELECT on the tables; these by themselves show nothing but catalogs.
 GRANT EXECUTE ON FUNCTION threadline.purged_until(integer), threadline.check_kept(integer, timestamptz), threadline.partitions(), threadline.trail_tables() TO PUBLIC;

@@ -106,9 +106,7 @@ pub(super) fn remove(
     if let Some(bytes) = returned.bytes {
         return Ok(Left::Dropped { bytes: bytes.unsigned_abs() });
     }
-    work.in_time(conn, |conn| {
-        diesel::sql_query("SELECT threadline.retention_stay($1)").bind::<Text, _>(label).execute(conn)
-    })?;
+    stay(work, conn, label)?;
     if unsound {
         return Err(Error::ArchiveUnsound {
             object: name_of(label),
@@ -117,6 +115,14 @@ pub(super) fn remove(
         });
     }
     Ok(Left::Stays)
+}
+
+/// Has a month stay after all.
+pub(super) fn stay(work: &Work<'_>, conn: &mut PgConnection, label: &str) -> Result<(), Error> {
+    work.in_time(conn, |conn| {
+        diesel::sql_query("SELECT threadline.retention_stay($1)").bind::<Text, _>(label).execute(conn)
+    })?;
+    Ok(())
 }
 
 /// Where the six partitions of a month are, in the order in which they leave.

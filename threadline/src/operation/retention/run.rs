@@ -7,7 +7,7 @@ use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Bool, Nullable, Text, Uuid as SqlUuid};
 use tracing::field::Empty;
 
-use super::archive::{Archive, Archived};
+use super::archive::{self, Archive, Archived};
 use super::month::{self, Left};
 use super::policy::RetentionPolicy;
 use super::record::{RetentionRun, RunState, record_begin, record_end};
@@ -169,8 +169,13 @@ impl Work<'_> {
         .map_err(|error| Error::from_query(conn, "", error))?;
         for Leaving { label, leaving } in leaving {
             changed = true;
-            // What was attached from an archive is in it; of the others nobody knows whether they came to be archived.
-            let archived = if leaving { self.archive(conn, &label, archive, progress)? } else { None };
+            // What was attached from an archive is to be in it still; of the others nobody knows whether they came to be archived.
+            let archived = if leaving {
+                self.archive(conn, &label, archive, progress)?
+            } else {
+                self.verify(conn, &label, archive)?;
+                None
+            };
             self.finish(conn, &label, archived.as_ref(), progress)?;
         }
         if let Some(newest) = self.cutoffs.newest {
@@ -226,6 +231,21 @@ impl Work<'_> {
         let Some(archive) = archive.as_deref_mut() else { return Ok(None) };
         tell(progress, &Progress::Archiving { month: name_of(label) })?;
         month::archive(self, conn, label, archive).map(Some)
+    }
+
+    /// That the archive still has a month that is to go again; where it has not, the month stays.
+    fn verify(
+        &self,
+        conn: &mut PgConnection,
+        label: &str,
+        archive: &mut Option<&mut dyn Archive>,
+    ) -> Result<(), Error> {
+        let Some(archive) = archive.as_deref_mut() else { return Ok(()) };
+        let verified = archive::verify(conn, archive, label);
+        if verified.is_err() {
+            month::stay(self, conn, label)?;
+        }
+        verified
     }
 
     fn finish(

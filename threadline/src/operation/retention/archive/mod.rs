@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 pub use self::local::LocalArchive;
+pub(super) use self::records::verify;
 pub use self::records::{ArchivedMonth, ArchivedObject, archives, verify_archive};
 pub use self::restore::{RestoredMonth, release_archive, restore_archive};
 pub(super) use self::write::write;

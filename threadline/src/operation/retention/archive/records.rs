@@ -153,6 +153,18 @@ pub fn verify_archive(archive: &mut dyn Archive, month: &ArchivedMonth) -> Resul
     Ok(())
 }
 
+/// As [`verify_archive`], of a month by its label, if anything of it was archived.
+pub(in crate::operation::retention) fn verify(
+    conn: &mut PgConnection,
+    archive: &mut dyn Archive,
+    label: &str,
+) -> Result<(), Error> {
+    match remembered(conn, Some(label))?.pop() {
+        Some(month) => verify_archive(archive, &month.archived),
+        None => Ok(()),
+    }
+}
+
 /// The manifest of a month, which is the one that was written.
 pub(super) fn read_manifest(
     archive: &mut dyn Archive,

@@ -9,7 +9,7 @@ use diesel::prelude::*;
 use diesel::sql_types::{Array, Bool, Nullable, Text, Uuid as SqlUuid};
 use serde::Serialize;
 
-use super::records::{Remembered, part_of, read_manifest, remembered};
+use super::records::{Remembered, part_of, read_manifest, remembered, verify};
 use super::store::open_lines;
 use super::{Archive, ArchivedKind, ArchivedObject, Part, failed, part_name};
 use crate::capture::{quote_ident, quote_literal};
@@ -104,14 +104,22 @@ pub fn restore_archive(
 /// open that may still read it: then call it again, or leave it to the next run of retention. One that had stayed, and that parts
 /// were put back into, is left to retention: what is due there goes as it went before, and is archived anew.
 ///
+/// All that the archive has of the month is read first, and compared with what the database remembers: what is here is not let
+/// go for an archive that has lost it.
+///
 /// # Errors
 ///
-/// [`Error::Refused`] when no such month is attached; others of the database.
-pub fn release_archive(conn: &mut PgConnection, month: &str) -> Result<Option<u64>, Error> {
+/// [`Error::Refused`] when the month was not restored, or something in it is held, naming the hold; [`Error::ArchiveUnsound`] and
+/// [`Error::Archive`] when the archive does not have it any more; then it stays. Others of the database.
+pub fn release_archive(
+    conn: &mut PgConnection,
+    archive: &mut dyn Archive,
+    month: &str,
+) -> Result<Option<u64>, Error> {
     #[derive(QueryableByName)]
     struct Released {
-        #[diesel(sql_type = Text)]
-        label: String,
+        #[diesel(sql_type = Bool)]
+        released: bool,
     }
     refuse_in_transaction(conn)?;
     let label = label_of(month)?;
@@ -126,29 +134,28 @@ pub fn release_archive(conn: &mut PgConnection, month: &str) -> Result<Option<u6
         // What was put back is part of a month of the trail, and goes as it went.
         return Ok(Some(0));
     }
-    let released: Option<Released> = work.in_time(conn, |conn| {
-        diesel::sql_query(
-            "WITH released AS (UPDATE threadline.retention_months SET state = 'released', since = clock_timestamp() \
-             WHERE label = $1 AND state IN ('restored', 'released') RETURNING label, first_id), \
-             purged AS (UPDATE threadline.retention_purges p SET restored = false FROM released r WHERE p.first_id = r.first_id) \
-             SELECT label FROM released",
-        )
-        .bind::<Text, _>(&label)
-        .get_result(conn)
-        .optional()
+    verify(conn, archive, &label)?;
+    let Released { released } = work.in_time(conn, |conn| {
+        diesel::sql_query("SELECT threadline.retention_release($1) AS released")
+            .bind::<Text, _>(&label)
+            .get_result(conn)
     })?;
-    let Some(Released { label }) = released else {
+    if !released {
         return Err(Error::Refused {
             message: format!("month `{}` was not restored from an archive", name_of(&label)),
             hint: Some("list the partitions to see which are".to_owned()),
         });
-    };
+    }
     let left = month::remove(&work, conn, &label, None)?;
     let _ = partitions::maintain(conn, &partitions::MaintainOptions::default());
-    Ok(match left {
-        Left::Dropped { bytes } => Some(bytes),
-        Left::Postponed | Left::Stays => None,
-    })
+    match left {
+        Left::Dropped { bytes } => Ok(Some(bytes)),
+        Left::Postponed => Ok(None),
+        Left::Stays => Err(Error::Refused {
+            message: format!("month `{}` came under a hold meanwhile, and stays", name_of(&label)),
+            hint: Some("release the hold first".to_owned()),
+        }),
+    }
 }
 
 /// What the names of the month's partitions end in.
