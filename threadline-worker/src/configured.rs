@@ -3,8 +3,8 @@
 use std::ops::ControlFlow;
 
 use diesel::prelude::*;
-use threadline::config::Config;
-use threadline::health::{self, HealthOptions, Severity};
+use threadline::config::{Config, Tables};
+use threadline::health::{self, CoverageOptions, HealthOptions, Severity};
 use threadline::retention::{self, Archive, RetentionPolicy};
 use threadline::{Actor, ActorId, Error, audited_models};
 
@@ -25,7 +25,7 @@ impl Worker {
     /// - `retention`, as `service_account:threadline-worker`, with an archive in the storage if `retention.archive` is set. It is
     ///   left out when no window is set, and there are no exports that could expire;
     /// - `health`, of the tables in `[tables]` and of the models linked into the program: when there are errors, their number is
-    ///   logged.
+    ///   logged. Which tables are covered is recorded as evidence, where the role may do so, when it changes and once a day.
     ///
     /// # Errors
     ///
@@ -51,7 +51,8 @@ impl Worker {
             worker = worker.task(Task::stoppable("retention", intervals.retention_every, retain));
         }
         let options = HealthOptions::from(&config.tables);
-        let look = move |conn: &mut PgConnection| look(conn, &options);
+        let coverage = section_coverage(&config.tables);
+        let look = move |conn: &mut PgConnection| look(conn, &options, &coverage);
         worker = worker.task(Task::new("health", intervals.health_every, look));
         Ok(match storage {
             Some(storage) => worker.storage(storage),
@@ -92,8 +93,19 @@ fn retain(
     }
 }
 
+/// Coverage with what `[tables]` decides.
+fn section_coverage(tables: &Tables) -> CoverageOptions {
+    tables.ignored.iter().fold(CoverageOptions::new(), |options, ignored| {
+        options.ignore(ignored.table.clone(), &ignored.reason)
+    })
+}
+
 /// What is wrong with the audit, by number; `threadline doctor` says what it is.
-fn look(conn: &mut PgConnection, options: &HealthOptions) -> Result<(), TaskError> {
+fn look(
+    conn: &mut PgConnection,
+    options: &HealthOptions,
+    covered: &CoverageOptions,
+) -> Result<(), TaskError> {
     let mut options = options.clone();
     for model in audited_models() {
         options = options.expect(model.table()?);
@@ -109,5 +121,7 @@ fn look(conn: &mut PgConnection, options: &HealthOptions) -> Result<(), TaskErro
             "threadline: health has found {errors} errors and {warnings} warnings"
         );
     }
+    let coverage = health::coverage(conn, covered)?;
+    health::record_evidence(conn, &coverage, "threadline::worker", Some(&Actor::service_account(WORKER)))?;
     Ok(())
 }
