@@ -20,12 +20,15 @@ DROP FUNCTION threadline.retention_batch(bigint, text, integer, jsonb, timestamp
 DROP FUNCTION threadline.note_archive(bigint, text, jsonb);
 DROP FUNCTION threadline.leaving_lines(text, text);
 DROP FUNCTION threadline.note_numbers(uuid[], xid8[]);
+DROP FUNCTION threadline.fold_idle(bigint);
 DROP FUNCTION threadline.begin_retention(jsonb, jsonb, interval);
 DROP FUNCTION threadline.retention_beat(bigint);
 DROP FUNCTION threadline.due_action(text, jsonb, text);
+DROP FUNCTION threadline.hold_matches(bigint);
+DROP FUNCTION threadline.hold_key(integer, jsonb);
 DROP FUNCTION threadline.due_units(text, integer, timestamptz, jsonb, text);
 DROP FUNCTION threadline.held_alone(bigint);
-DROP FUNCTION threadline.held_changes(text, bigint);
+DROP FUNCTION threadline.held_changes(text, bigint, boolean);
 DROP FUNCTION threadline.retention_cutoff(jsonb, text, text);
 DROP FUNCTION threadline.partitions();
 DROP FUNCTION threadline.trail_tables();

@@ -60,6 +60,7 @@ CREATE TABLE IF NOT EXISTS threadline.retention_runs (
     evidence bigint NOT NULL DEFAULT 0,
     access_log bigint NOT NULL DEFAULT 0,
     runs bigint NOT NULL DEFAULT 0,
+    looks bigint NOT NULL DEFAULT 1,
     batches bigint NOT NULL DEFAULT 0,
     batch_rows bigint NOT NULL DEFAULT 0,
     batch_time interval NOT NULL DEFAULT '0',
@@ -67,7 +68,7 @@ CREATE TABLE IF NOT EXISTS threadline.retention_runs (
 );
 -- One at a time, whatever the sessions do.
 CREATE UNIQUE INDEX IF NOT EXISTS retention_runs_running_idx ON threadline.retention_runs (state) WHERE state = 'running';
-COMMENT ON TABLE threadline.retention_runs IS 'One row for each run of retention.';
+COMMENT ON TABLE threadline.retention_runs IS 'One row for each run of retention that removed something or failed, and one for those in a row that found nothing due.';
 COMMENT ON COLUMN threadline.retention_runs.id IS 'Number of the run.';
 COMMENT ON COLUMN threadline.retention_runs.started_at IS 'When it began.';
 COMMENT ON COLUMN threadline.retention_runs.ended_at IS 'When it ended; of one that died, when it was last heard of; NULL while it runs.';
@@ -89,6 +90,7 @@ COMMENT ON COLUMN threadline.retention_runs.exports IS 'Export jobs that expired
 COMMENT ON COLUMN threadline.retention_runs.evidence IS 'Evidence rows that expired.';
 COMMENT ON COLUMN threadline.retention_runs.access_log IS 'Access-log rows that expired.';
 COMMENT ON COLUMN threadline.retention_runs.runs IS 'Rows of this table that expired.';
+COMMENT ON COLUMN threadline.retention_runs.looks IS 'How many runs it stands for: one after the other that found nothing due are one row, from the beginning of the first to the end of the last.';
 COMMENT ON COLUMN threadline.retention_runs.batches IS 'Batches.';
 COMMENT ON COLUMN threadline.retention_runs.batch_rows IS 'Rows of the trail that went in batches.';
 COMMENT ON COLUMN threadline.retention_runs.batch_time IS 'How long the batches took, without the pauses.';
@@ -218,21 +220,21 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
 $$;
 COMMENT ON FUNCTION threadline.retention_cutoff(jsonb, text, text) IS 'The instant before which something is due; NULL for what is kept for ever.';
 
--- The condition that change `c` is held, over the transactions of its partition; with `hold` by that one. Read it under a lock on
--- legal_holds.
-CREATE OR REPLACE FUNCTION threadline.held_changes(transactions text, hold bigint DEFAULT NULL) RETURNS text
+-- The condition that change `c` is held, over the transactions of its partition; with `hold` by that one, with `any_scope` whatever
+-- its tenant is. Read it under a lock on legal_holds.
+CREATE OR REPLACE FUNCTION threadline.held_changes(transactions text, hold bigint DEFAULT NULL, any_scope boolean DEFAULT false) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO, YMD' AS $$
     SELECT coalesce(string_agg('(' || concat_ws(' AND ', 'true',
         CASE WHEN h.table_id IS NOT NULL THEN format('c.table_id = %s', h.table_id) END,
         CASE WHEN h.row_key IS NOT NULL THEN format('(c.row_key = %1$L OR c.previous_row_key = %1$L OR c.op = ''T'')', h.row_key) END,
-        CASE WHEN h.scope IS NOT NULL THEN format('(c.scope = %1$L OR c.previous_scope = %1$L OR c.op = ''T'')', h.scope) END,
+        CASE WHEN h.scope IS NOT NULL AND NOT any_scope THEN format('(c.scope = %1$L OR c.previous_scope = %1$L OR c.op = ''T'')', h.scope) END,
         CASE WHEN h.held_from IS NOT NULL THEN format('c.captured_at >= %L::timestamptz', h.held_from) END,
         CASE WHEN h.held_to IS NOT NULL THEN format('c.captured_at <= %L::timestamptz', h.held_to) END,
         CASE WHEN h.actor_type IS NOT NULL THEN format('EXISTS (SELECT FROM threadline.%I held WHERE held.id = c.transaction_id AND held.actor_type = %L AND held.actor_id IS NOT DISTINCT FROM %L)',
             transactions, h.actor_type, h.actor_id) END) || ')', ' OR '), 'false')
     FROM threadline.legal_holds h WHERE h.released_at IS NULL AND (hold IS NULL OR h.id = hold)
 $$;
-COMMENT ON FUNCTION threadline.held_changes(text, bigint) IS 'The condition that a change, called c, is held.';
+COMMENT ON FUNCTION threadline.held_changes(text, bigint, boolean) IS 'The condition that a change, called c, is held.';
 
 -- The condition that transaction or action `x` is held by itself, whatever it changed; with `hold` by that one.
 CREATE OR REPLACE FUNCTION threadline.held_alone(hold bigint DEFAULT NULL) RETURNS text
@@ -244,6 +246,43 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' S
     FROM threadline.legal_holds h WHERE h.released_at IS NULL AND h.table_id IS NULL AND h.row_key IS NULL AND h.scope IS NULL AND (hold IS NULL OR h.id = hold)
 $$;
 COMMENT ON FUNCTION threadline.held_alone(bigint) IS 'The condition that a transaction or an action, called x, is held by itself.';
+
+-- The stored form of a key that a hold names. Of a table that is gone, by what was known of its key when its capture was compiled.
+CREATE OR REPLACE FUNCTION threadline.hold_key(of_table integer, key jsonb) RETURNS text
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO, YMD' AS $$
+DECLARE
+    audited CONSTANT threadline.audited_tables := (SELECT a FROM threadline.audited_tables a WHERE a.id = of_table);
+    stored text;
+BEGIN
+    IF threadline.audited_relation(of_table) IS NULL AND jsonb_strip_nulls(key) = key
+        AND ARRAY(SELECT k FROM jsonb_object_keys(key) k ORDER BY k) = ARRAY(SELECT c FROM unnest(audited.key_columns) c ORDER BY c) THEN
+        BEGIN
+            EXECUTE audited.read_key INTO stored USING key;
+            RETURN stored;
+        EXCEPTION WHEN undefined_object OR undefined_function OR invalid_schema_name THEN
+            -- A type that went with the table: the key is taken as it is written.
+        END;
+    END IF;
+    RETURN threadline.row_key(of_table, key);
+END
+$$;
+COMMENT ON FUNCTION threadline.hold_key(integer, jsonb) IS 'The stored form of a key that a hold names.';
+
+-- How much a hold pins now: changes, actions by themselves, and, where it names a tenant, the changes that all else of it matches in
+-- tables with a tenant column, which were captured before that was declared and say no tenant.
+CREATE OR REPLACE FUNCTION threadline.hold_matches(hold bigint, OUT changes bigint, OUT actions bigint, OUT unscoped bigint)
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET jit = off SET TimeZone = 'UTC' SET DateStyle = 'ISO, YMD' AS $$
+BEGIN
+    EXECUTE format('SELECT count(*) FROM threadline.audit_changes c WHERE %s', threadline.held_changes('audit_transactions', hold)) INTO changes;
+    EXECUTE format('SELECT count(*) FROM threadline.audit_actions x WHERE %s', threadline.held_alone(hold)) INTO actions;
+    unscoped := 0;
+    IF (SELECT h.scope IS NOT NULL FROM threadline.legal_holds h WHERE h.id = hold) THEN
+        EXECUTE format('SELECT count(*) FROM threadline.audit_changes c WHERE c.scope IS NULL AND c.previous_scope IS NULL AND c.op <> ''T''
+            AND c.table_id IN (SELECT a.id FROM threadline.audited_tables a WHERE a.scope_column IS NOT NULL) AND (%s)', threadline.held_changes('audit_transactions', hold, true)) INTO unscoped;
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION threadline.hold_matches(bigint) IS 'How much a hold pins now.';
 
 -- The query for the units of one table that are due and may go, as (id, ended), among the transactions that query `source`
 -- yields: the whole transaction ended before `cutoff`, none of its actions is kept for longer, and no change of the unit is held.
@@ -323,6 +362,29 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION threadline.begin_retention(jsonb, jsonb, interval) IS 'Begins a run of retention, unless one is alive.';
+
+-- Has a run that completed and removed nothing be part of the one before it, if that was such a run of the same actor's. Returns the
+-- run that stands for it.
+CREATE OR REPLACE FUNCTION threadline.fold_idle(run bigint) RETURNS bigint
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    of_run threadline.retention_runs;
+    stands_for_it bigint;
+BEGIN
+    SELECT r.* INTO STRICT of_run FROM threadline.retention_runs r WHERE r.id = run;
+    UPDATE threadline.retention_runs e SET looks = e.looks + 1, ended_at = of_run.ended_at, heartbeat_at = of_run.heartbeat_at, policy = of_run.policy
+        WHERE e.id = (SELECT max(r.id) FROM threadline.retention_runs r WHERE r.id < run) AND e.asked_by = of_run.asked_by
+            AND 2 = (SELECT count(*) FROM threadline.retention_runs r WHERE r.id IN (e.id, run) AND r.state = 'completed' AND r.resumes IS NULL
+                AND r.changes + r.transactions + r.actions + r.months + r.exports + r.evidence + r.access_log + r.runs = 0)
+        RETURNING e.id INTO stands_for_it;
+    IF stands_for_it IS NULL THEN
+        RETURN run;
+    END IF;
+    DELETE FROM threadline.retention_runs r WHERE r.id = run;
+    RETURN stands_for_it;
+END
+$$;
+COMMENT ON FUNCTION threadline.fold_idle(bigint) IS 'Has a run that found nothing due be part of the one before it, if that was such a run.';
 
 -- Remembers for the feed that something of these transactions goes.
 CREATE OR REPLACE FUNCTION threadline.note_numbers(ids uuid[], xids xid8[]) RETURNS void
@@ -843,13 +905,14 @@ $$;
 COMMENT ON FUNCTION threadline.attach_month(text, uuid, uuid) IS 'Attaches six tables with an archived month''s rows.';
 
 REVOKE ALL ON FUNCTION threadline.purged_until(integer), threadline.check_kept(integer, timestamptz), threadline.partitions(), threadline.trail_tables(),
-    threadline.retention_cutoff(jsonb, text, text), threadline.held_changes(text, bigint), threadline.held_alone(bigint), threadline.due_units(text, integer, timestamptz, jsonb, text),
+    threadline.retention_cutoff(jsonb, text, text), threadline.held_changes(text, bigint, boolean), threadline.held_alone(bigint), threadline.due_units(text, integer, timestamptz, jsonb, text),
     threadline.due_action(text, jsonb, text), threadline.retention_beat(bigint), threadline.begin_retention(jsonb, jsonb, interval), threadline.note_numbers(uuid[], xid8[]),
     threadline.retention_batch(bigint, text, integer, jsonb, timestamptz, uuid, integer, boolean), threadline.remove_empty(text, uuid[], boolean),
     threadline.retention_actions(bigint, text, jsonb, uuid, integer, boolean), threadline.tables_in(text), threadline.tables_due(text, jsonb), threadline.retention_verdict(text, uuid, uuid, jsonb),
     threadline.retention_leave(bigint, text, jsonb), threadline.month_counts(text), threadline.retention_drop(bigint, text, jsonb, jsonb, timestamptz, jsonb),
     threadline.month_places(text), threadline.retention_stay(text), threadline.retention_forecast(text, jsonb), threadline.fill_gaps(), threadline.make_whole(text, uuid),
-    threadline.holds_on(text), threadline.retention_release(text),
+    threadline.holds_on(text), threadline.retention_release(text), threadline.hold_key(integer, jsonb), threadline.hold_matches(bigint), threadline.fold_idle(bigint),
     threadline.fill_month(text, uuid, uuid), threadline.attach_month(text, uuid, uuid), threadline.leaving_lines(text, text), threadline.note_archive(bigint, text, jsonb) FROM PUBLIC;
 -- Reading takes SELECT on the tables; these by themselves show nothing but catalogs.
-GRANT EXECUTE ON FUNCTION threadline.purged_until(integer), threadline.check_kept(integer, timestamptz), threadline.partitions(), threadline.trail_tables() TO PUBLIC;
+GRANT EXECUTE ON FUNCTION threadline.purged_until(integer), threadline.check_kept(integer, timestamptz), threadline.partitions(), threadline.trail_tables(),
+    threadline.hold_key(integer, jsonb), threadline.hold_matches(bigint), threadline.held_changes(text, bigint, boolean), threadline.held_alone(bigint) TO PUBLIC;

@@ -54,7 +54,7 @@ impl Work<'_> {
         if let Some(older_than) = self.policy.runs.and_then(|window| before(self.cutoffs.now, window)) {
             self.in_time(conn, |conn| {
                 diesel::sql_query(
-                    "WITH gone AS (DELETE FROM threadline.retention_runs WHERE state <> 'running' AND started_at < $2 RETURNING 1) \
+                    "WITH gone AS (DELETE FROM threadline.retention_runs WHERE state <> 'running' AND coalesce(ended_at, started_at) < $2 RETURNING 1) \
                      UPDATE threadline.retention_runs SET runs = runs + (SELECT count(*) FROM gone) WHERE id = $1",
                 )
                 .bind::<Nullable<BigInt>, _>(self.run)

@@ -73,7 +73,7 @@ pub enum Progress {
 /// # Errors
 ///
 /// [`Error::Refused`] when the policy is not sound (all its problems at once) or the connection is in a transaction;
-/// [`Error::RetentionRunning`] when a run is alive; [`Error::RetentionStopped`]; [`Error::Archive`] and [`Error::ArchiveUnsound`], which leave the month where it is;
+/// [`Error::RetentionRunning`] when a run is alive; [`Error::RetentionStopped`]; [`Error::RetentionSuperseded`]; [`Error::Archive`] and [`Error::ArchiveUnsound`], which leave the month where it is;
 /// others of the database. What had gone before stays gone, and the run's row says so.
 pub fn run(
     conn: &mut PgConnection,
@@ -314,7 +314,7 @@ fn kind_of(error: &Error) -> &'static str {
         Error::ConnectionLost(_) => "connection_lost",
         Error::Query(query) if is_lock_timeout(query) => "lock_timeout",
         Error::Query(query) if is_statement_timeout(query) => "statement_timeout",
-        Error::Refused { message, .. } if message.contains("taken for dead") => "superseded",
+        Error::RetentionSuperseded => "superseded",
         _ => "other",
     }
 }

@@ -132,5 +132,11 @@ fn part_name(month: &str, table: &str) -> String {
 
 fn failed(object: &str) -> impl FnOnce(io::Error) -> Error {
     let object = object.to_owned();
-    move |error| Error::Archive { object, error }
+    move |error| match error.kind() {
+        // It could be read, and is no file of ours.
+        io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput => {
+            store::differs(&object)
+        }
+        _ => Error::Archive { object, error },
+    }
 }
