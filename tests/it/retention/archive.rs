@@ -14,7 +14,7 @@ use threadline::retention::{self, Archive, ArchivedKind, LocalArchive, Retention
 use threadline::{AsOf, Error, Filter, Trail};
 use threadline_tests::{as_of, audited_database, clock, row_key, run, table, text, texts};
 
-use super::{count, operator, policy, split_time};
+use super::{count, operator, policy, split_time, wait_for_end};
 
 /// A directory of one test's own.
 struct Directory(PathBuf);
@@ -68,7 +68,7 @@ fn fill(conn: &mut PgConnection, each: Duration, step: Duration) -> Vec<chrono::
         instants.push(clock(conn));
         thread::sleep(step);
     }
-    thread::sleep(each);
+    wait_for_end(conn);
     instants
 }
 
@@ -90,7 +90,7 @@ fn an_archived_month_comes_back_to_the_byte_and_goes_again() {
     let db = audited_database();
     let conn = &mut db.connect();
     let dir = Directory::new("round-trip");
-    let instants = fill(conn, Duration::from_millis(150), Duration::from_millis(28));
+    let instants = fill(conn, Duration::from_millis(500), Duration::from_millis(100));
     let before = everything(conn);
     let answers: Vec<_> =
         instants.iter().map(|at| format!("{:?}", as_of(conn, "notes", "id=3", *at))).collect();
@@ -150,7 +150,7 @@ fn an_archive_that_was_altered_is_not_attached() {
     let db = audited_database();
     let conn = &mut db.connect();
     let dir = Directory::new("altered");
-    fill(conn, Duration::from_millis(150), Duration::from_millis(28));
+    fill(conn, Duration::from_millis(500), Duration::from_millis(100));
     retain_to(conn, &policy(Duration::ZERO), &mut dir.archive()).unwrap();
     let relations = "SELECT count(*) FROM pg_class WHERE relnamespace = 'threadline'::regnamespace";
     let before = text(conn, relations);
@@ -234,7 +234,7 @@ fn whatever_fails_in_the_archive_stops_the_drop() {
     let db = audited_database();
     let conn = &mut db.connect();
     let dir = Directory::new("faults");
-    fill(conn, Duration::from_millis(150), Duration::from_millis(28));
+    fill(conn, Duration::from_millis(500), Duration::from_millis(100));
     let before = everything(conn);
     let faults = (1..=7).flat_map(|call| {
         [Fault::Store(call), Fault::Open(call), Fault::Truncate(call), Fault::StopReading(call)]
@@ -295,7 +295,7 @@ fn what_batches_take_is_archived_first_and_comes_back_to_the_byte() {
     let db = audited_database();
     let conn = &mut db.connect();
     let dir = Directory::new("parts");
-    let instants = fill(conn, Duration::from_millis(150), Duration::from_millis(28));
+    let instants = fill(conn, Duration::from_millis(500), Duration::from_millis(100));
     let before = everything(conn);
     let answers = |conn: &mut PgConnection| -> Vec<_> {
         instants.iter().map(|at| format!("{:?}", as_of(conn, "notes", "id=7", *at))).collect()
@@ -303,7 +303,7 @@ fn what_batches_take_is_archived_first_and_comes_back_to_the_byte() {
     let known = answers(conn);
     let hold = |conn: &mut PgConnection, id: i32| {
         let row = row_key(&format!("id={id}"));
-        holds::place(conn, &Hold::new("case").row(table("notes"), row), &operator()).unwrap()
+        holds::place(conn, &Hold::new("case").row(table("notes"), row), &operator()).unwrap().hold
     };
     let (first, _) = (hold(conn, 0), hold(conn, 8));
     let small = policy(Duration::ZERO).batch_rows(2);
@@ -355,9 +355,9 @@ fn a_month_that_leaves_after_its_parts_comes_back_with_them() {
     let db = audited_database();
     let conn = &mut db.connect();
     let dir = Directory::new("after-parts");
-    fill(conn, Duration::from_millis(150), Duration::from_millis(28));
+    fill(conn, Duration::from_millis(500), Duration::from_millis(100));
     let before = everything(conn);
-    let hold = holds::place(conn, &Hold::new("case").table(table("pins")), &operator()).unwrap();
+    let hold = holds::place(conn, &Hold::new("case").table(table("pins")), &operator()).unwrap().hold;
     let small = policy(Duration::ZERO).batch_rows(2);
     retain_to(conn, &small, &mut dir.archive()).unwrap();
     assert_eq!(
@@ -381,7 +381,7 @@ fn whatever_fails_in_the_archive_stops_the_batch() {
     let db = audited_database();
     let conn = &mut db.connect();
     let dir = Directory::new("part-faults");
-    fill(conn, Duration::from_millis(150), Duration::from_millis(28));
+    fill(conn, Duration::from_millis(500), Duration::from_millis(100));
     // One month, so that the first call is that of a batch.
     for id in [0, 3, 5, 8] {
         holds::place(conn, &Hold::new("case").row(table("notes"), row_key(&format!("id={id}"))), &operator())
@@ -413,7 +413,7 @@ fn killed_at_any_statement_nothing_is_lost_and_nothing_doubled() {
     let db = audited_database();
     let conn = &mut db.connect();
     let dir = Directory::new("killed");
-    fill(conn, Duration::from_millis(150), Duration::from_millis(28));
+    fill(conn, Duration::from_millis(500), Duration::from_millis(100));
     for id in [0, 8] {
         holds::place(conn, &Hold::new("case").row(table("notes"), row_key(&format!("id={id}"))), &operator())
             .unwrap();
@@ -451,7 +451,7 @@ fn a_manifest_that_agrees_only_with_itself_is_not_believed() {
     let db = audited_database();
     let conn = &mut db.connect();
     let dir = Directory::new("manifest");
-    fill(conn, Duration::from_millis(150), Duration::from_millis(28));
+    fill(conn, Duration::from_millis(500), Duration::from_millis(100));
     retain_to(conn, &policy(Duration::ZERO), &mut dir.archive()).unwrap();
     let verified = |conn: &mut PgConnection| {
         let month = retention::archives(conn).unwrap().remove(1);
@@ -483,7 +483,7 @@ fn a_restored_month_is_not_let_go_against_a_hold_or_without_its_archive() {
     let db = audited_database();
     let (conn, reader) = (&mut db.connect(), &mut db.connect());
     let dir = Directory::new("release");
-    fill(conn, Duration::from_millis(150), Duration::from_millis(28));
+    fill(conn, Duration::from_millis(500), Duration::from_millis(100));
     let before = everything(conn);
     retain_to(conn, &policy(Duration::ZERO), &mut dir.archive()).unwrap();
     restore_all(conn, &mut dir.archive());
@@ -493,7 +493,7 @@ fn a_restored_month_is_not_let_go_against_a_hold_or_without_its_archive() {
     );
     let release = |conn: &mut PgConnection| retention::release_archive(conn, &mut dir.archive(), &month);
     let place = |conn: &mut PgConnection| {
-        holds::place(conn, &Hold::new("case").row(table("notes"), row_key("id=3")), &operator()).unwrap()
+        holds::place(conn, &Hold::new("case").row(table("notes"), row_key("id=3")), &operator()).unwrap().hold
     };
     let hold = place(conn);
     let refused = release(conn);

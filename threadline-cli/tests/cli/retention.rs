@@ -171,11 +171,17 @@ fn what_is_held_stays_until_it_is_released() {
     let place = ["retention", "holds", "place"];
     let by = ["--by", "admin:7", "--reason"];
     let why = [&by[..], &[HOSTILE]].concat();
-    let held = site.json("retention-hold", &[&place[..], &["--table", "posts", "--key", "1"], &why].concat());
+    let held =
+        site.json("retention-hold-placed", &[&place[..], &["--table", "posts", "--key", "1"], &why].concat());
+    assert!(held["changes"].as_u64() > Some(0) && held["warnings"] == json!([]), "{held}");
     assert_eq!(held["hold"]["table"]["name"], "posts");
     let told = site.done(&[&place[..], &["--actor", "admin:7", "--from", "2020-01-01"], &why].concat());
     assert!(told.starts_with("placed\nhold 2  actor admin:7, from 2020-01-01 00:00:00.000000Z\n"), "{told}");
     assert!(!told.contains(['\u{1b}', '\u{9b}', '\u{202e}']) && told.contains("\\u{1b}[2J"), "{told}");
+    let nothing = site.run(&[&place[..], &["--table", "posts", "--key", "987"], &why].concat());
+    assert!(nothing.stdout.contains("holds 0 changes now"), "{}", nothing.stdout);
+    assert!(nothing.code == Some(0) && nothing.stderr.contains("matches nothing"), "{}", nothing.stderr);
+    site.done(&["retention", "holds", "release", "3", "--by", "admin:7", "--reason", "mistyped"]);
     for wrong in [
         &["--key", "1"][..],
         &["--everything", "--table", "posts"],

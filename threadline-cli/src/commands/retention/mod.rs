@@ -29,7 +29,7 @@ Examples:
   threadline retention holds place --table posts --by admin:7 --reason 'case 14'
   threadline retention holds list
   threadline retention runs
-  threadline retention archives --verify"
+  threadline retention archives"
 )]
 pub(crate) struct Args {
     #[command(subcommand)]
