@@ -97,7 +97,7 @@ fn a_hold_leaves_a_record_when_it_is_placed_and_one_when_it_is_released() {
         .scope(SECRET)
         .actor(someone())
         .to(clock(conn));
-    let (placed, new) = added(conn, |conn| holds::place(conn, &hold, &Actor::admin(3)).unwrap());
+    let (placed, new) = added(conn, |conn| holds::place(conn, &hold, &Actor::admin(3)).unwrap().hold);
     let detail = json!({"event": "placed", "narrowed_by": ["table", "row", "scope", "actor", "to"], "tables": ["public.notes"]});
     assert_eq!(new, [(Subject::LegalHold, Status::Ok, Verdict::Proven, detail.clone())]);
     let (_, new) = added(conn, |conn| holds::release(conn, placed.id, &Actor::admin(4), SECRET).unwrap());
@@ -350,7 +350,8 @@ fn who_may_not_record_works_as_before_and_leaves_no_record() {
         ),
     );
     let host = &mut clerk.connect();
-    let hold = holds::place(host, &Hold::new("lawsuit").table(table("notes")), &Actor::admin(1)).unwrap();
+    let hold =
+        holds::place(host, &Hold::new("lawsuit").table(table("notes")), &Actor::admin(1)).unwrap().hold;
     holds::release(host, hold.id, &Actor::admin(1), "settled").unwrap();
     let (claim, summary) = claimed(host);
     exports::complete(host, &claim, &summary, LEASE).unwrap();
@@ -377,7 +378,7 @@ fn a_fact_and_its_record_are_there_together_or_not_at_all() {
     let db = trail();
     let conn = &mut db.connect();
     let (claim, summary) = claimed(conn);
-    let held = holds::place(conn, &Hold::new("before").table(table("notes")), &Actor::admin(1)).unwrap();
+    let held = holds::place(conn, &Hold::new("before").table(table("notes")), &Actor::admin(1)).unwrap().hold;
     // From here on no record can be written.
     run(
         conn,

@@ -143,7 +143,7 @@ fn everything(recorder: &'static PrometheusRecorder) {
 /// Holds, health, and what is recorded of it.
 fn governing(conn: &mut PgConnection) {
     let hold = Hold::new(SECRET).row(table("notes"), row_key(&format!("id={SECRET}"))).scope(SECRET);
-    let placed = holds::place(conn, &hold, &someone()).unwrap();
+    let placed = holds::place(conn, &hold, &someone()).unwrap().hold;
     holds::release(conn, placed.id, &someone(), SECRET).unwrap();
     holds::release(conn, placed.id, &someone(), SECRET).unwrap_err();
     health::findings(conn, &HealthOptions::default()).unwrap();

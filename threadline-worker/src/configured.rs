@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
 use diesel::prelude::*;
-use threadline::config::Config;
+use threadline::config::{Config, Tables};
 use threadline::exports;
-use threadline::health::{self, HealthOptions, Severity};
+use threadline::health::{self, CoverageOptions, HealthOptions, Severity};
 use threadline::retention::{self, Archive, RetentionPolicy};
 use threadline::{Actor, ActorId, Error, audited_models};
 
@@ -29,7 +29,7 @@ impl Worker {
     /// - `retention`, as `service_account:threadline-worker`, with an archive in the storage if `retention.archive` is set. It is
     ///   left out when no window is set, and there are no exports that could expire;
     /// - `health`, of the tables in `[tables]` and of the models linked into the program: when there are errors, their codes are
-    ///   logged.
+    ///   logged. Which tables are covered is recorded as evidence, where the role may do so, when it changes and once a day.
     ///
     /// The storage is opened when it is needed. While it cannot be used, what needs it is tried again and the log says why, and
     /// everything else is done.
@@ -51,7 +51,8 @@ impl Worker {
             worker = worker.task(Task::reporting("retention", intervals.retention_every, retain));
         }
         let options = HealthOptions::from(&config.tables);
-        let look = move |conn: &mut PgConnection, _: &Stop| look(conn, &options);
+        let coverage = section_coverage(&config.tables);
+        let look = move |conn: &mut PgConnection, _: &Stop| look(conn, &options, &coverage);
         worker = worker.task(Task::reporting("health", intervals.health_every, look));
         match storage {
             Some(storage) => worker.storage_at(storage),
@@ -100,8 +101,19 @@ fn retain(
     }
 }
 
+/// Coverage with what `[tables]` decides.
+fn section_coverage(tables: &Tables) -> CoverageOptions {
+    tables.ignored.iter().fold(CoverageOptions::new(), |options, ignored| {
+        options.ignore(ignored.table.clone(), &ignored.reason)
+    })
+}
+
 /// What is wrong with the audit, by its codes; `threadline doctor` says where, and what mends it.
-fn look(conn: &mut PgConnection, options: &HealthOptions) -> Result<Done, TaskError> {
+fn look(
+    conn: &mut PgConnection,
+    options: &HealthOptions,
+    covered: &CoverageOptions,
+) -> Result<Done, TaskError> {
     let mut options = options.clone();
     for model in audited_models() {
         options = options.expect(model.table()?);
@@ -127,6 +139,8 @@ fn look(conn: &mut PgConnection, options: &HealthOptions) -> Result<Done, TaskEr
     if errors > 0 {
         tracing::warn!(errors, warnings, infos, "threadline: health has {text}");
     }
+    let coverage = health::coverage(conn, covered)?;
+    health::record_evidence(conn, &coverage, "threadline::worker", Some(&Actor::service_account(WORKER)))?;
     // What is an error has been told just now, and a warning every quarter of an hour would be noise.
     let done = Done::nothing(text).count("errors", errors as u64).count("warnings", warnings as u64);
     Ok(done.count("infos", infos as u64))

@@ -46,6 +46,14 @@ pub(crate) fn split_time(conn: &mut PgConnection, parts: usize, each: Duration) 
     ));
 }
 
+/// Waits until all partitions but the last are over.
+fn wait_for_end(conn: &mut PgConnection) {
+    run(
+        conn,
+        "SELECT pg_sleep_until(max(threadline.instant_of(p.end_id)) + interval '10 milliseconds') FROM threadline.partitions() p",
+    );
+}
+
 /// One that takes what is older than `keep`, without pauses.
 pub(crate) fn policy(keep: Duration) -> RetentionPolicy {
     RetentionPolicy::new().keep(keep).minimum(Duration::ZERO).pause(Duration::ZERO)

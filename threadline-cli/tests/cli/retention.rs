@@ -100,13 +100,14 @@ impl Site {
     }
 }
 
-const SUBCOMMANDS: [&[&str]; 15] = [
+const SUBCOMMANDS: [&[&str]; 16] = [
     &["retention", "plan"],
     &["retention", "run"],
     &["retention", "runs"],
     &["retention", "holds", "list"],
     &["retention", "holds", "place"],
     &["retention", "holds", "release"],
+    &["retention", "archives"],
     &["retention", "restore"],
     &["retention", "release"],
     &["partitions", "list"],
@@ -171,11 +172,17 @@ fn what_is_held_stays_until_it_is_released() {
     let place = ["retention", "holds", "place"];
     let by = ["--by", "admin:7", "--reason"];
     let why = [&by[..], &[HOSTILE]].concat();
-    let held = site.json("retention-hold", &[&place[..], &["--table", "posts", "--key", "1"], &why].concat());
+    let held =
+        site.json("retention-hold-placed", &[&place[..], &["--table", "posts", "--key", "1"], &why].concat());
+    assert!(held["changes"].as_u64() > Some(0) && held["warnings"] == json!([]), "{held}");
     assert_eq!(held["hold"]["table"]["name"], "posts");
     let told = site.done(&[&place[..], &["--actor", "admin:7", "--from", "2020-01-01"], &why].concat());
     assert!(told.starts_with("placed\nhold 2  actor admin:7, from 2020-01-01 00:00:00.000000Z\n"), "{told}");
     assert!(!told.contains(['\u{1b}', '\u{9b}', '\u{202e}']) && told.contains("\\u{1b}[2J"), "{told}");
+    let nothing = site.run(&[&place[..], &["--table", "posts", "--key", "987"], &why].concat());
+    assert!(nothing.stdout.contains("holds 0 changes now"), "{}", nothing.stdout);
+    assert!(nothing.code == Some(0) && nothing.stderr.contains("matches nothing"), "{}", nothing.stderr);
+    site.done(&["retention", "holds", "release", "3", "--by", "admin:7", "--reason", "mistyped"]);
     for wrong in [
         &["--key", "1"][..],
         &["--everything", "--table", "posts"],
@@ -226,21 +233,60 @@ fn a_month_is_archived_restored_and_released() {
         history.stderr.contains(" were removed by retention (the last run that removed any, 1, ended 20")
     );
     assert!(site.json("history", &["history", "posts", "1"])["removed"]["before"].is_string());
-    let restored = site.json("retention-restore", &["retention", "restore", "2001_01"]);
+    let listed = site.json("retention-archives", &["retention", "archives", "--verify"]);
+    let month = &listed["archives"][0];
+    assert_eq!(
+        (&month["month"], &month["sound"], &month["in_database"]),
+        (&json!("2001_01"), &json!(true), &json!(false))
+    );
+    assert_eq!(month["objects"][0]["tables"]["audit_changes"]["rows"], json!(before));
+    let restored = site.json("retention-restore", &["retention", "restore", "2001-01"]);
     assert!(site.json("history", &["history", "posts", "1"])["removed"].is_null());
     assert!(!site.run(&["history", "posts", "1"]).stderr.contains("retention"));
     assert_eq!((&restored["restored"]["changes"], site.changes()), (&json!(before), before));
     assert!(site.done(&["partitions"]).contains("restored"));
     assert!(site.refused(&["retention", "restore", "2001_01"]).contains("already"));
-    site.json("retention-release", &["retention", "release", "2001_01"]);
+    let file = site.path().join("storage/archive/2001_01/audit_changes.ndjson.gz");
+    let whole = fs::read(&file).expect("is there");
+    fs::write(&file, &whole[..whole.len() - 9]).expect("can be written");
+    let found = site.run(&["retention", "archives", "--verify"]);
+    assert_eq!(found.code, Some(1), "{}{}", found.stdout, found.stderr);
+    assert!(found.stdout.contains("2001_01/audit_changes.ndjson.gz"), "{}", found.stdout);
+    site.refused(&["retention", "release", "2001_01"]);
+    fs::remove_file(&file).expect("is there");
+    assert!(site.run(&["retention", "archives", "--verify"]).stdout.contains("is not there"));
+    assert_eq!(site.changes(), before);
+    fs::write(&file, whole).expect("can be written");
+    let by = ["--by", "admin:7", "--reason", "case 14"];
+    site.done(&[&["retention", "holds", "place", "--table", "posts"], &by[..]].concat());
+    assert!(site.refused(&["retention", "release", "2001-01"]).contains("held by hold 1"));
+    site.done(&[&["retention", "holds", "release", "1"], &by[..]].concat());
+    site.json("retention-release", &["retention", "release", "2001-01"]);
     assert_eq!(site.changes(), 0);
     for wrong in ["2001_01", "../x", HOSTILE] {
         let said = site.refused(&["retention", "release", wrong]);
         assert!(!said.contains('\u{1b}'), "{said}");
     }
-    assert!(site.refused(&["retention", "restore", "2001_02"]).contains("2001_02/manifest.json"));
+    assert!(site.refused(&["retention", "restore", "2001_02"]).contains("known to be in an archive"));
     fs::remove_file(site.path().join("threadline.toml")).expect("is there");
     assert!(site.refused(&["retention", "restore", "2001_01"]).contains("no storage is configured"));
+}
+
+#[test]
+fn what_goes_in_part_is_archived_too() {
+    let site = Site::short("archive = true");
+    let before = site.changes();
+    site.end_month();
+    site.done(&["retention", "holds", "place", "--table", "posts", "--by", "admin:7", "--reason", "case 14"]);
+    let plan = site.done(&["retention", "plan"]);
+    assert!(plan.contains("in part, archived first"), "{plan}");
+    site.done(&["retention", "run", "--execute"]);
+    let left = site.changes();
+    assert!((1..before).contains(&left), "{left}");
+    let listed = site.done(&["retention", "archives"]);
+    assert!(listed.contains("2001_01") && listed.contains("the rest of it"), "{listed}");
+    let restored = site.json("retention-restore", &["retention", "restore", "2001-01"]);
+    assert_eq!((&restored["restored"]["changes"], site.changes()), (&json!(before - left), before));
 }
 
 #[cfg(unix)]

@@ -149,12 +149,11 @@ impl Continuity {
         }
         for baseline in &self.baselines {
             let RecordedBaseline { recorded_at, recorded_by, reason, .. } = &baseline.recorded;
-            writeln!(
-                f,
-                "  A snapshot of {} was recorded at {}, and is not a change: {reason} ({recorded_by}).",
+            said.push(format!(
+                "A snapshot of {} was recorded at {}, and is not a change: {reason} ({recorded_by}).",
                 if baseline.rows == 1 { "1 row".to_owned() } else { format!("{} rows", baseline.rows) },
                 at(*recorded_at)
-            )?;
+            ));
         }
         if self.is_redacted {
             said.push("Some columns are excluded or masked; their values were never recorded.".to_owned());
