@@ -28,13 +28,21 @@ impl LoadedTrail {
     ///
     /// When the server refuses a statement; panics as [`TestDatabase`] does when it cannot be used.
     pub(crate) fn new(changes: i64) -> anyhow::Result<Self> {
+        Self::over(changes, 12)
+    }
+
+    /// As [`new`](Self::new), over the last so many months.
+    pub(crate) fn over(changes: i64, months: i32) -> anyhow::Result<Self> {
         let started = Instant::now();
         let database = TestDatabase::empty();
         let mut conn = database.connect();
         conn.run_pending_migrations(threadline::MIGRATIONS).map_err(anyhow::Error::from_boxed)?;
         conn.batch_execute(include_str!("../sql/trail.sql"))?;
         conn.batch_execute(include_str!("../sql/trail_picks.sql"))?;
-        diesel::sql_query("SELECT load_trail($1)").bind::<BigInt, _>(changes).execute(&mut conn)?;
+        diesel::sql_query("SELECT load_trail($1, $2)")
+            .bind::<BigInt, _>(changes)
+            .bind::<Integer, _>(months)
+            .execute(&mut conn)?;
         // Nothing of it is to happen while an answer is timed.
         conn.batch_execute("VACUUM ANALYZE")?;
         conn.batch_execute("CHECKPOINT")?;

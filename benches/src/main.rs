@@ -43,10 +43,14 @@ enum Benchmark {
     Capture,
     /// What an export takes that a worker makes, beside one written to a file directly
     Exports,
+    /// What coverage, findings and verify take on 1,000 tables
+    Health,
     /// How fast the trail is read, and whether it stays so as it grows
     Read,
     /// What an audited handler takes beside the same one without audit
     Request,
+    /// What the removal of a month takes, as a partition and in batches
+    Retention,
 }
 
 /// How much to measure.
@@ -80,8 +84,10 @@ fn run(cli: &Cli) -> anyhow::Result<String> {
     let outcome = match cli.name {
         Benchmark::Capture => benchmarks::capture::run(effort)?,
         Benchmark::Exports => benchmarks::exports::run(effort)?,
+        Benchmark::Health => benchmarks::health::run(effort)?,
         Benchmark::Read => benchmarks::read::run(effort)?,
         Benchmark::Request => benchmarks::request::run(effort)?,
+        Benchmark::Retention => benchmarks::retention::run(effort)?,
     };
     Ok(if cli.json {
         serde_json::to_string_pretty(&Report { machine: outcome.machine, figures: outcome.figures })?

@@ -91,3 +91,36 @@ fn unknown_name_or_flag_is_refused_with_the_known_ones() {
         assert!(stderr.contains(known), "{args:?}: {stderr}");
     }
 }
+
+#[test]
+fn retention_and_health_tell_what_they_are_to_stay_under() {
+    for (name, figures) in [
+        (
+            "retention",
+            &[
+                ("retention.partition.s", Some(1.0)),
+                ("retention.partition.returned_mib", None),
+                ("retention.batched.rows_per_s", None),
+                ("retention.batched.slowest_batch_ms", None),
+            ][..],
+        ),
+        (
+            "health",
+            &[
+                ("health.coverage.s", Some(2.0)),
+                ("health.findings.s", Some(2.0)),
+                ("health.verify.s", Some(2.0)),
+            ],
+        ),
+    ] {
+        let output = bench(&[name, "--json", "--smoke"]);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let report: Value = serde_json::from_slice(&output.stdout).expect("standard output is JSON");
+        let found: Vec<_> = report["figures"].as_array().unwrap().iter().collect();
+        for (figure, (name, goal)) in found.iter().zip(figures) {
+            assert_eq!((&figure["name"], figure["goal"].as_f64()), (&Value::from(*name), *goal));
+            assert!(figure["value"].as_f64().unwrap() >= 0.0, "{figure}");
+        }
+        assert_eq!(found.len(), figures.len());
+    }
+}

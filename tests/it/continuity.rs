@@ -20,7 +20,7 @@ fn the_report_says_since_when_a_table_is_known_and_what_is_not() {
     assert!(before < since && since < clock(conn));
     assert!(report.first_change.unwrap() > since);
     assert_eq!((report.interruptions().len(), report.truncates, report.is_redacted), (0, 0, true));
-    assert_eq!(report.problems, [""; 0]);
+    assert!(report.problems.is_empty(), "{report}");
     continuity::assert_ready(conn, &table("posts")).unwrap();
 
     run(conn, "TRUNCATE posts; SELECT threadline.detach('posts')");
@@ -51,10 +51,9 @@ fn the_report_says_since_when_a_table_is_known_and_what_is_not() {
     assert_eq!(cut.known_since(), cut.kept_since);
     assert!(cut.kept_since.unwrap() > clock(conn));
     run(conn, "DROP TABLE posts");
-    assert_eq!(
-        continuity::report(conn, &table("posts")).unwrap().problems,
-        ["it is attached, and there is no such table"]
-    );
+    let gone = continuity::report(conn, &table("posts")).unwrap();
+    assert_eq!(gone.problems[0].what, "it is attached, and there is no such table");
+    assert!(gone.problems[0].fix.starts_with("SELECT threadline.detach_gone("), "{gone}");
     assert_eq!(continuity::report(conn, &table("posts")).unwrap().table, table("public.posts"));
 }
 
@@ -92,4 +91,44 @@ fn a_table_is_ready_only_when_every_write_to_it_is_captured() {
     assert!(error.contains("table `public.posts` is not ready: capture function"), "{error}");
     assert_eq!(text(conn, "SELECT threadline.refresh('posts')"), "true");
     assert_eq!(problems(conn), [""; 0]);
+}
+
+#[test]
+fn what_is_not_captured_comes_first_each_with_what_mends_it() {
+    let db = audited_database();
+    let conn = &mut db.connect();
+    run(
+        conn,
+        "CREATE TABLE posts (id integer PRIMARY KEY) PARTITION BY RANGE (id); CREATE TABLE posts_1 PARTITION OF posts FOR VALUES FROM (0) TO (9)",
+    );
+    let missing = continuity::missing(conn, &table("posts")).unwrap();
+    assert_eq!(missing.len(), 1);
+    run(conn, &missing[0].fix);
+    let ready = continuity::report(conn, &table("posts")).unwrap();
+    assert!(
+        ready.to_string().starts_with(
+            "public.posts\n  Ready: every write to it is captured from now on.\n  Writes since "
+        ),
+        "{ready}"
+    );
+    run(
+        conn,
+        "ALTER TABLE posts DISABLE TRIGGER ALL; CREATE TABLE posts_2 PARTITION OF posts FOR VALUES FROM (9) TO (20); DROP TRIGGER \"!threadline_truncate\" ON posts_1",
+    );
+    let report = continuity::report(conn, &table("posts")).unwrap();
+    assert_eq!(report.problems, continuity::missing(conn, &table("posts")).unwrap());
+    assert!(
+        report.problems.len() >= 3 && report.problems.iter().all(|missing| !missing.fix.is_empty()),
+        "{report:#?}"
+    );
+    let text = report.to_string();
+    let lines: Vec<&str> = text.lines().collect();
+    let last = lines.iter().rposition(|line| line.starts_with("  NOT CAPTURED: ")).unwrap();
+    let said = lines.iter().position(|line| line.starts_with("  It is known since ")).unwrap();
+    assert!(lines[1].starts_with("  NOT CAPTURED: ") && last < said, "{text}");
+    for missing in &report.problems {
+        assert!(text.contains(&missing.what), "{text}");
+        run(conn, &missing.fix);
+    }
+    continuity::assert_ready(conn, &table("posts")).unwrap();
 }

@@ -10,11 +10,13 @@ use insta::assert_snapshot;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestCaseError, TestRunner};
 use threadline::evidence::{
-    self, EvidenceFilter, EvidenceRecord, Mode, ProofDocument, ProofRequest, Record, Reference, Status,
-    Subject, Verdict,
+    self, Claim, ClaimAssessment, ClaimFinding, EvidenceFilter, EvidenceRecord, Mode, ProofDocument,
+    ProofRequest, Record, Reference, Source, Status, Subject, Verdict,
 };
-use threadline::{Actor, ActorId, Error, Order, Page, PageRequest, TableName};
-use threadline_tests::{TestRole, audited_database, clock, pooled_behind, refused, run, text, texts};
+use threadline::policy::Declared;
+use threadline::verify::{self, Expected};
+use threadline::{Actor, ActorId, AuditSpec, Error, Order, Page, PageRequest, TableName};
+use threadline_tests::{TestRole, audited_database, clock, pooled_behind, refused, run, table, text, texts};
 use uuid::Uuid;
 
 fn posts() -> Reference {
@@ -193,6 +195,96 @@ fn an_application_records_what_it_does_and_nothing_of_what_governs_it() {
 }
 
 #[test]
+fn what_any_role_can_record_proves_nothing_is_of_now_and_stands_in_nobodys_place() {
+    let db = audited_database();
+    let conn = &mut db.connect();
+    let (app, forger) = (TestRole::new(&db, "app"), TestRole::new(&db, "forger"));
+    let (host, forgery) = (&mut app.connect(), &mut forger.connect());
+    let real = delivery(1).actor(Actor::admin(1)).detail("rows", 1_000_000);
+    let real = evidence::record(conn, &real).unwrap();
+    let sound = serde_json::json!({"subject": "export_delivery", "reference": {"job": "1"}, "status": "error", "verdict": "inferred",
+        "actor": {"type": "admin", "id": "scapegoat"}, "writer": "threadline::exports", "entry_point": "threadline::exports::download",
+        "library_version": "0.1.0", "detail": {"rows": 0}});
+    let call =
+        |record: &serde_json::Value| format!("SELECT threadline.record_application_evidence('[{record}]')");
+    // Neither proof nor another instant is to be had, whoever calls it.
+    let with = |key: &str, value: serde_json::Value| {
+        let mut record = sound.clone();
+        record[key] = value;
+        record
+    };
+    for session in [&mut *forgery, &mut *conn] {
+        for (field, record) in [
+            ("verdict", with("verdict", "proven".into())),
+            ("recorded_at", with("recorded_at", "2020-01-01T00:00:00Z".into())),
+            ("recorded_at", with("recorded_at", "2026-02-30T00:00:00Z".into())),
+            ("recorded_at", with("recorded_at", "2026-01-01T25:00:00Z".into())),
+            ("recorded_at", with("recorded_at", serde_json::json!(true))),
+            ("recorded_at", with("recorded_at", serde_json::json!({}))),
+            ("unless_unchanged_for", with("unless_unchanged_for", serde_json::json!([1]))),
+            ("actor", with("actor", serde_json::json!(7))),
+        ] {
+            let said = refused(session, &call(&record));
+            assert!(said.contains(&format!("invalid evidence: record 1: {field}")), "{field}: {said}");
+        }
+    }
+    // What is recorded says whose word it is, and the newest of the operation's stays the newest.
+    run(forgery, &call(&sound));
+    assert_eq!(
+        evidence::latest_of(conn, Subject::ExportDelivery, &Reference::new("job", 1)).unwrap().unwrap().id,
+        real.id
+    );
+    let own = delivery(1).actor(Actor::admin(2));
+    let own = evidence::record(host, &own).unwrap();
+    run(forgery, &call(&sound));
+    let newest = evidence::latest(conn, &EvidenceFilter::new(), &PageRequest::new()).unwrap().entries;
+    let seen: Vec<_> = newest
+        .iter()
+        .map(|record| (record.provenance.source, record.verdict, &*record.provenance.db_role))
+        .collect();
+    assert_eq!(
+        seen,
+        [
+            (Source::Application, Verdict::Inferred, forger.name()),
+            (Source::Application, Verdict::Inferred, app.name()),
+            (Source::Operation, Verdict::Proven, "postgres"),
+        ]
+    );
+    assert_eq!([newest[1].id, newest[2].id], [own.id, real.id]);
+    let proof = ProofDocument::generate(conn, &ProofRequest::subject(Subject::ExportDelivery)).unwrap();
+    assert_eq!((proof.summary.records, proof.summary.references), (3, 1));
+    let text = proof.to_string();
+    let forged = format!(
+        "asked for by admin:scapegoat, says role {0}  (threadline::exports, threadline::exports::download, as role {0}, which any role can record)",
+        forger.name()
+    );
+    assert!(text.contains(&forged), "{text}");
+    assert!(text.contains("asked for by admin:1, says role postgres"), "{text}");
+}
+
+#[test]
+fn nobody_keeps_another_record_out_by_saying_the_same_before() {
+    let db = audited_database();
+    let conn = &mut db.connect();
+    let (app, forger) = (TestRole::new(&db, "app"), TestRole::new(&db, "forger"));
+    let posture = |actor: i32| {
+        Record::new(Subject::SupportScopePosture, Reference::new("tenant", 7), "w", "e")
+            .actor(Actor::admin(actor))
+    };
+    for session in [&mut forger.connect(), &mut app.connect(), &mut *conn] {
+        for actor in [1, 2] {
+            assert!(evidence::record(session, &posture(actor)).unwrap().written, "another role or actor");
+            assert!(!evidence::record(session, &posture(actor)).unwrap().written);
+        }
+        // Two who say the same in turn are each left out, until one says otherwise.
+        assert!(!evidence::record(session, &posture(1)).unwrap().written);
+        assert!(evidence::record(session, &posture(2).status(Status::Finding)).unwrap().written);
+        assert!(evidence::record(session, &posture(1)).unwrap().written);
+    }
+    assert_eq!(all(conn).len(), 12);
+}
+
+#[test]
 fn what_stays_the_same_is_written_once_a_day_and_every_difference_at_once() {
     let db = audited_database();
     let conn = &mut db.connect();
@@ -347,7 +439,7 @@ fn everything_wrong_with_a_record_is_said_at_once_and_none_of_it_is_quoted() {
         assert!(said.contains("record 2: ") && said.contains(part), "{said}");
     }
     // Whoever calls the database itself is held to the same.
-    let sound = serde_json::json!({"subject": "export_delivery", "reference": {"job": "1"}, "status": "ok", "verdict": "proven",
+    let sound = serde_json::json!({"subject": "export_delivery", "reference": {"job": "1"}, "status": "ok", "verdict": "inferred",
         "writer": "w", "entry_point": "e", "library_version": "1", "detail": {}});
     let call = |record: &serde_json::Value| {
         format!(
@@ -386,6 +478,7 @@ fn everything_wrong_with_a_record_is_said_at_once_and_none_of_it_is_quoted() {
     let posture = serde_json::json!({"subject": "support_scope_posture"});
     let mut record = sound.clone();
     record["subject"] = posture["subject"].clone();
+    record["verdict"] = "proven".into();
     assert!(refused(conn, &call(&record)).contains("a posture is inferred at best"));
     for call in ["NULL", "'{}'", "'[null]'", "'[1]'"] {
         let said = refused(conn, &format!("SELECT threadline.record_application_evidence({call})"));
@@ -572,17 +665,50 @@ fn pages_make_up_the_whole_and_the_proof_is_the_worst_of_what_is_in_it() {
                 );
                 let errors = number(expected.iter().filter(|known| known.status == Status::Error).count());
                 prop_assert_eq!(proof.summary.statuses.error, errors);
-                // Worst wins; what is absent cannot be shown, but for events in an overview.
+                // Worst wins. What is absent cannot be shown, unless there is nothing of the kind here; and what is about another
+                // thing than a table need not tell of the tables.
                 let asked: Vec<Subject> =
                     subject.map_or(Subject::ALL.to_vec(), |subject| vec![Subject::ALL[subject]]);
-                let absent = asked.iter().any(|asked| {
-                    !expected.iter().any(|known| known.subject == *asked)
-                        && (subject.is_some() || !asked.is_event())
-                });
+                let is_of_tables =
+                    |subject: Subject| matches!(subject, Subject::RedactionPolicy | Subject::TriggerCoverage);
+                let absent: Vec<Subject> = asked
+                    .into_iter()
+                    .filter(|asked| !expected.iter().any(|known| known.subject == *asked))
+                    .filter(|asked| subject.is_some() || (is_of_tables(*asked) && reference.is_none()))
+                    .collect();
                 let worst = expected.iter().map(|known| known.verdict).max();
-                let verdict =
-                    if absent { Verdict::Unsupported } else { worst.unwrap_or(Verdict::Unsupported) };
-                prop_assert_eq!(proof.claim_assessment.verdict, verdict);
+                let evidence = match worst {
+                    Some(worst) if absent.is_empty() => worst,
+                    _ => Verdict::Unsupported,
+                };
+                let assessment = &proof.claim_assessment;
+                prop_assert_eq!(assessment.evidence, evidence);
+                let newest: BTreeMap<_, _> = expected
+                    .iter()
+                    .map(|known| ((known.subject, &known.reference), (known.status, known.verdict)))
+                    .collect();
+                let finding = if newest.values().any(|(status, _)| *status != Status::Ok) {
+                    ClaimFinding::Violated
+                } else if absent.iter().any(|absent| is_of_tables(*absent))
+                    || newest.values().any(|(_, verdict)| *verdict == Verdict::Unsupported)
+                {
+                    ClaimFinding::Unknown
+                } else if !expected.is_empty() {
+                    ClaimFinding::Holds
+                } else if subject.is_some() {
+                    ClaimFinding::NotApplicable
+                } else {
+                    ClaimFinding::Unknown
+                };
+                prop_assert_eq!(assessment.finding, finding);
+                prop_assert_eq!(
+                    assessment.finding_by.is_empty(),
+                    finding <= ClaimFinding::Holds || newest.is_empty() && absent.is_empty()
+                );
+                prop_assert_eq!(
+                    assessment.evidence_by.is_empty(),
+                    evidence == Verdict::Proven || newest.is_empty() && absent.is_empty()
+                );
                 for posture in expected.iter().filter(|known| known.subject.is_posture()) {
                     prop_assert!(posture.verdict > Verdict::Proven);
                 }
@@ -632,14 +758,23 @@ fn a_proof_document_reads_for_machines_and_for_people() {
       "claim_assessment": {
         "claims": [
           {
+            "because": null,
             "counts": true,
+            "evidence": "proven",
+            "finding": "violated",
             "reason": "direct_fact",
             "records": 2,
+            "source": "operation",
             "subject": "retention_run",
-            "verdict": "proven"
+            "violations": 1
           }
         ],
-        "verdict": "proven"
+        "evidence": "proven",
+        "evidence_by": [],
+        "finding": "violated",
+        "finding_by": [
+          "retention_run"
+        ]
       },
       "filters": {
         "from": "2026-03-01T09:30:00Z",
@@ -667,6 +802,7 @@ fn a_proof_document_reads_for_machines_and_for_people() {
             "db_role": "postgres",
             "entry_point": "worker",
             "library_version": "0.1.0",
+            "source": "operation",
             "writer": "threadline::retention"
           },
           "recorded_at": "2026-03-02T09:30:00Z",
@@ -689,6 +825,7 @@ fn a_proof_document_reads_for_machines_and_for_people() {
             "db_role": "postgres",
             "entry_point": "worker",
             "library_version": "0.1.0",
+            "source": "operation",
             "writer": "threadline::retention"
           },
           "recorded_at": "2026-03-01T09:30:00Z",
@@ -724,12 +861,13 @@ fn a_proof_document_reads_for_machines_and_for_people() {
     generated (now), the newest record of each reference
     from 2026-03-01T09:30:00Z to 2026-03-02T09:30:00Z
 
-    verdict: proven
-      retention_run: proven, by 2 direct records
+    finding: violated, for retention_run
+    evidence: proven
+      retention_run: violated by 1 of the newest; evidence: proven, by 2 direct records
 
     2 records about 2 things; 0 findings, 1 error
-      2026-03-02T09:30:00Z  retention_run  run=2  error  {"rows": 2, "error_kind": "lock_timeout"}  asked for by job:retention  (threadline::retention, worker, as postgres)
-      2026-03-01T09:30:00Z  retention_run  run=1  {"rows": 1}  (threadline::retention, worker, as postgres)
+      2026-03-02T09:30:00Z  retention_run  run=2  error  {"rows": 2, "error_kind": "lock_timeout"}  asked for by job:retention, says role postgres  (threadline::retention, worker, as role postgres)
+      2026-03-01T09:30:00Z  retention_run  run=1  {"rows": 1}  (threadline::retention, worker, as role postgres)
     "##);
     let mut overview = ProofDocument::generate(conn, &ProofRequest::overview().limit(1)).unwrap();
     overview.generated_at = document.generated_at;
@@ -737,19 +875,144 @@ fn a_proof_document_reads_for_machines_and_for_people() {
     Threadline evidence, format 1: overview
     generated (now), the newest record of each reference
 
-    verdict: unsupported
-      redaction_policy: inferred, from 1 record of how it was set
-      trigger_coverage: unsupported, for there are no records
-      retention_run: proven, by 2 direct records
-      retention_policy: unsupported, for there are no records
-      export_delivery: unsupported, for there are no records; none of this kind need have happened
-      support_scope_posture: unsupported, for there are no records
-      legal_hold: unsupported, for there are no records; none of this kind need have happened
+    finding: violated, for retention_run
+    evidence: unsupported, for trigger_coverage
+      redaction_policy: holds; evidence: inferred, from 1 record of how it was set
+      trigger_coverage: unknown; evidence: unsupported, for there are no records; `threadline verify` makes one
+      retention_run: violated by 1 of the newest; evidence: proven, by 2 direct records
+      retention_policy: not applicable, for retention has never run
+      export_delivery: not applicable, for no export job was ever completed
+      support_scope_posture: not applicable, for no audited table has a scope
+      legal_hold: not applicable, for no legal hold was ever placed
+      recorded_baseline: not applicable, for no baseline was ever recorded
 
     3 records about 3 things; 0 findings, 1 error
-      2026-03-03T09:30:00Z  redaction_policy  table=public.posts  {"masked": ["email"]}  (threadline::policy, threadline policy, as postgres)
-      … and more; the counts and the verdict are of all
+      2026-03-03T09:30:00Z  redaction_policy  table=public.posts  {"masked": ["email"]}  (threadline::policy, threadline policy, as role postgres)
+      … and more; the counts and what is said above are of all
     "##);
+}
+
+fn proof(conn: &mut PgConnection) -> ClaimAssessment {
+    ProofDocument::generate(conn, &ProofRequest::overview()).unwrap().claim_assessment
+}
+
+fn claim(assessment: &ClaimAssessment, subject: Subject) -> &Claim {
+    assessment.claims.iter().find(|claim| claim.subject == subject).unwrap()
+}
+
+#[test]
+fn that_a_table_is_not_covered_is_proven_and_violated_until_a_last_record_closes_it() {
+    let db = audited_database();
+    let conn = &mut db.connect();
+    run(
+        conn,
+        "CREATE TABLE posts (id integer PRIMARY KEY); CREATE TABLE loose (id integer PRIMARY KEY); CREATE TABLE old (id integer PRIMARY KEY)",
+    );
+    run(conn, "SELECT threadline.attach('posts')");
+    let declared =
+        || vec![Declared { table: table("posts"), spec: AuditSpec::default(), by: "Post".to_owned() }];
+    let look = |conn: &mut PgConnection, expected: Expected<'_>| {
+        let report = verify::verify(conn, &expected.declared(declared())).unwrap();
+        verify::record_evidence(conn, &report, "CI", None).unwrap();
+        proof(conn)
+    };
+    let first = look(conn, Expected::new());
+    let coverage = claim(&first, Subject::TriggerCoverage);
+    assert_eq!((coverage.finding, coverage.evidence), (ClaimFinding::Violated, Verdict::Proven));
+    assert_eq!((coverage.records, coverage.violations), (3, 2));
+    assert_eq!(
+        (first.finding, &*first.finding_by),
+        (ClaimFinding::Violated, &[Subject::TriggerCoverage][..])
+    );
+    // What such a host never has takes nothing from the whole.
+    assert_eq!((first.evidence, &*first.evidence_by), (Verdict::Inferred, &[Subject::RedactionPolicy][..]));
+
+    // One is dropped, one is renamed, and then decided against: each is said once, and nothing stays open.
+    run(conn, "DROP TABLE loose; ALTER TABLE old RENAME TO older");
+    let second = look(conn, Expected::new());
+    assert_eq!(claim(&second, Subject::TriggerCoverage).violations, 1, "older is there, and not covered");
+    let third = look(conn, Expected::new().ignore(table("older"), "a copy"));
+    assert_eq!((third.finding, third.evidence), (ClaimFinding::Holds, Verdict::Inferred));
+    let written = all(conn).len();
+    look(conn, Expected::new().ignore(table("older"), "a copy"));
+    assert_eq!(all(conn).len(), written, "a last record is the last");
+    let said = |conn: &mut PgConnection, name: &str| {
+        let reference = Reference::table(&TableName::new(Some("public"), name));
+        evidence::latest_of(conn, Subject::TriggerCoverage, &reference)
+            .unwrap()
+            .unwrap()
+            .detail
+            .as_str()
+            .to_owned()
+    };
+    assert!(said(conn, "loose").contains("closed") && said(conn, "old").contains("closed"));
+    assert!(said(conn, "older").contains("ignored"));
+    // And of a model's table: what was masked of it is no longer to be shown.
+    run(conn, "SELECT threadline.detach('posts'); DROP TABLE posts");
+    let report = verify::verify(conn, &Expected::new().declared(Vec::new())).unwrap();
+    verify::record_evidence(conn, &report, "CI", None).unwrap();
+    let redaction = Reference::table(&TableName::new(Some("public"), "posts"));
+    let closed = evidence::latest_of(conn, Subject::RedactionPolicy, &redaction).unwrap().unwrap();
+    assert!(closed.status == Status::Ok && closed.detail.as_str().contains("closed"), "{closed:?}");
+    // A table that comes back opens it again.
+    run(conn, "CREATE TABLE loose (id integer PRIMARY KEY)");
+    assert_eq!(look(conn, Expected::new()).finding, ClaimFinding::Violated);
+}
+
+#[test]
+fn what_is_known_to_have_happened_has_to_be_on_record_and_what_never_did_has_not() {
+    let db = audited_database();
+    let conn = &mut db.connect();
+    run(conn, "CREATE TABLE posts (id integer PRIMARY KEY, org text)");
+    let scope = |conn: &mut PgConnection| claim(&proof(conn), Subject::SupportScopePosture).clone();
+    assert_eq!((scope(conn).finding, scope(conn).counts), (ClaimFinding::NotApplicable, false));
+    run(conn, "SELECT threadline.attach('posts', scope => 'org')");
+    assert_eq!((scope(conn).finding, scope(conn).counts), (ClaimFinding::Unknown, true));
+    // Asked for alone, nothing is shown of what there is nothing of.
+    let alone =
+        ProofDocument::generate(conn, &ProofRequest::subject(Subject::LegalHold)).unwrap().claim_assessment;
+    assert_eq!((alone.finding, alone.evidence), (ClaimFinding::NotApplicable, Verdict::Unsupported));
+    assert_eq!(alone.claims[0].because, Some("no legal hold was ever placed"));
+    // A hold that left no record is not passed over in silence; who may not see holds cannot tell.
+    run(conn, "INSERT INTO threadline.legal_holds (placed_by, reason) VALUES ('{}', 'lawsuit')");
+    let hold = |conn: &mut PgConnection| claim(&proof(conn), Subject::LegalHold).clone();
+    assert_eq!((hold(conn).finding, hold(conn).counts), (ClaimFinding::Unknown, true));
+    let auditor = TestRole::new(&db, "auditor");
+    run(
+        conn,
+        &format!(
+            "GRANT USAGE ON SCHEMA threadline TO {0}; GRANT SELECT ON threadline.evidence_records TO {0}",
+            auditor.name()
+        ),
+    );
+    let seen = hold(&mut auditor.connect());
+    assert_eq!((seen.finding, seen.because, seen.counts), (ClaimFinding::Unknown, None, false));
+}
+
+#[test]
+fn an_applications_word_takes_nothing_from_what_the_operation_proves() {
+    let db = audited_database();
+    let conn = &mut db.connect();
+    let app = TestRole::new(&db, "app");
+    evidence::record(&mut app.connect(), &delivery(1).status(Status::Error)).unwrap();
+    let proof = |conn: &mut PgConnection| {
+        ProofDocument::generate(conn, &ProofRequest::subject(Subject::ExportDelivery))
+            .unwrap()
+            .claim_assessment
+    };
+    let alone = proof(conn);
+    assert_eq!((alone.finding, alone.evidence), (ClaimFinding::Violated, Verdict::Inferred));
+    evidence::record(conn, &delivery(1)).unwrap();
+    let both = proof(conn);
+    assert_eq!((both.finding, both.evidence), (ClaimFinding::Holds, Verdict::Proven));
+    let shown: Vec<_> = both.claims.iter().map(|claim| (claim.source, claim.finding, claim.counts)).collect();
+    assert_eq!(
+        shown,
+        [
+            (Some(Source::Operation), ClaimFinding::Holds, true),
+            (Some(Source::Application), ClaimFinding::Violated, false)
+        ]
+    );
 }
 
 #[test]

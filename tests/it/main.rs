@@ -1,6 +1,7 @@
 //! Promises that hold across crates, on a real PostgreSQL.
 
 mod attacks;
+mod baselines;
 mod config;
 mod continuity;
 

@@ -97,7 +97,7 @@ fn a_hold_leaves_a_record_when_it_is_placed_and_one_when_it_is_released() {
         .scope(SECRET)
         .actor(someone())
         .to(clock(conn));
-    let (placed, new) = added(conn, |conn| holds::place(conn, &hold, &Actor::admin(3)).unwrap());
+    let (placed, new) = added(conn, |conn| holds::place(conn, &hold, &Actor::admin(3)).unwrap().hold);
     let detail = json!({"event": "placed", "narrowed_by": ["table", "row", "scope", "actor", "to"], "tables": ["public.notes"]});
     assert_eq!(new, [(Subject::LegalHold, Status::Ok, Verdict::Proven, detail.clone())]);
     let (_, new) = added(conn, |conn| holds::release(conn, placed.id, &Actor::admin(4), SECRET).unwrap());
@@ -250,7 +250,7 @@ fn what_looks_writes_nothing_and_what_it_saw_is_recorded_when_that_is_asked_for(
         added(conn, |conn| policy::record_evidence(conn, &policies, "threadline policy", Some(&by)).unwrap());
     let detail = json!({"state": "drift", "excluded": ["body"], "masked": ["code"], "differences": ["mask: declared `code`, `org`, deployed `code`"]});
     assert_eq!(new, [(Subject::RedactionPolicy, Status::Finding, Verdict::Inferred, detail)]);
-    let (_, new) = added(conn, |conn| health::record_evidence(conn, &covered, "worker", None).unwrap());
+    let (_, new) = added(conn, |conn| health::record_evidence(conn, &covered, "worker", Some(&by)).unwrap());
     let detail =
         |coverage: &str, reasons: &[&str]| json!({"coverage": coverage, "partitions": 0, "reasons": reasons});
     let mut details: Vec<_> =
@@ -263,8 +263,8 @@ fn what_looks_writes_nothing_and_what_it_saw_is_recorded_when_that_is_asked_for(
             (Status::Finding, Verdict::Proven, detail("uncovered", &["it is not attached"])),
         ]
     );
-    // The same once more, from the report that has both: nothing is new.
-    let (again, new) = added(conn, |conn| verify::record_evidence(conn, &verified, "CI", None).unwrap());
+    // The same once more by the same actor, from the report that has both: nothing is new.
+    let (again, new) = added(conn, |conn| verify::record_evidence(conn, &verified, "CI", Some(&by)).unwrap());
     assert_eq!((again.len(), again.iter().any(|recorded| recorded.written)), (3, false));
     assert_eq!(new, []);
     capture::detach(conn, &table("notes")).unwrap();
@@ -350,7 +350,8 @@ fn who_may_not_record_works_as_before_and_leaves_no_record() {
         ),
     );
     let host = &mut clerk.connect();
-    let hold = holds::place(host, &Hold::new("lawsuit").table(table("notes")), &Actor::admin(1)).unwrap();
+    let hold =
+        holds::place(host, &Hold::new("lawsuit").table(table("notes")), &Actor::admin(1)).unwrap().hold;
     holds::release(host, hold.id, &Actor::admin(1), "settled").unwrap();
     let (claim, summary) = claimed(host);
     exports::complete(host, &claim, &summary, LEASE).unwrap();
@@ -377,7 +378,7 @@ fn a_fact_and_its_record_are_there_together_or_not_at_all() {
     let db = trail();
     let conn = &mut db.connect();
     let (claim, summary) = claimed(conn);
-    let held = holds::place(conn, &Hold::new("before").table(table("notes")), &Actor::admin(1)).unwrap();
+    let held = holds::place(conn, &Hold::new("before").table(table("notes")), &Actor::admin(1)).unwrap().hold;
     // From here on no record can be written.
     run(
         conn,

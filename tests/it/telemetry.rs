@@ -143,7 +143,7 @@ fn everything(recorder: &'static PrometheusRecorder) {
 /// Holds, health, and what is recorded of it.
 fn governing(conn: &mut PgConnection) {
     let hold = Hold::new(SECRET).row(table("notes"), row_key(&format!("id={SECRET}"))).scope(SECRET);
-    let placed = holds::place(conn, &hold, &someone()).unwrap();
+    let placed = holds::place(conn, &hold, &someone()).unwrap().hold;
     holds::release(conn, placed.id, &someone(), SECRET).unwrap();
     holds::release(conn, placed.id, &someone(), SECRET).unwrap_err();
     health::findings(conn, &HealthOptions::default()).unwrap();
@@ -179,7 +179,7 @@ fn exporting(db: &TestDatabase, recorder: &'static PrometheusRecorder) {
         PgConnection::establish(&url)
     });
     let directory = tempfile::tempdir().unwrap();
-    let storage = Storage::from_url(&format!("file://{}", directory.path().display())).unwrap();
+    let storage = Storage::create(&format!("file://{}", directory.path().display())).unwrap();
     let (rounds, counted) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicU32::new(0)));
     let count = Arc::clone(&counted);
     let task = Task::new("odd", Duration::from_millis(1), move |_| {
@@ -217,7 +217,7 @@ fn exporting(db: &TestDatabase, recorder: &'static PrometheusRecorder) {
         export_download(&pool, &storage, job, &someone()).await.unwrap();
         export_download(&pool, &storage, job, &Actor::user(2)).await.unwrap();
         export_download_by_token(&pool, &storage, &key, SECRET).await.unwrap();
-        directory.close().unwrap();
+        std::fs::remove_dir_all(directory.path().join("exports")).unwrap();
         export_download(&pool, &storage, job, &someone()).await.unwrap();
     });
     run(conn, "UPDATE threadline.export_jobs SET expires_at = now() WHERE state = 'completed'");

@@ -256,7 +256,7 @@ fn a_write_that_escaped_capture_is_a_gap_between_two_changes() {
         let AsOf::Gap { older, newer, .. } = Membership::as_of(conn, (7, "ann"), at).unwrap() else {
             panic!("a hole lies there")
         };
-        assert_eq!((older, newer), (versions[1].change.id, Some(versions[0].change.id)));
+        assert_eq!((older, newer), (Some(versions[1].change.id), Some(versions[0].change.id)));
     }
     let at = clock(conn);
     assert_eq!(Membership::as_of(conn, (7, "ann"), at).unwrap().present().unwrap().role, "owner");

@@ -61,17 +61,8 @@ fn what_is_audited_as_declared_passes_and_everything_else_fails() {
     run(conn, TABLES);
     let report = verify(conn, &expected()).unwrap();
     assert_eq!(violated(&report), ["covered uncovered_table T", "covered uncovered_table posts"]);
+    // The statement has the policy that is declared, and the scope that is asked for.
     for violation in &report.violations {
-        run(conn, &violation.fix);
-    }
-    // Attached, though not as declared.
-    let report = verify(conn, &expected()).unwrap();
-    assert_eq!(violated(&report), ["policy T", "policy posts", "scope posts"], "{report}");
-    let scope = report.violations.iter().find(|violation| violation.rule == Rule::Scope).unwrap();
-    run(conn, &scope.fix);
-    let report = verify(conn, &expected()).unwrap();
-    assert_eq!(violated(&report), ["policy T", "policy posts"], "{report}");
-    for violation in report.violations.iter().filter(|violation| violation.rule == Rule::Policy) {
         run(conn, &violation.fix);
     }
     let report = verify(conn, &expected()).unwrap();
@@ -131,6 +122,71 @@ fn what_is_audited_as_declared_passes_and_everything_else_fails() {
         said.contains("decided uncovered_table public.new") && said.contains("trigger_disabled"),
         "{said}"
     );
+}
+
+#[test]
+fn one_statement_mends_all_that_is_wrong_with_the_policy_of_a_table() {
+    let db = audited_database();
+    let conn = &mut db.connect();
+    run(conn, TABLES);
+    run(conn, "CREATE TABLE other (id integer NOT NULL UNIQUE, organization_id integer, secret text)");
+    attach_all(conn);
+    run(conn, "SELECT threadline.attach('posts', mask => ARRAY['secret'])");
+    run(conn, "SELECT threadline.attach('other', key => ARRAY['id'], exclude => ARRAY['secret'])");
+    // Stale as well: attaching it with another policy compiles it anew.
+    run(conn, "ALTER TABLE posts ADD COLUMN late text; DROP EVENT TRIGGER IF EXISTS threadline_refresh");
+    let report = verify(conn, &expected()).unwrap();
+    assert_eq!(violated(&report), ["scope other", "policy posts", "scope posts"], "{report}");
+    let fixes: Vec<&str> = report.violations.iter().map(|violation| violation.fix.as_str()).collect();
+    assert_eq!(fixes[1], fixes[2]);
+    for column in ["exclude => ARRAY['secret']", "ignore => ARRAY['views']", "scope => 'organization_id'"] {
+        assert!(fixes[1].contains(column), "{}", fixes[1]);
+    }
+    assert!(
+        fixes[0].contains("exclude") && fixes[0].contains("key => ARRAY['id']"),
+        "what is not declared stays: {}",
+        fixes[0]
+    );
+    let drift = report.policies.iter().find(|policy| policy.table.name() == "posts").unwrap();
+    assert_eq!(drift.fix, fixes[1]);
+    let stale = report.findings.iter().find(|finding| finding.code.as_str() == "stale_function");
+    assert_eq!(stale.map(|stale| stale.fix.as_str()), Some(fixes[1]));
+    let text = report.to_string();
+    assert_eq!(text.matches("fix: the statement above").count(), 1, "{text}");
+    // In whatever order they are pasted, and however often.
+    for fix in fixes.iter().rev() {
+        run(conn, fix);
+    }
+    let report = verify(conn, &expected()).unwrap();
+    assert!(
+        report.passed() && report.findings.iter().all(|finding| finding.code.as_str() != "stale_function"),
+        "{report}"
+    );
+}
+
+#[test]
+fn nothing_proposes_to_end_the_audit_of_a_table_for_want_of_a_declaration() {
+    let db = audited_database();
+    let conn = &mut db.connect();
+    run(conn, TABLES);
+    attach_all(conn);
+    let expected = Expected::new().declared(Vec::new()).ignore(table("sessions"), "no business data");
+    let report = verify(conn, &expected).unwrap();
+    assert!(report.passed(), "{report}");
+    assert!(!serde_json::to_string(&report).unwrap().contains("detach"), "{report:#?}");
+    for policy in &report.policies {
+        assert_eq!((policy.state, policy.fix.as_str()), (PolicyState::Unknown, ""));
+        assert!(policy.remark.is_some_and(|remark| remark.starts_with("no declaration of it was given")));
+    }
+    // One that was altered is compiled anew, and goes on being recorded.
+    run(
+        conn,
+        "CREATE OR REPLACE FUNCTION threadline.capture_1() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$",
+    );
+    let report = verify(conn, &expected).unwrap();
+    let altered = report.policies.iter().find(|policy| policy.state == PolicyState::Altered).unwrap();
+    run(conn, &altered.fix);
+    assert!(verify(conn, &expected).unwrap().passed());
 }
 
 #[test]
@@ -215,9 +271,10 @@ fn what_is_not_attached_not_declared_or_altered_is_told() {
     assert_eq!(state(&report, "posts"), Some(PolicyState::NotAttached));
     assert_eq!(state(&report, "T"), Some(PolicyState::NotAttached));
     assert_eq!(state(&report, "sessions"), Some(PolicyState::Unknown));
-    for table in &report {
+    for table in report.iter().filter(|table| !table.fix.is_empty()) {
         run(conn, &table.fix);
     }
+    run(conn, "SELECT threadline.detach('sessions')");
     run(
         conn,
         "CREATE OR REPLACE FUNCTION threadline.capture_2() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$",

@@ -123,7 +123,7 @@ async fn answer(
     };
     let stored = match stored {
         Ok(stored) if stored.bytes == ready.summary.bytes => stored,
-        Ok(_) | Err(StorageError::NotFound | StorageError::NotWhole) => {
+        Ok(_) | Err(StorageError::NotFound | StorageError::NotWhole | StorageError::NotRegular) => {
             tracing::error!(
                 "threadline: the file of a completed export is missing, or not the one that was written"
             );

@@ -4,6 +4,7 @@ use std::env;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use threadline::TableName;
 use threadline::config::{Config, ConfigError};
 use threadline::health::CoverageOptions;
 
@@ -54,6 +55,12 @@ impl Configuration {
     /// What the file is called, seen from here.
     pub(crate) fn name(&self) -> Option<String> {
         self.file.as_deref().map(name)
+    }
+
+    /// Tables that are named elsewhere than in `[tables]`, each with where, as the checks of names take it.
+    pub(crate) fn named(&self) -> impl Iterator<Item = (TableName, &'static str)> {
+        let windows = self.config.retention.tables.keys();
+        windows.map(|table| (table.clone(), "`[retention] tables` has a window for it"))
     }
 
     /// Which tables are to be looked at, and which of them need not be audited.

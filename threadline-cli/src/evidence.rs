@@ -1,8 +1,10 @@
 //! What the verbs that look after the trail leave behind as evidence, where the role may.
 
+use diesel::dsl::sql;
 use diesel::prelude::*;
+use diesel::sql_types::Bool;
 use serde::Serialize;
-use threadline::evidence::{self, Record, Recorded, Subject};
+use threadline::evidence::{self, Recorded, Subject};
 
 use crate::models::counted;
 use crate::output::{DIM, Line, Output, warn};
@@ -30,22 +32,34 @@ pub(crate) enum Kept {
 }
 
 impl EvidenceArgs {
-    /// Records what was found, all of it of subjects that take the same right as this one, if that may be and can be done.
-    pub(crate) fn keep(&self, conn: &mut PgConnection, subject: Subject, records: &[Record]) -> Kept {
+    /// Has what was found recorded, all of it of subjects that take the same right as this one, if that may be and can be done.
+    pub(crate) fn keep(
+        &self,
+        conn: &mut PgConnection,
+        subject: Subject,
+        record: impl FnOnce(&mut PgConnection) -> Result<Vec<Recorded>, threadline::Error>,
+    ) -> Kept {
         if self.no_evidence {
             return Kept::Off;
         }
         match evidence::may_record(conn, subject) {
             Ok(true) => {}
             Ok(false) => return Kept::NotPermitted,
-            Err(error) => return failed(&error),
+            Err(error) => return failed(error.kind()),
         }
-        match evidence::record_all(conn, records) {
+        // The library leaves it out then without a word, as it is to on a replica.
+        let read_only = sql::<Bool>("current_setting('transaction_read_only')::boolean");
+        match diesel::select(read_only).get_result(conn) {
+            Ok(false) => {}
+            Ok(true) => return failed("the session is read-only"),
+            Err(_) => return failed("the database did not answer"),
+        }
+        match record(conn) {
             Ok(recorded) => {
                 let written = recorded.iter().filter(|Recorded { written, .. }| *written).count();
                 Kept::Recorded { written, unchanged: recorded.len() - written }
             }
-            Err(error) => failed(&error),
+            Err(error) => failed(error.kind()),
         }
     }
 }
@@ -62,10 +76,7 @@ impl Kept {
     }
 }
 
-fn failed(error: &threadline::Error) -> Kept {
-    warn(&format!(
-        "what was found could not be recorded as evidence ({}); `--no-evidence` does without",
-        error.kind()
-    ));
+fn failed(why: &str) -> Kept {
+    warn(&format!("what was found could not be recorded as evidence ({why}); `--no-evidence` does without"));
     Kept::Failed
 }

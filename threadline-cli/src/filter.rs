@@ -74,7 +74,12 @@ impl FromArgMatches for FilterArgs {
             for value in matches.get_many::<String>(&id(name)).into_iter().flatten() {
                 let value = match name {
                     "from" | "to" => time::parse(value)
-                        .map_err(|forms| Error::raw(ErrorKind::InvalidValue, format!("--{name}: {forms}")))?
+                        .map_err(|forms| {
+                            Error::raw(
+                                ErrorKind::InvalidValue,
+                                format!("`{value}` is no value of `--{name}`: {forms}"),
+                            )
+                        })?
                         .to_rfc3339_opts(SecondsFormat::AutoSi, true),
                     _ => value.clone(),
                 };

@@ -16,13 +16,14 @@ mod progress;
 mod row;
 mod sources;
 mod time;
+mod usage;
 
 use std::env;
 use std::io::{self, ErrorKind};
 use std::path::{Display, Path};
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 use threadline::Error;
 
 use crate::commands::Command;
@@ -54,7 +55,10 @@ fn main() -> ExitCode {
         Err(error) if !error.use_stderr() => error.exit(),
         Err(error) => {
             // It quotes arguments, which a script may have from anywhere.
-            note(error.render().to_string().trim_end());
+            match usage::told(&error, &Cli::command()) {
+                Some(wrong) => note(&format!("error: {wrong}")),
+                None => note(error.render().to_string().trim_end()),
+            }
             return ExitCode::from(2);
         }
     };
@@ -92,8 +96,6 @@ fn shown(path: &Path) -> Display<'_> {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]

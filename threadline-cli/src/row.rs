@@ -1,11 +1,37 @@
 //! A table and a row of it, as arguments.
 
+use std::collections::BTreeMap;
+
 use anyhow::Result;
 use diesel::prelude::*;
 use threadline::{RowKey, TableName};
 
+use crate::output::key_text;
+
 /// How a key is written, for the help of arguments.
 pub(crate) const KEY_HELP: &str = "The row's key: its value, or COLUMN=VALUE for each key column";
+
+/// Keys of rows as the trail stores them, in the spelling that arguments take.
+#[derive(Default)]
+pub(crate) struct StoredKeys(BTreeMap<TableName, Vec<String>>);
+
+impl StoredKeys {
+    /// Of rows of these tables. Of a table that is not audited any more, keys are shown as they are stored.
+    pub(crate) fn of<'a>(conn: &mut PgConnection, tables: impl IntoIterator<Item = &'a TableName>) -> Self {
+        let mut all = BTreeMap::new();
+        for table in tables {
+            if !all.contains_key(table) {
+                all.insert(table.clone(), RowKey::columns(conn, table).unwrap_or_default());
+            }
+        }
+        Self(all)
+    }
+
+    pub(crate) fn text(&self, table: &TableName, stored: &str) -> String {
+        let key = self.0.get(table).and_then(|columns| RowKey::stored(columns, stored));
+        key_text(key.as_ref(), stored)
+    }
+}
 
 /// Which row.
 #[derive(clap::Args)]

@@ -26,7 +26,7 @@ const PREFIX: &str = "archive";
 /// use threadline_worker::{Storage, StorageArchive};
 ///
 /// let directory = std::env::temp_dir().join(format!("threadline-archive-{}", std::process::id()));
-/// let mut archive = StorageArchive::new(Storage::directory(&directory)?)?;
+/// let mut archive = StorageArchive::new(Storage::create_directory(&directory)?)?;
 /// archive.store("2025_01/manifest.json", &mut &b"{}"[..])?;
 /// let mut text = String::new();
 /// archive.open("2025_01/manifest.json")?.read_to_string(&mut text)?;

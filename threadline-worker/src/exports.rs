@@ -14,9 +14,10 @@ use tracing::field::Empty;
 use crate::connections::{Connection, Connections};
 use crate::heartbeat::Held;
 use crate::object::ObjectName;
+use crate::place::StoragePlace;
 use crate::stop::Stop;
 use crate::storage::{Storage, StorageError};
-use crate::task::TaskError;
+use crate::task::{Done, TaskError};
 use crate::upload::Upload;
 
 /// Jobs that a round of cleaning up looks at in one go.
@@ -26,12 +27,52 @@ const SWEPT: u32 = 100;
 #[derive(Clone, Debug)]
 pub(crate) struct Exports {
     pub(crate) connections: Connections,
-    pub(crate) storage: Storage,
+    pub(crate) storage: StoragePlace,
     pub(crate) instance: String,
     pub(crate) lease: Duration,
     pub(crate) keep: Duration,
     pub(crate) max_rows: Option<u64>,
     pub(crate) grace: Duration,
+}
+
+/// What became of the exports there were to make.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Made {
+    pub(crate) completed: u64,
+    pub(crate) failed: u64,
+    /// Taken over by another worker, or handed back to the queue.
+    pub(crate) left: u64,
+}
+
+impl Made {
+    pub(crate) fn add(&mut self, other: Self) {
+        self.completed += other.completed;
+        self.failed += other.failed;
+        self.left += other.left;
+    }
+
+    pub(crate) fn done(self) -> Done {
+        let parts = [(self.completed, "made"), (self.failed, "failed"), (self.left, "left to others")];
+        let parts = parts.iter().filter(|(number, _)| *number > 0);
+        let parts: Vec<String> = parts.map(|(number, what)| format!("{number} {what}")).collect();
+        let done = match parts.is_empty() {
+            true => Done::nothing("no export was due"),
+            false => Done::something(parts.join(", ")),
+        };
+        done.count("completed", self.completed).count("failed", self.failed).count("left", self.left)
+    }
+}
+
+/// The storage, and where its work is done.
+struct Files<'a> {
+    storage: Storage,
+    runtime: &'a Runtime,
+}
+
+impl Files<'_> {
+    fn delete(&self, name: &ObjectName) -> Result<(), StorageError> {
+        self.runtime.block_on(self.storage.delete(name))
+    }
 }
 
 /// Why an attempt came to nothing.
@@ -45,14 +86,16 @@ enum Ended {
 }
 
 impl Exports {
-    /// Makes the export that has been due for longest; says whether there was one.
+    /// Makes the export that has been due for longest; `None` when there was none.
     pub(crate) fn make_next(
         &self,
         conn: &mut PgConnection,
         runtime: &Runtime,
         stop: &Stop,
-    ) -> Result<bool, TaskError> {
-        let Some(claim) = exports::claim(conn, &self.instance, self.lease)? else { return Ok(false) };
+    ) -> Result<Option<Made>, TaskError> {
+        // Before a job is taken: while the storage cannot be used, jobs wait in the queue instead of failing one by one.
+        let files = &Files { storage: self.storage.get()?, runtime };
+        let Some(claim) = exports::claim(conn, &self.instance, self.lease)? else { return Ok(None) };
         let name: ObjectName = claim.object_name().parse()?;
         let held = Held::default();
         let span = tracing::info_span!("threadline.export_job", outcome = Empty);
@@ -65,7 +108,7 @@ impl Exports {
                     .name("threadline-lease".to_owned())
                     .spawn_scoped(scope, || held.keep(&self.connections, &claim, self.lease));
                 let outcome = match &holding {
-                    Ok(_) => self.attempt(conn, &claim, &name, runtime, &held, stop),
+                    Ok(_) => self.attempt(conn, &claim, &name, files, &held, stop),
                     // The job would be lost before it is made.
                     Err(_) => Err(Ended::Stopped),
                 };
@@ -74,20 +117,20 @@ impl Exports {
                     Err(ended) => Err(ended),
                 };
                 if let Err(ended) = &outcome {
-                    self.give_up(conn, &claim, &name, runtime, ended);
+                    self.give_up(conn, &claim, &name, files, ended);
                 }
                 outcome
             })
         });
-        let outcome = match outcome {
-            Ok(()) => "completed",
-            Err(Ended::Lost) => "lost",
-            Err(Ended::Stopped) => "stopped",
-            Err(Ended::Failed(_)) => "failed",
+        let (outcome, made) = match outcome {
+            Ok(()) => ("completed", Made { completed: 1, ..Made::default() }),
+            Err(Ended::Lost) => ("lost", Made { left: 1, ..Made::default() }),
+            Err(Ended::Stopped) => ("stopped", Made { left: 1, ..Made::default() }),
+            Err(Ended::Failed(_)) => ("failed", Made { failed: 1, ..Made::default() }),
         };
         span.record("outcome", outcome);
         telemetry::EXPORT_JOB_DURATION.note(begun.elapsed(), [outcome]);
-        Ok(true)
+        Ok(Some(made))
     }
 
     /// Writes the file and reads it back.
@@ -96,7 +139,7 @@ impl Exports {
         conn: &mut PgConnection,
         claim: &Claim,
         name: &ObjectName,
-        runtime: &Runtime,
+        files: &Files<'_>,
         held: &Held,
         stop: &Stop,
     ) -> Result<ExportSummary, Ended> {
@@ -111,11 +154,16 @@ impl Exports {
         // expires.
         for earlier in claim.earlier_object_names() {
             if let Ok(earlier) = earlier.parse() {
-                let _ = runtime.block_on(self.storage.delete(&earlier));
+                let _ = files.delete(&earlier);
             }
         }
-        let storage_failed = |_: StorageError| must_end().unwrap_or(Ended::Failed(ExportFailure::Storage));
-        let mut upload = Upload::begin(runtime, &self.storage, name).map_err(storage_failed)?;
+        let storage_failed = |error: StorageError| {
+            must_end().unwrap_or_else(|| {
+                tracing::error!("threadline: an export could not be written: {}", error.told());
+                Ended::Failed(ExportFailure::Storage)
+            })
+        };
+        let mut upload = Upload::begin(files.runtime, &files.storage, name).map_err(storage_failed)?;
         let writer = Interruptible { writer: &mut upload, must_end: || must_end().is_some() };
         let written = claim.export(conn, self.max_rows, writer, |progress| held.progressed(progress));
         let summary = match written {
@@ -126,11 +174,12 @@ impl Exports {
             }
         };
         upload.finish().map_err(storage_failed)?;
-        runtime.block_on(self.storage.verify(name, summary.bytes, &summary.sha256)).map_err(|error| {
-            must_end().unwrap_or(Ended::Failed(match error {
-                StorageError::NotWhole | StorageError::NotFound => ExportFailure::Verification,
-                _ => ExportFailure::Storage,
-            }))
+        let verified = files.runtime.block_on(files.storage.verify(name, summary.bytes, &summary.sha256));
+        verified.map_err(|error| match error {
+            StorageError::NotWhole | StorageError::NotRegular | StorageError::NotFound => {
+                must_end().unwrap_or(Ended::Failed(ExportFailure::Verification))
+            }
+            error => storage_failed(error),
         })?;
         match must_end() {
             Some(Ended::Lost) => Err(Ended::Lost),
@@ -183,7 +232,7 @@ impl Exports {
         conn: &mut PgConnection,
         claim: &Claim,
         name: &ObjectName,
-        runtime: &Runtime,
+        files: &Files<'_>,
         ended: &Ended,
     ) {
         let mut let_go = self.let_go(conn, claim, ended);
@@ -194,7 +243,7 @@ impl Exports {
         }
         match let_go {
             Ok(true) => {
-                if runtime.block_on(self.storage.delete(name)).is_err() {
+                if files.delete(name).is_err() {
                     tracing::warn!("threadline: what a failed export has written could not be removed yet");
                 }
             }
@@ -232,23 +281,32 @@ impl Exports {
         conn: &mut PgConnection,
         runtime: &Runtime,
         stop: &Stop,
-    ) -> Result<(), TaskError> {
-        let (mut after, mut failed) = (None, None);
+    ) -> Result<Done, TaskError> {
+        let files = Files { storage: self.storage.get()?, runtime };
+        let (mut after, mut failed, mut cleaned) = (None, None, 0);
         while !stop.is_requested() {
             let jobs = exports::sweep(conn, after, SWEPT)?;
             let Some(last) = jobs.last() else { break };
             after = Some(last.job().id);
             for leftovers in &jobs {
-                let removed = leftovers.object_names().try_for_each(|name| -> Result<(), TaskError> {
-                    Ok(runtime.block_on(self.storage.delete(&name.parse()?))?)
-                });
+                let removed = leftovers
+                    .object_names()
+                    .try_for_each(|name| -> Result<(), TaskError> { Ok(files.delete(&name.parse()?)?) });
                 match removed {
-                    Ok(()) => exports::cleaned(conn, leftovers)?,
+                    Ok(()) => {
+                        exports::cleaned(conn, leftovers)?;
+                        cleaned += 1;
+                    }
                     Err(error) => failed = Some(error),
                 }
             }
         }
-        failed.map_or(Ok(()), Err)
+        let done = match cleaned {
+            0 => Done::nothing("no file was to be removed"),
+            1 => Done::something("removed the files of 1 export"),
+            jobs => Done::something(format!("removed the files of {jobs} exports")),
+        };
+        failed.map_or(Ok(done.count("cleaned", cleaned)), Err)
     }
 }
 

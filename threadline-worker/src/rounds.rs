@@ -10,8 +10,10 @@ use threadline::telemetry;
 use tracing::field::Empty;
 
 use crate::connections::{Connection, Connections};
+use crate::place::Unusable;
 use crate::stop::Stop;
-use crate::task::TaskError;
+use crate::storage::StorageError;
+use crate::task::{Done, TaskError};
 
 /// The longest pause after failures.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
@@ -21,8 +23,11 @@ const BUILT_IN: [&str; 5] = ["exports", "expiry", "partitions", "retention", "he
 
 /// How a round ended.
 enum Ended {
-    Ok { more: bool },
-    Failed,
+    Ok {
+        more: bool,
+    },
+    /// With what can be said of it.
+    Failed(Option<String>),
     Panicked,
     NotConnected,
 }
@@ -31,11 +36,22 @@ impl Ended {
     const fn as_str(&self) -> &'static str {
         match self {
             Self::Ok { .. } => "ok",
-            Self::Failed => "failed",
+            Self::Failed(_) => "failed",
             Self::Panicked => "panicked",
             Self::NotConnected => "not_connected",
         }
     }
+}
+
+/// What can be said of a failure: of ours all, and of the database's which kind; the host's own may quote a value.
+fn told(error: &TaskError) -> Option<String> {
+    if let Some(error) = error.downcast_ref::<Unusable>() {
+        return Some(error.to_string());
+    }
+    if let Some(error) = error.downcast_ref::<StorageError>() {
+        return Some(error.told());
+    }
+    error.downcast_ref::<threadline::Error>().map(|error| error.kind().replace('_', " "))
 }
 
 /// Runs `round` until it is to stop, the first time at once. It says whether there is more to do right away; else it runs again
@@ -46,7 +62,7 @@ pub(crate) fn run(
     every: Duration,
     connections: &Connections,
     stop: &Stop,
-    mut round: impl FnMut(&mut PgConnection) -> Result<bool, TaskError>,
+    mut round: impl FnMut(&mut PgConnection) -> Result<(Done, bool), TaskError>,
 ) {
     let mut kept: Option<Connection> = None;
     let mut failures: u32 = 0;
@@ -59,8 +75,13 @@ pub(crate) fn run(
             Ok(mut conn) => {
                 // What a panic may have left half-done is a transaction, which ends with the connection.
                 let ended = match catch_unwind(AssertUnwindSafe(|| round(&mut conn))) {
-                    Ok(Ok(more)) => Ended::Ok { more },
-                    Ok(Err(_)) => Ended::Failed,
+                    Ok(Ok((done, more))) => {
+                        if done.is_news {
+                            tracing::info!("threadline: worker task `{name}`: {}", done.text);
+                        }
+                        Ended::Ok { more }
+                    }
+                    Ok(Err(error)) => Ended::Failed(told(&error)),
                     Err(_) => Ended::Panicked,
                 };
                 if matches!(ended, Ended::Ok { .. }) && !connections.are_pooled() {
@@ -73,21 +94,30 @@ pub(crate) fn run(
         telemetry::WORKER_ROUNDS.add(1, [task, ended.as_str()]);
         telemetry::WORKER_ROUND_DURATION.note(begun.elapsed(), [task]);
         let pause = match ended {
-            Ended::Ok { more: true } => {
+            Ended::Ok { more } => {
+                if failures > 0 {
+                    tracing::info!("threadline: worker task `{name}` works again");
+                }
                 failures = 0;
-                continue;
-            }
-            Ended::Ok { more: false } => {
-                failures = 0;
+                if more {
+                    continue;
+                }
                 every
             }
-            Ended::Failed | Ended::Panicked | Ended::NotConnected => {
+            Ended::Failed(_) | Ended::Panicked | Ended::NotConnected => {
                 // The first one, and then each time the number doubles: an outage is not to fill the log.
                 failures = failures.saturating_add(1);
                 if failures.is_power_of_two() {
-                    tracing::warn!(
-                        "threadline: worker task `{name}` has failed {failures} times in a row; it is tried again"
-                    );
+                    let times =
+                        if failures == 1 { String::new() } else { format!(" {failures} times in a row") };
+                    match ended {
+                        Ended::Failed(Some(why)) => tracing::error!(
+                            "threadline: worker task `{name}` has failed{times}: {why}; it is tried again"
+                        ),
+                        _ => tracing::warn!(
+                            "threadline: worker task `{name}` has failed{times}; it is tried again"
+                        ),
+                    }
                 }
                 let pause = Duration::from_secs(1 << (failures - 1).min(6));
                 pause.min(LONGEST_PAUSE).min(every.max(Duration::from_secs(1)))

@@ -1,6 +1,8 @@
 //! Where files are kept: a directory, or a bucket.
 
 use std::fmt;
+use std::fs::File;
+use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,8 +17,14 @@ use object_store::signer::{Method, Signer};
 use object_store::{GetOptions, ObjectStore, ObjectStoreExt};
 use sha2::{Digest, Sha256};
 use url::Url;
+use uuid::Uuid;
 
 use crate::object::ObjectName;
+
+/// The file that makes a directory a storage. No object has such a name.
+const MARK: &str = ".threadline-storage";
+const MARKED: &str = "Threadline keeps exports and archives in this directory. Without this file it takes the directory for an absent \
+                      mount, and leaves it alone.\n";
 
 /// Why a storage did not do what was asked. None of the messages has a credential in it.
 #[derive(Debug, thiserror::Error)]
@@ -28,24 +36,72 @@ pub enum StorageError {
         /// What is wrong, and what to do.
         problem: String,
     },
-    /// The directory cannot be made or opened.
-    #[error("the storage's directory cannot be used")]
-    Directory(#[source] std::io::Error),
+    /// The directory is not there, or has not been made a storage: what belongs there may not be mounted.
+    #[error("the storage's directory `{}` {problem}", path.display())]
+    NotReady {
+        /// The directory.
+        path: PathBuf,
+        /// What is wrong, and what to do.
+        problem: &'static str,
+    },
+    /// The directory cannot be made, read or written.
+    #[error("the storage's directory `{}` cannot be used", path.display())]
+    Directory {
+        /// The directory, or one in it.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
     /// There is no such file.
     #[error("the storage has no such file")]
     NotFound,
-    /// The file is not the one that was written: another length or another digest, or no plain file at all.
+    /// The file is not the one that was written: another length or another digest.
     #[error("the storage's file is not what was written")]
     NotWhole,
+    /// What stands there in a local directory, or on the way, is a link, a pipe, or something else that no storage has written.
+    #[error("the storage's file is no regular file: somebody has put something else in its place")]
+    NotRegular,
+    /// The store refuses the credentials. What it answers is left out: stores quote what they were sent.
+    #[error(
+        "the storage refuses the credentials; check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, and that they may read, write and \
+         delete below the storage's url"
+    )]
+    Denied,
     /// The storage failed.
     #[error("the storage failed")]
     Failed(#[source] object_store::Error),
+}
+
+impl StorageError {
+    fn directory(path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
+        let path = path.into();
+        |source| Self::Directory { path, source }
+    }
+
+    /// It and its causes, none of which has a value of a row in it.
+    pub(crate) fn told(&self) -> String {
+        let mut text = self.to_string();
+        let mut cause = std::error::Error::source(self);
+        while let Some(error) = cause {
+            let said = error.to_string();
+            // Many of `object_store` say their cause themselves.
+            if !text.contains(&said) {
+                text.push_str(": ");
+                text.push_str(&said);
+            }
+            cause = error.source();
+        }
+        text
+    }
 }
 
 impl From<object_store::Error> for StorageError {
     fn from(error: object_store::Error) -> Self {
         match error {
             object_store::Error::NotFound { .. } => Self::NotFound,
+            object_store::Error::Unauthenticated { .. } | object_store::Error::PermissionDenied { .. } => {
+                Self::Denied
+            }
             error => Self::Failed(error),
         }
     }
@@ -86,14 +142,29 @@ impl fmt::Debug for Stored {
 }
 
 impl Storage {
-    /// The storage a URL names: `file:///var/lib/threadline`, a directory, made if it is not there and then its owner's alone;
-    /// or with the feature `s3` `s3://bucket/prefix`. Credentials are never in a URL: they come from the environment
+    /// The storage a URL names: `file:///var/lib/threadline`, a directory that [`create`](Self::create) has made one; or with the
+    /// feature `s3` `s3://bucket/prefix`. Credentials are never in a URL: they come from the environment
     /// (`AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_REGION`, `AWS_ENDPOINT` and the like), or from the machine's role.
     ///
     /// # Errors
     ///
-    /// [`StorageError::InvalidUrl`] and [`StorageError::Directory`]. Whether a bucket is there is not asked.
+    /// [`StorageError::InvalidUrl`], [`StorageError::NotReady`] and [`StorageError::Directory`]. Whether a bucket is there is not
+    /// asked.
     pub fn from_url(url: &str) -> Result<Self, StorageError> {
+        Self::at(url, Self::directory)
+    }
+
+    /// As [`from_url`](Self::from_url), and makes a directory a storage if it is none; to be called once, by whoever knows that
+    /// what belongs there is mounted. A bucket is made with the means of its store.
+    ///
+    /// # Errors
+    ///
+    /// As [`from_url`](Self::from_url).
+    pub fn create(url: &str) -> Result<Self, StorageError> {
+        Self::at(url, Self::create_directory)
+    }
+
+    fn at(url: &str, open: impl FnOnce(PathBuf) -> Result<Self, StorageError>) -> Result<Self, StorageError> {
         let invalid = |problem: &str| StorageError::InvalidUrl { problem: problem.to_owned() };
         let url = Url::parse(url)
             .map_err(|_| invalid("is no url; write `file:///directory` or `s3://bucket/prefix`"))?;
@@ -106,27 +177,46 @@ impl Storage {
         match url.scheme() {
             "file" => {
                 let path = url.to_file_path().ok().filter(|path| path.parent().is_some());
-                Self::directory(
-                    path.ok_or_else(|| invalid("is no directory; write `file:///` and its path"))?,
-                )
+                open(path.ok_or_else(|| invalid("is no directory; write `file:///` and its path"))?)
             }
             "s3" => Self::bucket(&url),
             _ => Err(invalid("is of another kind; there are `file:///directory` and `s3://bucket/prefix`")),
         }
     }
 
-    /// A local directory, made if it is not there.
+    /// A local directory that [`create_directory`](Self::create_directory) has made a storage. It has a file
+    /// `.threadline-storage`, and that is looked for at each access: the directory in which a volume is not mounted is never taken
+    /// for an empty storage.
     ///
     /// # Errors
     ///
-    /// [`StorageError::Directory`].
+    /// [`StorageError::NotReady`] and [`StorageError::Directory`].
     pub fn directory(path: impl Into<PathBuf>) -> Result<Self, StorageError> {
         let path = path.into();
-        make_private_directory(&path).map_err(StorageError::Directory)?;
-        let root = path.canonicalize().map_err(StorageError::Directory)?;
+        refuse_unmarked(&path)?;
+        let root = path.canonicalize().map_err(StorageError::directory(&path))?;
         // What is recorded as there has to be there after a loss of power.
         let store = LocalFileSystem::new_with_prefix(&root)?.with_fsync(true);
         Ok(Self { root: Some(root), ..Self::of(Arc::new(store)) })
+    }
+
+    /// Makes a local directory a storage, with the directories above it, for its owner alone if it is not there. One that is a
+    /// storage already stays as it is.
+    ///
+    /// # Errors
+    ///
+    /// [`StorageError::NotReady`] and [`StorageError::Directory`].
+    pub fn create_directory(path: impl Into<PathBuf>) -> Result<Self, StorageError> {
+        let path = path.into();
+        make_private_directory(&path)?;
+        match File::create_new(path.join(MARK)) {
+            Ok(mut mark) => {
+                mark.write_all(MARKED.as_bytes()).map_err(StorageError::directory(&path))?;
+            }
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(StorageError::Directory { path, source: error }),
+        }
+        Self::directory(path)
     }
 
     #[cfg(feature = "s3")]
@@ -134,8 +224,18 @@ impl Storage {
         let invalid = |problem: &str| StorageError::InvalidUrl { problem: problem.to_owned() };
         let bucket = url.host_str().ok_or_else(|| invalid("names no bucket; write `s3://bucket/prefix`"))?;
         let prefix = Path::from_url_path(url.path()).map_err(|_| invalid("has an odd prefix"))?;
-        let store = object_store::aws::AmazonS3Builder::from_env().with_bucket_name(bucket).build()?;
-        let store = Arc::new(store);
+        Self::bucket_by(object_store::aws::AmazonS3Builder::from_env().with_bucket_name(bucket), prefix)
+    }
+
+    #[cfg(feature = "s3")]
+    fn bucket_by(builder: object_store::aws::AmazonS3Builder, prefix: Path) -> Result<Self, StorageError> {
+        // The worker tries again by itself, and says so meanwhile: the three minutes that are usual are a long silence.
+        let retry = object_store::RetryConfig {
+            max_retries: 5,
+            retry_timeout: Duration::from_secs(20),
+            ..object_store::RetryConfig::default()
+        };
+        let store = Arc::new(builder.with_retry(retry).build()?);
         let signer: Arc<dyn Signer> = store.clone();
         Ok(Self { signer: Some(signer), prefix, ..Self::of(store) })
     }
@@ -183,9 +283,10 @@ impl Storage {
     ///
     /// # Errors
     ///
-    /// [`StorageError::NotFound`]; [`StorageError::NotWhole`] for what is no plain file, as a link out of the directory.
+    /// [`StorageError::NotFound`]; [`StorageError::NotRegular`] for what would lead out of the directory, or not end.
     pub async fn open(&self, name: &ObjectName) -> Result<Stored, StorageError> {
-        self.refuse_links(name)?;
+        self.refuse_absent()?;
+        self.refuse_odd(name)?;
         let found = self.store.get_opts(&self.path(name), GetOptions::default()).await?;
         Ok(Stored { bytes: found.meta.size, pieces: found.into_stream().map_err(StorageError::from).boxed() })
     }
@@ -213,13 +314,38 @@ impl Storage {
     ///
     /// # Errors
     ///
-    /// [`StorageError::Failed`] and [`StorageError::Directory`]; then it may still be there.
+    /// [`StorageError::Failed`], [`StorageError::NotReady`] and [`StorageError::Directory`]; then it may still be there.
     pub async fn delete(&self, name: &ObjectName) -> Result<(), StorageError> {
-        self.remove_unfinished(name).map_err(StorageError::Directory)?;
+        self.refuse_absent()?;
+        self.remove_unfinished(name)?;
         match self.store.delete(&self.path(name)).await {
             Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// Writes a small file, reads it back and removes it, from blocking code: whether exports could be kept here.
+    ///
+    /// # Errors
+    ///
+    /// What stands in the way. Of a directory that is [`StorageError::NotReady`], or what the system says.
+    pub fn check(&self) -> Result<(), StorageError> {
+        let unready =
+            |error: io::Error| object_store::Error::Generic { store: "threadline", source: error.into() };
+        let runtime = crate::reader::runtime().map_err(unready)?;
+        let name: ObjectName =
+            format!("check/{}", Uuid::new_v4().simple()).parse().expect("letters, digits and a slash");
+        let done = runtime.block_on(async {
+            self.prepare(&name)?;
+            self.store.put(&self.path(&name), Bytes::from_static(b"threadline").into()).await?;
+            let mut read = Vec::new();
+            let mut stored = self.open(&name).await?;
+            while let Some(piece) = stored.pieces.try_next().await? {
+                read.extend_from_slice(&piece);
+            }
+            if read == b"threadline" { Ok(()) } else { Err(StorageError::NotWhole) }
+        });
+        done.and(runtime.block_on(self.delete(&name)))
     }
 
     pub(crate) fn store(&self) -> &dyn ObjectStore {
@@ -232,9 +358,10 @@ impl Storage {
 
     /// Makes the directories a file is to be in, for their owner alone.
     pub(crate) fn prepare(&self, name: &ObjectName) -> Result<(), StorageError> {
-        self.refuse_links(name)?;
+        self.refuse_absent()?;
+        self.refuse_odd(name)?;
         match self.local_path(name).as_deref().and_then(std::path::Path::parent) {
-            Some(parent) => make_private_directory(parent).map_err(StorageError::Directory),
+            Some(parent) => make_private_directory(parent),
             None => Ok(()),
         }
     }
@@ -245,13 +372,19 @@ impl Storage {
             .map(|root| name.as_str().split('/').fold(root.clone(), |path, part| path.join(part)))
     }
 
-    /// Nothing below the root is a link: it would lead out of the storage.
-    fn refuse_links(&self, name: &ObjectName) -> Result<(), StorageError> {
+    /// What was mounted when it was opened may have gone since.
+    pub(crate) fn refuse_absent(&self) -> Result<(), StorageError> {
+        self.root.as_deref().map_or(Ok(()), refuse_unmarked)
+    }
+
+    /// Nothing below the root is a link, which would lead out of the storage, and its files are plain: opening a pipe would wait for
+    /// ever.
+    fn refuse_odd(&self, name: &ObjectName) -> Result<(), StorageError> {
         let Some(mut path) = self.root.clone() else { return Ok(()) };
         for part in name.as_str().split('/') {
             path.push(part);
             match path.symlink_metadata() {
-                Ok(found) if found.is_symlink() => return Err(StorageError::NotWhole),
+                Ok(found) if !found.is_dir() && !found.is_file() => return Err(StorageError::NotRegular),
                 _ => {}
             }
         }
@@ -259,15 +392,15 @@ impl Storage {
     }
 
     /// `LocalFileSystem` writes `name#1`, `name#2` and so on before it renames.
-    fn remove_unfinished(&self, name: &ObjectName) -> std::io::Result<()> {
+    fn remove_unfinished(&self, name: &ObjectName) -> Result<(), StorageError> {
         let Some(path) = self.local_path(name) else { return Ok(()) };
         for number in 1_u32.. {
             let mut unfinished = path.clone().into_os_string();
             unfinished.push(format!("#{number}"));
             match std::fs::remove_file(unfinished) {
                 Ok(()) => {}
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => break,
-                Err(error) => return Err(error),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => break,
+                Err(error) => return Err(StorageError::Directory { path, source: error }),
             }
         }
         Ok(())
@@ -278,12 +411,34 @@ fn hex_pairs(digits: &str) -> impl Iterator<Item = String> + '_ {
     digits.as_bytes().chunks(2).map(|pair| String::from_utf8_lossy(pair).into_owned())
 }
 
-fn make_private_directory(path: &std::path::Path) -> std::io::Result<()> {
+fn refuse_unmarked(path: &std::path::Path) -> Result<(), StorageError> {
+    let not_ready = |problem| StorageError::NotReady { path: path.to_owned(), problem };
+    match path.join(MARK).symlink_metadata() {
+        Ok(mark) if mark.is_file() => return Ok(()),
+        Ok(_) => {}
+        // Of one that may not be looked into, nobody can say more.
+        Err(error) if !matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            return Err(StorageError::Directory { path: path.to_owned(), source: error });
+        }
+        Err(_) => {}
+    }
+    Err(match path.metadata() {
+        Ok(found) if !found.is_dir() => not_ready("is no directory"),
+        Ok(_) => not_ready(
+            "is no storage: it has no `.threadline-storage`; mount what belongs there, or make it one with `threadline storage create`",
+        ),
+        Err(_) => {
+            not_ready("is not there; mount what belongs there, or make it with `threadline storage create`")
+        }
+    })
+}
+
+fn make_private_directory(path: &std::path::Path) -> Result<(), StorageError> {
     let mut builder = std::fs::DirBuilder::new();
     builder.recursive(true);
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(path)
+    builder.create(path).map_err(StorageError::directory(path))
 }
 
 #[cfg(all(test, feature = "s3"))]

@@ -7,10 +7,48 @@ use diesel::prelude::*;
 
 use crate::stop::Stop;
 
-/// Whatever went wrong. It is not logged, because it may quote a value.
+/// Whatever went wrong. Of the host's own it is not logged what, because it may quote a value.
 pub type TaskError = Box<dyn std::error::Error + Send + Sync>;
 
-pub(crate) type Run = dyn FnMut(&mut PgConnection, &Stop) -> Result<(), TaskError> + Send;
+pub(crate) type Run = dyn FnMut(&mut PgConnection, &Stop) -> Result<Done, TaskError> + Send;
+
+/// What a task has done in one round, for the log and for `threadline worker --once`. No value of a row belongs into it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[must_use]
+pub struct Done {
+    pub(crate) text: String,
+    pub(crate) counts: Vec<(&'static str, u64)>,
+    /// Whether it is worth a line of the log.
+    pub(crate) is_news: bool,
+}
+
+impl Done {
+    /// Something was done, or found: `text` says what, as `added 2 months`.
+    pub fn something(text: impl Into<String>) -> Self {
+        Self { text: text.into(), counts: Vec::new(), is_news: true }
+    }
+
+    /// There was nothing to do: `text` says why.
+    pub fn nothing(text: impl Into<String>) -> Self {
+        Self { is_news: false, ..Self::something(text) }
+    }
+
+    /// With a number, for programs.
+    pub fn count(mut self, name: &'static str, number: u64) -> Self {
+        self.counts.push((name, number));
+        self
+    }
+
+    /// What was done; empty for a task that does not say.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// The numbers, by name.
+    pub fn counts(&self) -> &[(&'static str, u64)] {
+        &self.counts
+    }
+}
 
 /// Something a worker does again and again, each time on a connection that is in no transaction.
 ///
@@ -42,7 +80,16 @@ impl Task {
     pub fn stoppable(
         name: impl Into<String>,
         every: Duration,
-        run: impl FnMut(&mut PgConnection, &Stop) -> Result<(), TaskError> + Send + 'static,
+        mut run: impl FnMut(&mut PgConnection, &Stop) -> Result<(), TaskError> + Send + 'static,
+    ) -> Self {
+        Self::reporting(name, every, move |conn, stop| run(conn, stop).map(|()| Done::default()))
+    }
+
+    /// As [`stoppable`](Self::stoppable), for something that says what it has done.
+    pub fn reporting(
+        name: impl Into<String>,
+        every: Duration,
+        run: impl FnMut(&mut PgConnection, &Stop) -> Result<Done, TaskError> + Send + 'static,
     ) -> Self {
         Self { name: name.into(), every, run: Box::new(run) }
     }

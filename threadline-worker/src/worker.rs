@@ -12,12 +12,13 @@ use threadline::partitions::{self, MaintainOptions};
 use uuid::Uuid;
 
 use crate::connections::Connections;
-use crate::exports::Exports;
+use crate::exports::{Exports, Made};
+use crate::place::StoragePlace;
 use crate::reader::runtime;
 use crate::rounds;
 use crate::stop::Stop;
 use crate::storage::Storage;
-use crate::task::{Task, TaskError};
+use crate::task::{Done, Task, TaskError};
 
 /// Does what has to be done beside the application: makes queued exports, removes them when their time is over, keeps partitions
 /// ahead of time, and whatever [`Task`]s it is given.
@@ -37,7 +38,9 @@ pub struct Worker {
 #[must_use]
 pub struct WorkerBuilder {
     connections: Connections,
-    storage: Option<Storage>,
+    storage: Option<StoragePlace>,
+    /// What is done in the place of exports where there is no storage.
+    without_storage: Option<Task>,
     instance: Option<String>,
     exports_every: Duration,
     exports_keep: Duration,
@@ -52,7 +55,15 @@ pub struct WorkerBuilder {
 impl WorkerBuilder {
     /// Where the files of exports are. Without it, the worker makes none.
     pub fn storage(self, storage: Storage) -> Self {
-        Self { storage: Some(storage), ..self }
+        Self { storage: Some(StoragePlace::of(storage)), ..self }
+    }
+
+    pub(crate) fn storage_at(self, place: StoragePlace) -> Self {
+        Self { storage: Some(place), ..self }
+    }
+
+    pub(crate) fn without_storage(self, task: Task) -> Self {
+        Self { without_storage: Some(task), ..self }
     }
 
     /// What the instance is called in the queue, for people; a random name if left out.
@@ -115,11 +126,16 @@ impl WorkerBuilder {
     /// [`InvalidWorker`] with everything that is wrong.
     pub fn build(mut self) -> Result<Worker, InvalidWorker> {
         if let Some(every) = self.partitions_every {
-            let maintain = |conn: &mut PgConnection| {
-                partitions::maintain(conn, &MaintainOptions::default())?;
-                Ok(())
+            let maintain = |conn: &mut PgConnection, _: &Stop| {
+                let months = partitions::maintain(conn, &MaintainOptions::default())?;
+                let done = match months {
+                    0 => Done::nothing("there are months ahead"),
+                    1 => Done::something("added 1 month"),
+                    more => Done::something(format!("added {more} months")),
+                };
+                Ok(done.count("months_added", months.into()))
             };
-            self.tasks.insert(0, Task::new("partitions", every, maintain));
+            self.tasks.insert(0, Task::reporting("partitions", every, maintain));
         }
         let mut problems = Vec::new();
         let mut names = BTreeSet::from(["exports", "expiry"]);
@@ -150,6 +166,7 @@ impl WorkerBuilder {
         if !problems.is_empty() {
             return Err(InvalidWorker { problems });
         }
+        self.tasks.extend(self.without_storage.filter(|_| self.storage.is_none()));
         let exports = self.storage.map(|storage| Exports {
             connections: self.connections.clone(),
             storage,
@@ -175,6 +192,7 @@ impl Worker {
         WorkerBuilder {
             connections: connections.into(),
             storage: None,
+            without_storage: None,
             instance: None,
             exports_every: Duration::from_secs(5),
             exports_keep: Duration::from_secs(7 * 86_400),
@@ -199,11 +217,15 @@ impl Worker {
         if let Some((every, exports)) = &exports {
             let (making, removing) = (runtime()?, runtime()?);
             let make = move || {
-                let next = |conn: &mut PgConnection| exports.make_next(conn, &making, stop);
+                let next = |conn: &mut PgConnection| {
+                    let made = exports.make_next(conn, &making, stop)?;
+                    Ok((made.unwrap_or_default().done(), made.is_some()))
+                };
                 rounds::run("exports", *every, connections, stop, next);
             };
             let remove = move || {
-                let sweep = |conn: &mut PgConnection| exports.sweep(conn, &removing, stop).map(|()| false);
+                let sweep =
+                    |conn: &mut PgConnection| exports.sweep(conn, &removing, stop).map(|done| (done, false));
                 rounds::run("expiry", expiry_every, connections, stop, sweep);
             };
             rounds.push(("exports".to_owned(), Box::new(make)));
@@ -212,7 +234,9 @@ impl Worker {
         for Task { name, every, mut run } in tasks {
             let thread = name.clone();
             let body = move || {
-                rounds::run(&name, every, connections, stop, |conn| run(conn, stop).map(|()| false));
+                rounds::run(&name, every, connections, stop, |conn| {
+                    run(conn, stop).map(|done| (done, false))
+                });
             };
             rounds.push((thread, Box::new(body)));
         }
@@ -232,29 +256,39 @@ impl Worker {
     ///
     /// Everything that failed.
     pub fn run_once(self, stop: &Stop) -> Result<(), Vec<TaskFailure>> {
-        let Self { connections, exports, tasks, .. } = self;
         let mut failures = Vec::new();
-        let mut attempt = |task: &str, round: &mut dyn FnMut(&mut PgConnection) -> Result<(), TaskError>| {
-            if stop.is_requested() {
-                return;
-            }
-            let done = connections.get().and_then(|mut conn| round(&mut conn));
-            if let Err(error) = done {
-                failures.push(TaskFailure { task: task.to_owned(), error });
-            }
-        };
+        self.run_once_telling(stop, |TaskReport { task, outcome }| {
+            failures.extend(outcome.err().map(|error| TaskFailure { task, error }));
+        });
+        if failures.is_empty() { Ok(()) } else { Err(failures) }
+    }
+
+    /// As [`run_once`](Self::run_once), and tells of each task when it has ended. Tasks that were not begun when the worker was
+    /// told to stop are not told of.
+    pub fn run_once_telling(self, stop: &Stop, mut tell: impl FnMut(TaskReport)) {
+        let Self { connections, exports, tasks, .. } = self;
+        let mut attempt =
+            |task: &str, round: &mut dyn FnMut(&mut PgConnection) -> Result<Done, TaskError>| {
+                if !stop.is_requested() {
+                    let outcome = connections.get().and_then(|mut conn| round(&mut conn));
+                    tell(TaskReport { task: task.to_owned(), outcome });
+                }
+            };
         for Task { name, mut run, .. } in tasks {
             attempt(&name, &mut |conn| run(conn, stop));
         }
         if let Some((_, exports)) = &exports {
             attempt("exports", &mut |conn| {
-                let runtime = runtime()?;
-                while !stop.is_requested() && exports.make_next(conn, &runtime, stop)? {}
-                Ok(())
+                let (runtime, mut all) = (runtime()?, Made::default());
+                while !stop.is_requested()
+                    && let Some(made) = exports.make_next(conn, &runtime, stop)?
+                {
+                    all.add(made);
+                }
+                Ok(all.done())
             });
             attempt("expiry", &mut |conn| exports.sweep(conn, &runtime()?, stop));
         }
-        if failures.is_empty() { Ok(()) } else { Err(failures) }
     }
 
     /// Works on threads of its own until the handle is told to stop, or dropped.
@@ -296,6 +330,16 @@ impl Drop for WorkerHandle {
     fn drop(&mut self) {
         self.stop.request();
     }
+}
+
+/// How a task has ended.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct TaskReport {
+    /// Its name: `exports`, `expiry`, or that of a [`Task`].
+    pub task: String,
+    /// What was done, or why it failed, which may quote a value.
+    pub outcome: Result<Done, TaskError>,
 }
 
 /// A task that failed.

@@ -249,6 +249,11 @@ pub enum Error {
         "retention is running already; wait for it to end, `threadline.retention_runs` says who began it"
     )]
     RetentionRunning,
+    /// The run of retention had been silent for too long, and another has gone on with its work.
+    #[error(
+        "the run of retention was taken for dead, and another has gone on with its work; look at the newer run in `threadline.retention_runs`"
+    )]
+    RetentionSuperseded,
     /// Whoever follows a run of retention stopped it. What it had removed is gone, and all of it was whole.
     #[error("retention was stopped; the next run goes on where it was")]
     RetentionStopped,
@@ -273,7 +278,7 @@ pub enum Error {
         tables: Vec<TableName>,
     },
     /// Writes to the table escape capture, or may.
-    #[error("table `{table}` is not ready: {}; see `threadline::health::findings` for what mends it", problems.join("; "))]
+    #[error("table `{table}` is not ready: {}; see `threadline::continuity::missing` for what mends it", problems.join("; "))]
     NotReady {
         /// The table as a person writes it.
         table: String,
@@ -337,6 +342,7 @@ impl Error {
             Self::Archive { .. } => "archive",
             Self::ArchiveUnsound { .. } => "archive_unsound",
             Self::RetentionRunning => "retention_running",
+            Self::RetentionSuperseded => "retention_superseded",
             Self::RetentionStopped => "retention_stopped",
             Self::InvalidExportRequest(..) => "invalid_export_request",
             Self::ExportClaimLost { .. } => "export_claim_lost",
@@ -427,6 +433,9 @@ impl From<DieselError> for Error {
         }
         if information.constraint_name() == Some("threadline_retention_running") {
             return Self::RetentionRunning;
+        }
+        if information.constraint_name() == Some("threadline_retention_superseded") {
+            return Self::RetentionSuperseded;
         }
         // The host's constraints may be named as ours are; their messages are not.
         match information.message().strip_prefix("threadline: ") {

@@ -56,14 +56,14 @@ pub use crate::intent::{
     OpenTransaction, TransactionBuilder, is_retryable,
 };
 pub use crate::investigation::{
-    AsOf, AuditAction, AuditChange, AuditKey, AuditTransaction, Audited, ChangeDiff, ChangeId, Count, Cursor,
-    DecodeError, ExportFormat, ExportOptions, ExportProgress, ExportSummary, FeedAction, FeedBatch,
-    FeedCursor, FeedEntry, FeedHold, FeedTransaction, FieldChange, FieldDiff, FieldValue, Filter, History,
-    HistoryLimit, IncidentBundle, InvalidFeedCursor, InvalidFilter, InvalidScope, Json, KeyColumns,
-    LinkedChange, LinkedTransaction, Op, Order, Page, PageRequest, PastRow, Resolution, RowChange, RowDiff,
-    RowImage, RowKey, RowState, Scope, Surface, TableChange, TableDiff, TableRows, Trail, TransactionBundle,
-    Travel, UndoPlan, UndoTarget, Version, change_diff, feed_hold, listen_for_feed, travel, undo,
-    wait_for_feed,
+    AsOf, AuditAction, AuditChange, AuditKey, AuditTransaction, Audited, BaselineVersion, ChangeDiff,
+    ChangeId, Count, Cursor, DecodeError, ExportFormat, ExportOptions, ExportProgress, ExportSummary,
+    FeedAction, FeedBatch, FeedCursor, FeedEntry, FeedHold, FeedTransaction, FieldChange, FieldDiff,
+    FieldValue, Filter, History, HistoryLimit, IncidentBundle, InvalidFeedCursor, InvalidFilter,
+    InvalidScope, Json, KeyColumns, LinkedChange, LinkedTransaction, Op, Order, Page, PageRequest, PastRow,
+    RecordedBaseline, Resolution, RowChange, RowDiff, RowImage, RowKey, RowState, Scope, Surface,
+    TableChange, TableDiff, TableRows, Trail, TransactionBundle, Travel, UndoPlan, UndoTarget, Version,
+    change_diff, feed_hold, listen_for_feed, travel, undo, wait_for_feed,
 };
 pub use crate::migrations::{CORE_MIGRATIONS, CoreMigration, CoreMigrations, MIGRATIONS};
 pub use crate::operation::{

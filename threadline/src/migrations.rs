@@ -84,6 +84,11 @@ pub const CORE_MIGRATIONS: &[CoreMigration] = &[
         up: include_str!("../migrations/2026-11-21-000012_threadline_evidence/up.sql"),
         down: include_str!("../migrations/2026-11-21-000012_threadline_evidence/down.sql"),
     },
+    CoreMigration {
+        name: "baselines",
+        up: include_str!("../migrations/2026-11-21-000013_threadline_baselines/up.sql"),
+        down: include_str!("../migrations/2026-11-21-000013_threadline_baselines/down.sql"),
+    },
 ];
 
 /// The audit schema as a Diesel migration source, for hosts that migrate in code:

@@ -172,7 +172,7 @@ pub static RETENTION_RUN_DURATION: Durations<1> = Durations {
 pub static RETENTION_REMOVED: Counter<1> = Counter {
     name: "threadline_retention_removed_total",
     labels: ["kind"],
-    help: "Rows that runs of retention removed: changes, transactions, actions, exports, evidence, access_log, runs; and months that went as a whole.",
+    help: "Rows that runs of retention removed: changes, transactions, actions, exports, evidence, access_log, baseline_rows, runs; and months that went as a whole.",
 };
 
 /// How long the batches of retention took.

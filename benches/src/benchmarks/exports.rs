@@ -94,7 +94,7 @@ fn direct(conn: &mut PgConnection, directory: &Directory) -> anyhow::Result<u64>
 fn worker(trail: &mut LoadedTrail, directory: &Directory) -> anyhow::Result<u64> {
     let job = exports::enqueue(&mut trail.conn, &ExportRequest::unscoped(options()), &Actor::system(1))?;
     let handle = Worker::builder(Connections::to_url(trail.url()))
-        .storage(Storage::directory(&directory.0)?)
+        .storage(Storage::create_directory(&directory.0)?)
         .without_partitions()
         .exports_max_rows(u64::MAX)
         .build()?

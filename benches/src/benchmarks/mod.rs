@@ -2,5 +2,7 @@
 
 pub(crate) mod capture;
 pub(crate) mod exports;
+pub(crate) mod health;
 pub(crate) mod read;
 pub(crate) mod request;
+pub(crate) mod retention;

@@ -27,7 +27,7 @@ async fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
         seed::passwords(&pool, &password)?;
     }
     // Partitions, retention and health, as threadline.toml has them.
-    let worker = Worker::from_config(&Config::discover(&env::current_dir()?)?, Connections::to_url(&url))?;
+    let worker = Worker::from_config(&Config::discover(&env::current_dir()?)?, Connections::to_url(&url));
     let worker = worker.build()?.spawn()?;
     if let Ok(listen) = env::var("METRICS_LISTEN") {
         let (metrics, address) = metrics::bind(&listen)?;

@@ -180,12 +180,12 @@ fn a_storage_stays_within_its_directory_and_says_nothing_of_credentials() {
     symlink(outside.with_extension("dir"), directory.path().join("exports")).unwrap();
     let name: ObjectName = "exports/a.1.csv".parse().unwrap();
     let begun = threadline_worker::Upload::begin(&runtime, &storage, &name);
-    assert!(matches!(begun.map(drop), Err(StorageError::NotWhole)));
+    assert!(matches!(begun.map(drop), Err(StorageError::NotRegular)));
     std::fs::remove_file(directory.path().join("exports")).unwrap();
     // A link in a file's place is removed, and not what it leads to.
     std::fs::create_dir(directory.path().join("exports")).unwrap();
     symlink(&outside, directory.path().join("exports/a.1.csv")).unwrap();
-    assert!(matches!(runtime.block_on(storage.open(&name)), Err(StorageError::NotWhole)));
+    assert!(matches!(runtime.block_on(storage.open(&name)), Err(StorageError::NotRegular)));
     runtime.block_on(storage.delete(&name)).unwrap();
     runtime.block_on(storage.delete(&name)).unwrap();
     assert_eq!(std::fs::read_to_string(&outside).unwrap(), "kept");

@@ -32,7 +32,7 @@ impl Directory {
     }
 
     fn storage(&self) -> Storage {
-        Storage::from_url(&format!("file://{}", self.0.display())).unwrap()
+        Storage::create(&format!("file://{}", self.0.display())).unwrap()
     }
 
     /// The files in it, unfinished ones too, with their contents.

@@ -20,7 +20,7 @@ fn worker_of_another_process() {
         return;
     };
     let worker = Worker::builder(Connections::to_url(url))
-        .storage(Storage::directory(directory).unwrap())
+        .storage(Storage::create_directory(directory).unwrap())
         .without_partitions()
         .exports_lease(Duration::from_secs(2))
         .build()

@@ -1,10 +1,11 @@
 //! Coverage: what is audited, by the triggers that fire.
 
 use diesel::PgConnection;
-use threadline::health::{CoverageOptions, CoverageStatus, coverage};
+use threadline::health::{CoverageOptions, CoverageStatus, HealthOptions, Severity, coverage};
+use threadline::verify::{self, Expected};
 use threadline_tests::{audited_database, run, table};
 
-use super::EVENTS;
+use super::{EVENTS, found};
 
 fn lines(conn: &mut PgConnection, options: &CoverageOptions) -> Vec<String> {
     let partitions = |table: &threadline::health::TableCoverage| {
@@ -101,4 +102,51 @@ fn partitions_stand_under_their_table_and_a_child_table_for_itself() {
     assert_eq!(events.reasons, ["partition `parts.events_next`: no trigger sees its TRUNCATE"]);
     run(conn, "SELECT threadline.refresh('events')");
     assert!(lines(conn, &CoverageOptions::new())[2].starts_with("covered public.events +"));
+}
+
+#[test]
+fn names_that_mean_no_table_are_found_with_the_one_that_is_near() {
+    let db = audited_database();
+    let conn = &mut db.connect();
+    run(conn, "CREATE TABLE posts (id integer PRIMARY KEY); CREATE TABLE old (id integer PRIMARY KEY)");
+    run(
+        conn,
+        "SELECT threadline.attach('posts'); SELECT threadline.attach('old'); SELECT threadline.detach('old'); DROP TABLE old",
+    );
+    let window = "`[retention] tables` has a window for it";
+    let options = HealthOptions::catalog_only()
+        .expect(table("public.psots"))
+        .coverage(CoverageOptions::new().ignore(table("comments_of_nobody"), "-"))
+        .named(table("pots"), window)
+        .named(table("public.posts"), window)
+        .named(table("public.old"), window);
+    let findings = found(conn, &options);
+    let seen: Vec<_> = findings
+        .iter()
+        .map(|finding| (finding.severity, finding.table.as_deref().unwrap(), finding.message.as_str()))
+        .collect();
+    assert_eq!(
+        seen,
+        [
+            (
+                Severity::Error,
+                "psots",
+                "there is no such table, though it is expected to be audited; did you mean `public.posts`?"
+            ),
+            (Severity::Warning, "comments_of_nobody", "there is no such table, though it is ignored"),
+            (
+                Severity::Warning,
+                "pots",
+                "there is no such table, though `[retention] tables` has a window for it; did you mean `public.posts`?"
+            ),
+        ]
+    );
+    let expected = Expected::new()
+        .declared(Vec::new())
+        .expect(table("public.psots"))
+        .ignore(table("pots"), "-")
+        .named(table("public.post"), window);
+    let report = verify::verify(conn, &expected).unwrap();
+    assert_eq!(report.violations.len(), 3, "{report}");
+    assert_eq!(report.to_string().matches("; did you mean `public.posts`?").count(), 3, "{report}");
 }

@@ -6,6 +6,7 @@ mod coverage;
 mod few_rights;
 mod recent;
 mod schema;
+mod trail;
 
 use diesel::PgConnection;
 use diesel::connection::SimpleConnection;

@@ -5,12 +5,12 @@ use std::thread;
 use std::time::Duration;
 
 use diesel::PgConnection;
-use threadline::holds::{self, Hold};
+use threadline::holds::{self, Hold, HoldWarning};
 use threadline::retention::Progress;
 use threadline::{Actor, Error};
 use threadline_tests::{audited_database, clock, row_key, run, table, text};
 
-use super::{count, operator, policy, retain, split_time};
+use super::{count, operator, policy, retain, split_time, wait_for_end};
 
 const NOTES: &str =
     "CREATE TABLE notes (id integer PRIMARY KEY, v integer); SELECT threadline.attach('notes')";
@@ -18,12 +18,12 @@ const NOTES: &str =
 /// Ten changes, each of a transaction of its own, in partitions that have ended.
 fn ten_notes(conn: &mut PgConnection) {
     run(conn, NOTES);
-    split_time(conn, 6, Duration::from_millis(40));
+    split_time(conn, 6, Duration::from_millis(200));
     for n in 0..10 {
         run(conn, &format!("INSERT INTO notes VALUES ({n}, {n})"));
-        thread::sleep(Duration::from_millis(20));
+        thread::sleep(Duration::from_millis(60));
     }
-    thread::sleep(Duration::from_millis(60));
+    wait_for_end(conn);
 }
 
 #[test]
@@ -36,6 +36,12 @@ fn a_hold_says_who_why_and_when_and_is_never_forgotten() {
     let hold =
         Hold::new("case 12").row(table("notes"), row_key("id=1")).actor(Actor::anonymous()).to(clock(conn));
     let placed = holds::place(conn, &hold, &counsel).unwrap();
+    assert_eq!(
+        (placed.changes, &placed.warnings[..]),
+        (Some(0), &[HoldWarning::MatchesNothing][..]),
+        "somebody did it"
+    );
+    let placed = placed.hold;
     assert_eq!(
         (placed.row_key.as_deref(), placed.reason.as_str(), &placed.placed_by),
         (Some("1"), "case 12", &counsel)
@@ -55,9 +61,11 @@ fn a_hold_says_who_why_and_when_and_is_never_forgotten() {
     for refused in [
         holds::release(conn, placed.id, &counsel, "again"),
         holds::release(conn, 99, &counsel, "none"),
-        holds::place(conn, &Hold::new(" "), &counsel),
-        holds::place(conn, &Hold::new("x").from(now).to(placed.placed_at), &counsel),
-        holds::place(conn, &Hold::new("x").row(table("notes"), row_key("other=1")), &counsel),
+        holds::place(conn, &Hold::new(" "), &counsel).map(|placed| placed.hold),
+        holds::place(conn, &Hold::new("x").from(now).to(placed.placed_at), &counsel)
+            .map(|placed| placed.hold),
+        holds::place(conn, &Hold::new("x").row(table("notes"), row_key("other=1")), &counsel)
+            .map(|placed| placed.hold),
     ] {
         assert!(matches!(refused, Err(Error::Refused { .. })), "{refused:?}");
     }
@@ -71,8 +79,10 @@ fn what_was_held_goes_once_it_is_released_and_its_month_with_it() {
     let db = audited_database();
     let conn = &mut db.connect();
     ten_notes(conn);
-    let hold =
+    let placed =
         holds::place(conn, &Hold::new("case").row(table("notes"), row_key("id=1")), &operator()).unwrap();
+    assert_eq!((placed.changes, placed.warnings.len()), (Some(1), 0));
+    let hold = placed.hold;
     let first = retain(conn, &policy(Duration::ZERO));
     assert!(first.months > 0, "{first:?}");
     assert_eq!((first.changes, count(conn, "audit_changes"), count(conn, "audit_transactions")), (9, 1, 1));
@@ -168,4 +178,39 @@ fn a_hold_that_a_run_waited_for_holds_whatever_the_isolation_is_by_default() {
         assert_eq!(retained.join().unwrap().changes, 0, "{isolation}");
         assert_eq!(count(conn, "audit_changes"), 1, "{isolation}");
     }
+}
+
+#[test]
+fn the_key_of_a_dropped_table_is_held_in_its_stored_form() {
+    let db = audited_database();
+    let conn = &mut db.connect();
+    run(
+        conn,
+        "CREATE TABLE prices (cents numeric, at timestamptz, PRIMARY KEY (cents, at)); SELECT threadline.attach('prices');
+        INSERT INTO prices VALUES (1.50, '2026-01-01T00:00:00Z')",
+    );
+    run(conn, "INSERT INTO prices VALUES (2, '2026-01-01T00:00:00Z')");
+    run(conn, "DROP TABLE prices");
+    let key = threadline::RowKey::new([("cents", "1.500"), ("at", "2026-01-01 01:00:00+01")]).unwrap();
+    let placed = holds::place(conn, &Hold::new("case").row(table("prices"), key), &operator()).unwrap();
+    assert_eq!((placed.changes, &placed.warnings[..]), (Some(1), &[][..]), "{placed:?}");
+    retain(conn, &policy(Duration::ZERO));
+    assert_eq!(count(conn, "audit_changes"), 1);
+}
+
+#[test]
+fn what_was_captured_before_the_tenant_was_declared_is_told() {
+    let db = audited_database();
+    let conn = &mut db.connect();
+    run(conn, "CREATE TABLE notes (id integer PRIMARY KEY, org text); SELECT threadline.attach('notes')");
+    run(conn, "INSERT INTO notes VALUES (1, 'acme'), (2, 'acme')");
+    run(conn, "SELECT threadline.attach('notes', scope => 'org'); INSERT INTO notes VALUES (3, 'acme')");
+    let placed = holds::place(conn, &Hold::new("case").scope("acme"), &operator()).unwrap();
+    assert_eq!(
+        (placed.changes, &placed.warnings[..]),
+        (Some(1), &[HoldWarning::BeforeScope { changes: 2 }][..])
+    );
+    assert!(placed.warnings[0].to_string().contains("hold the table as well"));
+    let placed = holds::place(conn, &Hold::new("case").scope("nobody"), &operator()).unwrap();
+    assert_eq!(placed.warnings, [HoldWarning::MatchesNothing, HoldWarning::BeforeScope { changes: 2 }]);
 }

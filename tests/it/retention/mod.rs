@@ -1,6 +1,7 @@
 //! Retention: what is due goes, what is not stays, and no answer is wrong for it.
 
 mod archive;
+mod fillers;
 mod holds;
 mod maintenance;
 mod model;
@@ -19,12 +20,12 @@ use threadline_tests::{run, text};
 
 const OPERATOR: ActorId = ActorId::from_static("retention-test");
 
-fn operator() -> Actor {
+pub(crate) fn operator() -> Actor {
     Actor::job(OPERATOR)
 }
 
 /// Partitions of a few milliseconds each in the place of months, from now on.
-fn split_time(conn: &mut PgConnection, parts: usize, each: Duration) {
+pub(crate) fn split_time(conn: &mut PgConnection, parts: usize, each: Duration) {
     run(conn, &format!(
         "DO $$ DECLARE part record; parent text; here timestamptz := clock_timestamp() + {parts} * interval '30 milliseconds'; ends timestamptz; BEGIN
             FOR part IN SELECT p.label FROM threadline.partitions() p LOOP
@@ -45,8 +46,16 @@ fn split_time(conn: &mut PgConnection, parts: usize, each: Duration) {
     ));
 }
 
+/// Waits until all partitions but the last are over.
+fn wait_for_end(conn: &mut PgConnection) {
+    run(
+        conn,
+        "SELECT pg_sleep_until(max(threadline.instant_of(p.end_id)) + interval '10 milliseconds') FROM threadline.partitions() p",
+    );
+}
+
 /// One that takes what is older than `keep`, without pauses.
-fn policy(keep: Duration) -> RetentionPolicy {
+pub(crate) fn policy(keep: Duration) -> RetentionPolicy {
     RetentionPolicy::new().keep(keep).minimum(Duration::ZERO).pause(Duration::ZERO)
 }
 
@@ -55,7 +64,7 @@ fn since(at: DateTime<Utc>) -> Duration {
     (Utc::now() - at).to_std().expect("the instant has passed")
 }
 
-fn retain(conn: &mut PgConnection, policy: &RetentionPolicy) -> RetentionRun {
+pub(crate) fn retain(conn: &mut PgConnection, policy: &RetentionPolicy) -> RetentionRun {
     try_retain(conn, policy).unwrap_or_else(|error| panic!("{error:?}"))
 }
 

@@ -230,7 +230,7 @@ fn check(steps: &[Step], purges: &[Purge]) -> Result<(), TestCaseError> {
         let (mut placed, mut pins) = (Vec::new(), Vec::new());
         for pin in &purge.holds {
             let (hold, pin) = pinned(conn, pin, &instants);
-            placed.push(holds::place(conn, &hold, &operator()).unwrap());
+            placed.push(holds::place(conn, &hold, &operator()).unwrap().hold);
             pins.push(pin);
         }
         let forecast = retention::plan(conn, &policy, false).unwrap();

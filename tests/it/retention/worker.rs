@@ -31,7 +31,7 @@ impl Directory {
     }
 
     fn archive(&self) -> StorageArchive {
-        StorageArchive::new(Storage::from_url(&self.url()).unwrap()).unwrap()
+        StorageArchive::new(Storage::create(&self.url()).unwrap()).unwrap()
     }
 
     /// Names of files, those that are unfinished too.
@@ -58,7 +58,7 @@ fn short() -> Retention {
 fn configured(db: &TestDatabase, retention: Retention, place: Place) -> WorkerBuilder {
     let intervals = Intervals::new().retention_every(Duration::from_secs(1));
     let config = Config::builder().retention(retention).storage(place).worker(intervals).build().unwrap();
-    Worker::from_config(&config, Connections::to_url(db.url())).unwrap()
+    Worker::from_config(&config, Connections::to_url(db.url()))
 }
 
 fn notes(conn: &mut PgConnection) {
@@ -71,15 +71,16 @@ fn a_month_leaves_by_the_worker_and_comes_back_from_its_storage() {
     let conn = &mut db.connect();
     let directory = Directory::new();
     notes(conn);
-    split_time(conn, 2, Duration::from_millis(150));
+    split_time(conn, 2, Duration::from_millis(700));
     run(conn, "INSERT INTO notes VALUES (1, 'first')");
     let then = clock(conn);
     run(conn, "UPDATE notes SET body = 'second' WHERE id = 1");
-    thread::sleep(Duration::from_millis(1400));
+    thread::sleep(Duration::from_millis(2700));
     let captured = count(conn, "audit_changes");
     let told = |conn: &mut PgConnection| format!("{:?}", as_of(conn, "notes", "id=1", then));
     let before = told(conn);
 
+    directory.archive();
     let worker = configured(&db, short().archive(true), Place::new().url(directory.url()));
     let worker = worker.build().unwrap().spawn().unwrap();
     let began = Instant::now();
@@ -102,7 +103,7 @@ fn a_month_leaves_by_the_worker_and_comes_back_from_its_storage() {
     }
     assert_eq!((told(conn), count(conn, "audit_changes")), (before, captured));
     // The storage's files are those of an archive in the directory.
-    assert!(retention::release_archive(conn, "2001_01").unwrap().is_some());
+    assert!(retention::release_archive(conn, &mut directory.archive(), "2001_01").unwrap().is_some());
     let mut local = LocalArchive::new(directory.0.join("archive"));
     assert_eq!(retention::restore_archive(conn, &mut local, "2001_01").unwrap().changes, captured);
 }
@@ -225,7 +226,7 @@ fn errors_that_health_finds_are_logged_by_number_until_they_are_mended() {
         let writer = log.clone();
         let subscriber = tracing_subscriber::fmt().with_writer(move || writer.clone()).finish();
         tracing::subscriber::with_default(subscriber, || {
-            let worker = Worker::from_config(&config, Connections::to_url(db.url())).unwrap();
+            let worker = Worker::from_config(&config, Connections::to_url(db.url()));
             worker.build().unwrap().run_once(&Stop::new()).unwrap();
         });
         String::from_utf8(log.0.lock().unwrap().clone()).unwrap()
@@ -241,4 +242,40 @@ fn errors_that_health_finds_are_logged_by_number_until_they_are_mended() {
     let log = logged();
     let after = if log.contains("health has found") { errors(&log) } else { 0 };
     assert_eq!(after + 1, before, "{log}");
+    // What was looked at is on record: once as it was, and once as it is now, however often it is looked at.
+    logged();
+    let recorded = "SELECT string_agg(status || ' ' || actor_id, ',' ORDER BY recorded_at) FROM threadline.evidence_records \
+         WHERE subject = 'trigger_coverage' AND reference ->> 'table' LIKE '%notes'";
+    assert_eq!(text(conn, recorded), "finding threadline-worker,ok threadline-worker");
+}
+
+#[test]
+fn a_connection_on_which_a_round_failed_serves_no_other() {
+    let db = audited_database();
+    let (seen, rounds) = (Arc::new(Mutex::new(Vec::new())), Arc::new(Mutex::new(0)));
+    let (told, counted) = (Arc::clone(&seen), Arc::clone(&rounds));
+    // What a round left half-done is not the next one's: its transaction, its settings.
+    let task = threadline_worker::Task::new("odd", Duration::from_millis(10), move |conn| {
+        told.lock().unwrap().push(text(
+            conn,
+            "SELECT pg_backend_pid() || ' ' || coalesce(current_setting('threadline.odd', true), '')",
+        ));
+        let mut round = counted.lock().unwrap();
+        *round += 1;
+        if *round == 2 {
+            run(conn, "SELECT set_config('threadline.odd', 'left behind', false)");
+            return Err("odd".into());
+        }
+        Ok(())
+    });
+    let worker = Worker::builder(Connections::to_url(db.url())).task(task).build().unwrap().spawn().unwrap();
+    let began = Instant::now();
+    while *rounds.lock().unwrap() < 4 {
+        assert!(began.elapsed() < Duration::from_secs(30));
+        thread::sleep(Duration::from_millis(10));
+    }
+    worker.stop();
+    let seen = seen.lock().unwrap();
+    assert_eq!((seen[0] == seen[1], seen[1] == seen[2], seen[2] == seen[3]), (true, false, true), "{seen:?}");
+    assert!(!seen.iter().any(|round| round.contains("left behind")), "{seen:?}");
 }

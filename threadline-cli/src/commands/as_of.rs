@@ -12,7 +12,7 @@ use crate::output::{
     BAD, HEADING, Line, Listing, NOTE, Output, OutputArgs, Rows, escaped, image_lines, key_text, note, when,
 };
 use crate::progress::Progress;
-use crate::row::TableOrRowArgs;
+use crate::row::{StoredKeys, TableOrRowArgs};
 use crate::time;
 
 /// Show what a row, or a table, was at a time
@@ -137,8 +137,9 @@ pub(super) fn print(output: &mut Output, answer: &AsOf<RowImage>) -> std::io::Re
         }
         AsOf::Gap { older, newer, best_guess } => {
             let newer = newer.map_or("the row as it is now".to_owned(), |newer| format!("change {newer}"));
+            let older = older.map_or("a recorded baseline".to_owned(), |older| format!("change {older}"));
             let text = format!(
-                "Not certain: between change {older} and {newer} the row was written without being captured, as with a disabled trigger, \
+                "Not certain: between {older} and {newer} the row was written without being captured, as with a disabled trigger, \
                  in a restore or by a replica."
             );
             output.prose(NOTE, "  ", &text)?;
@@ -197,7 +198,8 @@ fn rows(args: &Args, conn: &mut PgConnection, trail: &Trail) -> Result<Outcome> 
         };
         listing.end(&mut output, &End { has_more })?;
     } else if !rows.is_empty() {
-        Rows(&rows).print(&mut output)?;
+        let keys = &StoredKeys::of(conn, [table]);
+        Rows { rows: &rows, table, keys }.print(&mut output)?;
     }
     output.flush()?;
     if shown == 0 && !output.is_json() {

@@ -5,8 +5,9 @@ use serde::Serialize;
 use threadline::config::{Config, ConfigError, Problem};
 
 use crate::Outcome;
+use crate::commands::storage;
 use crate::configuration::{ConfigArgs, Configuration, name};
-use crate::output::{BAD, DIM, GOOD, Line, OutputArgs, escaped_toml};
+use crate::output::{BAD, DIM, GOOD, Line, NOTE, OutputArgs, escaped_toml};
 
 /// Check threadline.toml, or show what is in force
 ///
@@ -43,6 +44,8 @@ struct Checked {
     file: Option<String>,
     valid: bool,
     problems: Vec<Wrong>,
+    /// Why the storage cannot be used on this machine, where the file may be right all the same.
+    storage_problem: Option<String>,
 }
 
 /// One thing that is wrong with the file.
@@ -69,7 +72,12 @@ pub(crate) fn run(args: &Args) -> Result<Outcome> {
 
 fn check(args: &FileArgs) -> Result<Outcome> {
     let file = args.config.file()?;
-    let problems = match file.as_ref().map(Config::load) {
+    let loaded = file.as_ref().map(Config::load);
+    let storage_problem = match &loaded {
+        Some(Ok(config)) => storage_problem(config),
+        _ => None,
+    };
+    let problems = match loaded {
         None | Some(Ok(_)) => Vec::new(),
         Some(Err(ConfigError::Invalid { error, .. })) => error.problems().to_vec(),
         Some(Err(error)) => return Err(error.into()),
@@ -78,7 +86,7 @@ fn check(args: &FileArgs) -> Result<Outcome> {
     let mut output = args.output.open();
     if output.is_json() {
         let wrong = problems.iter().map(wrong).collect();
-        output.document(&Checked { file, valid: problems.is_empty(), problems: wrong })?;
+        output.document(&Checked { file, valid: problems.is_empty(), problems: wrong, storage_problem })?;
     } else if let Some(file) = &file {
         for problem in &problems {
             // As compilers do, so that editors find the place.
@@ -94,11 +102,20 @@ fn check(args: &FileArgs) -> Result<Outcome> {
             number => Line::new().styled(BAD, format!("{number} problems")).plain(format!(" in {file}")),
         };
         output.line(&verdict)?;
+        if let Some(problem) = storage_problem {
+            output.prose(NOTE, "", &format!("here, {}: {problem}", storage::WHERE))?;
+        }
     } else {
         output.line(&"there is no threadline.toml here or above; the defaults are in force".into())?;
     }
     output.flush()?;
     Ok(if problems.is_empty() { Outcome::Done } else { Outcome::FoundSomething })
+}
+
+/// A directory alone is looked at: a bucket would have to be asked for.
+fn storage_problem(config: &Config) -> Option<String> {
+    let opened = config.storage.url.as_deref().map(threadline_worker::Storage::from_url)?;
+    opened.err().map(|error| format!("{:#}", anyhow::Error::new(error)))
 }
 
 fn wrong(problem: &Problem) -> Wrong {

@@ -3,27 +3,30 @@
 use anyhow::{Context, Result, anyhow, bail};
 use chrono::{DateTime, Utc};
 use diesel::prelude::*;
+use indicatif::{HumanBytes, HumanCount};
 use serde::Serialize;
-use threadline::continuity::{self, Continuity};
+use threadline::continuity::{self, BaselinePlan, Continuity, Missing};
 use threadline::{Actor, ChangeId, Error, TableName};
 
 use crate::Outcome;
 use crate::commands::{actor, undo};
 use crate::database::DatabaseArgs;
-use crate::output::{BAD, GOOD, HEADING, Line, Output, OutputArgs, escaped};
+use crate::output::{BAD, GOOD, HEADING, Line, Output, OutputArgs, escaped, note};
 
 /// Show since when a table is on record, and what is not known of it
 ///
-/// Says from when on every write is known, what the trail can answer about the time before, when nothing was captured, and which
+/// Says first whether every write is captured from now on, and what is not, with what mends it; then from when on every write is known, what the trail can answer about the time before, when nothing was captured, and which
 /// writes are known to have escaped. With `--assert-ready`, to be run before a cut-over relies on it, the exit code is 1 unless every
 /// write is captured from now on. With `--acknowledge` it notes what is known of a write that escaped, so that `doctor` no longer
-/// tells of it; this takes the owner of the audit schema.
+/// tells of it. With `--baseline` it records a snapshot of the table, from which rows are known again after such a write: it is
+/// labelled as a snapshot everywhere, and no change. Both take the owner of the audit schema.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
   threadline continuity posts
   threadline continuity posts --assert-ready
-  threadline continuity posts --json | jq .known_since")]
+  threadline continuity posts --json | jq .known_since
+  threadline continuity posts --baseline --actor admin:7 --reason 'restored from backup' --execute")]
 pub(crate) struct Args {
     /// The table, as `posts` or `blog.posts`
     table: TableName,
@@ -33,15 +36,23 @@ pub(crate) struct Args {
     assert_ready: bool,
 
     /// The change after which a write escaped, by its transaction and number; `doctor` names both
-    #[arg(long, value_name = "TRANSACTION_ID#N", value_parser = undo::change_id, requires_all = ["actor", "reason"], help_heading = "Acknowledging")]
+    #[arg(long, value_name = "TRANSACTION_ID#N", value_parser = undo::change_id, requires_all = ["actor", "reason"], group = "noted", help_heading = "Acknowledging")]
     acknowledge: Option<ChangeId>,
 
-    /// Who looked into it, as `admin:7`
-    #[arg(long, value_name = "TYPE:ID", value_parser = actor::parse, requires = "acknowledge", help_heading = "Acknowledging")]
+    /// Record a snapshot of all rows of the table, redacted as capture redacts them; without `--execute` only say how many
+    #[arg(long, requires_all = ["actor", "reason"], group = "noted", conflicts_with = "acknowledge", help_heading = "Recording a baseline")]
+    baseline: bool,
+
+    /// Record it
+    #[arg(long, requires = "baseline", help_heading = "Recording a baseline")]
+    execute: bool,
+
+    /// Who looked into it, or has the baseline recorded, as `admin:7`
+    #[arg(long, value_name = "TYPE:ID", value_parser = actor::parse, requires = "noted", help_heading = "Acknowledging")]
     actor: Option<Actor>,
 
-    /// What is known of the write that escaped; recorded, so leave values of rows out
-    #[arg(long, value_name = "TEXT", requires = "acknowledge", help_heading = "Acknowledging")]
+    /// What is known of the write that escaped, or why the baseline; recorded, so leave values of rows out
+    #[arg(long, value_name = "TEXT", requires = "noted", help_heading = "Acknowledging")]
     reason: Option<String>,
 
     #[command(flatten)]
@@ -55,11 +66,13 @@ struct Document {
     /// `None` unless it was asked.
     ready: Option<bool>,
     /// Why it is not.
-    not_ready: Vec<String>,
+    not_ready: Vec<Missing>,
     known_since: Option<DateTime<Utc>>,
     interruptions: Vec<Interruption>,
     /// `None` for a table that was never audited.
     continuity: Option<Continuity>,
+    /// With `--baseline` alone: what it would copy.
+    baseline_plan: Option<BaselinePlan>,
 }
 
 #[derive(Serialize)]
@@ -73,12 +86,15 @@ pub(crate) fn run(args: &Args) -> Result<Outcome> {
     if let (Some(change), Some(actor), Some(reason)) = (args.acknowledge, &args.actor, &args.reason) {
         acknowledge(&mut conn, &args.table, change, actor, reason)?;
     }
-    let not_ready = match args.assert_ready.then(|| continuity::assert_ready(&mut conn, &args.table)) {
-        None => None,
-        Some(Ok(())) => Some(Vec::new()),
-        Some(Err(Error::NotReady { problems, .. })) => Some(problems),
-        Some(Err(error)) => return Err(error.into()),
-    };
+    let mut baseline_plan = None;
+    if let (true, Some(actor), Some(reason)) = (args.baseline, &args.actor, &args.reason) {
+        if args.execute {
+            continuity::record_baseline(&mut conn, &args.table, actor, reason)?;
+        } else {
+            baseline_plan = Some(continuity::plan_baseline(&mut conn, &args.table)?);
+        }
+    }
+    let not_ready = args.assert_ready.then(|| continuity::missing(&mut conn, &args.table)).transpose()?;
     let continuity = match continuity::report(&mut conn, &args.table) {
         Ok(continuity) => Some(continuity),
         // What is asked for is whether it is, and it is not.
@@ -96,11 +112,23 @@ pub(crate) fn run(args: &Args) -> Result<Outcome> {
             known_since: continuity.as_ref().and_then(Continuity::known_since),
             interruptions: interruptions.into_iter().map(|(from, to)| Interruption { from, to }).collect(),
             continuity,
+            baseline_plan,
         })?;
     } else {
-        print(&mut output, &args.table, continuity, ready, &not_ready)?;
+        let missing = match &continuity {
+            Some(continuity) if ready.is_none() => continuity.problems.clone(),
+            _ => not_ready,
+        };
+        print(&mut output, &args.table, continuity, &missing)?;
     }
     output.flush()?;
+    if let Some(plan) = baseline_plan {
+        note(&format!(
+            "a baseline of about {} rows, {}, would be recorded; `--execute` records it",
+            HumanCount(plan.rows_estimate),
+            HumanBytes(plan.bytes)
+        ));
+    }
     Ok(if ready == Some(false) { Outcome::FoundSomething } else { Outcome::Done })
 }
 
@@ -131,39 +159,29 @@ fn print(
     output: &mut Output,
     table: &TableName,
     continuity: Option<Continuity>,
-    ready: Option<bool>,
-    not_ready: &[String],
+    missing: &[Missing],
 ) -> std::io::Result<()> {
-    match continuity {
-        Some(mut continuity) => {
-            output.line(&Line::new().styled(HEADING, continuity.table.to_plain()))?;
-            // Names and reasons may hold line breaks, and would begin sentences of their own.
-            let name = escaped(continuity.table.name());
-            continuity.table = TableName::new(continuity.table.schema(), &name);
-            continuity.gaps.iter_mut().for_each(|gap| gap.reason = escaped(&gap.reason));
-            // They are said below.
-            let problems = std::mem::take(&mut continuity.problems);
-            for sentence in continuity.to_string().lines().skip(1) {
-                output.prose(anstyle::Style::new(), "  ", sentence.trim_start())?;
-            }
-            if ready.is_none() {
-                problems.iter().try_for_each(|problem| print_problem(output, problem))?;
-            }
-        }
-        None => {
-            output.line(&Line::new().styled(HEADING, table.to_plain()))?;
-            output.prose(anstyle::Style::new(), "  ", "The trail has nothing of it.")?;
+    let name = continuity.as_ref().map_or(table, |continuity| &continuity.table).to_plain();
+    output.line(&Line::new().styled(HEADING, name))?;
+    if missing.is_empty() {
+        output.line(&Line::new().styled(GOOD, "  ready").plain(": every write is captured from now on"))?;
+    } else {
+        output.line(&Line::new().styled(BAD, "  not ready").plain(": not every write is captured"))?;
+    }
+    for Missing { what, fix, .. } in missing {
+        output.prose(BAD, "  ", &format!("NOT CAPTURED: {what}"))?;
+        if !fix.is_empty() {
+            output.verbatim("    ", fix)?;
         }
     }
-    match ready {
-        None => Ok(()),
-        Some(true) => {
-            output.line(&Line::new().styled(GOOD, "  ready").plain(": every write is captured from now on"))
-        }
-        Some(false) => not_ready.iter().try_for_each(|problem| print_problem(output, problem)),
-    }
-}
-
-fn print_problem(output: &mut Output, problem: &str) -> std::io::Result<()> {
-    output.prose(BAD, "  ", &format!("not ready: {problem}"))
+    let Some(mut continuity) = continuity else {
+        return output.prose(anstyle::Style::new(), "  ", "The trail has nothing of it.");
+    };
+    // Reasons may hold line breaks, and would begin sentences of their own.
+    continuity.gaps.iter_mut().for_each(|gap| gap.reason = escaped(&gap.reason));
+    continuity.baselines.iter_mut().for_each(|baseline| {
+        baseline.recorded.reason = escaped(&baseline.recorded.reason);
+    });
+    let sentences = continuity.sentences();
+    sentences.iter().try_for_each(|sentence| output.prose(anstyle::Style::new(), "  ", sentence))
 }

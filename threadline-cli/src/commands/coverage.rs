@@ -93,8 +93,9 @@ pub(crate) fn run(args: &Args) -> Result<Outcome> {
     let options = args.config.load()?.coverage(&args.schema);
     let mut conn = args.database.connect()?;
     let tables = health::coverage(&mut conn, &options)?;
-    let records = health::evidence(&tables, "threadline coverage", None);
-    let kept = args.evidence.keep(&mut conn, Subject::TriggerCoverage, &records);
+    let kept = args.evidence.keep(&mut conn, Subject::TriggerCoverage, |conn| {
+        health::record_evidence(conn, &tables, "threadline coverage", None)
+    });
     let summary = Summary::of(&tables);
     let is_whole = summary.is_whole();
     let mut output = args.output.open();
@@ -147,8 +148,13 @@ fn print_table(output: &mut Output, table: &TableCoverage) -> std::io::Result<()
         line = line.styled(DIM, format!("  {of}{}", counted(partitions.len(), "partition")));
     }
     if !is_hole {
-        let reason = reasons.first().map(|reason| format!("  {reason}")).unwrap_or_default();
-        return output.line(&line.styled(DIM, reason));
+        let Some(reason) = reasons.first() else { return output.line(&line) };
+        let whole = line.clone().styled(DIM, format!("  {reason}"));
+        if output.width().is_none_or(|columns| whole.width() <= columns) {
+            return output.line(&whole);
+        }
+        output.line(&line)?;
+        return output.prose(DIM, INDENT, reason);
     }
     output.line(&line)?;
     for reason in reasons.iter().take(MOST_REASONS) {

@@ -13,7 +13,7 @@ use crate::output::{
     BAD, GOOD, HEADING, Line, Listing, Output, OutputArgs, key_text, note, row_changes, when,
 };
 use crate::progress::Progress;
-use crate::row::TableOrRowArgs;
+use crate::row::{StoredKeys, TableOrRowArgs};
 use crate::time;
 
 /// Show what changed in a row, or a table, between two times
@@ -110,6 +110,7 @@ fn table(args: &Args, head: Head<'_>, conn: &mut PgConnection, trail: &Trail) ->
     let mut output = args.output.open();
     let progress = Progress::begin(&output, "comparing");
     let (mut listing, mut shown) = (None, 0);
+    let keys = StoredKeys::of(conn, [head.table]);
     let has_more = until_enough(|enough| {
         trail.table_diff(conn, head.table, head.from_at, head.to_at, |diff| {
             if !args.rows.allows(shown) {
@@ -126,7 +127,7 @@ fn table(args: &Args, head: Head<'_>, conn: &mut PgConnection, trail: &Trail) ->
                 };
                 listing.entry(&mut output, &diff)
             } else {
-                print(&mut output, "", &diff.row_key, &diff.change)
+                print(&mut output, "", &keys.text(head.table, &diff.row_key), &diff.change)
             };
             shown.map_err(threadline::Error::Export)
         })

@@ -1,9 +1,12 @@
 //! `threadline doctor`: everything that is wrong with the audit, and what mends it.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::time::Duration;
 
 use anyhow::Result;
 use serde::Serialize;
+use threadline::TableName;
 use threadline::health::{self, Finding, HealthOptions, Severity};
 
 use crate::Outcome;
@@ -105,6 +108,8 @@ impl Args {
         if let Some(timeout) = self.database.statement_timeout() {
             options = options.statement_timeout(timeout);
         }
+        let options =
+            configuration.named().fold(options, |options, (table, place)| options.named(table, place));
         configuration.config.tables.expected.iter().cloned().fold(options, HealthOptions::expect)
     }
 }
@@ -152,14 +157,16 @@ fn print(
         line.plain(read)
     };
     output.line(&line)?;
+    let mut printed = Printed::default();
     for finding in findings {
         output.blank()?;
         let table = finding.table_name();
         let head = Line::new().styled(style(finding.severity), finding.severity.to_string());
-        let head = head.plain("  ").styled(HEADING, table.map(|table| table.to_plain()).unwrap_or_default());
+        let head =
+            head.plain("  ").styled(HEADING, table.as_ref().map(TableName::to_plain).unwrap_or_default());
         let gap = if finding.table.is_some() { "  " } else { "" };
         output.line(&head.plain(gap).styled(DIM, finding.code.as_str()))?;
-        print_problem(output, &finding.message, &finding.fix)?;
+        printed.problem(output, table, finding.code, &finding.message, &finding.fix)?;
     }
     if findings.iter().any(|finding| !finding.fix.is_empty()) {
         output.blank()?;
@@ -178,6 +185,33 @@ fn style(severity: Severity) -> anstyle::Style {
         Severity::Error => BAD,
         Severity::Warning => NOTE,
         Severity::Info => DIM,
+    }
+}
+
+/// Statements that were printed, by the table and what they were printed for: one that mends several findings is printed once.
+#[derive(Default)]
+pub(super) struct Printed(HashMap<(Option<TableName>, String), String>);
+
+impl Printed {
+    /// As [`print_problem`], with a reference to the statement if it is there already, as what mends `what` of the table.
+    pub(super) fn problem(
+        &mut self,
+        output: &mut Output,
+        table: Option<TableName>,
+        what: impl ToString,
+        message: &str,
+        fix: &str,
+    ) -> std::io::Result<()> {
+        match self.0.entry((table, fix.to_owned())) {
+            Entry::Occupied(first) if !fix.is_empty() => {
+                print_problem(output, message, "")?;
+                output.prose(DIM, "  ", &format!("mended by the same statement as {} above", first.get()))
+            }
+            entry => {
+                entry.or_insert(what.to_string());
+                print_problem(output, message, fix)
+            }
+        }
     }
 }
 

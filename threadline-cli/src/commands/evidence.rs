@@ -1,12 +1,15 @@
 //! `threadline evidence`: what is on record about how the trail is governed, and what that proves.
 
-use anyhow::{Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use chrono::{DateTime, Utc};
+use diesel::prelude::*;
+use diesel::sql_types::Text;
 use serde::Serialize;
 use serde_json::{Map, Value};
+use threadline::TableName;
 use threadline::evidence::{
-    self, EvidenceFilter, EvidenceRecord, InvalidEvidence, Mode, ProofDocument, ProofRequest, Reference,
-    Status, Subject, SubjectOverview, Verdict,
+    self, ClaimFinding, EvidenceFilter, EvidenceRecord, InvalidEvidence, Mode, ProofDocument, ProofRequest,
+    Reference, Source, Status, Subject, SubjectOverview, Verdict,
 };
 
 use crate::Outcome;
@@ -18,14 +21,15 @@ use crate::time;
 /// Show what is on record about how the trail is governed
 ///
 /// Alone it counts what there is of each subject. With a subject, or anything else to choose by, it lists the newest record of each
-/// thing, or with `--history` all. With `--proof` it makes the document for an auditor: what was recorded, and what that proves,
-/// with up to 1,000 records; everything is counted. It looks, and never fails for what it finds.
+/// thing, or with `--history` all. With `--proof` it makes the document for an auditor: whether all is as it should be by what was
+/// recorded, and apart from that how well it is shown, with up to 1,000 records; everything is counted. It looks, and never fails
+/// for what it finds.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
   threadline evidence
   threadline evidence trigger_coverage --history --from 30days
-  threadline evidence --reference table=public.posts
+  threadline evidence --reference table=posts
   threadline evidence --proof --json > proof.json")]
 pub(crate) struct Args {
     /// What the records are about
@@ -76,8 +80,9 @@ struct Overview {
 }
 
 pub(crate) fn run(args: &Args) -> Result<Outcome> {
-    let filter = args.filter()?;
+    let parts = args.reference()?;
     let mut conn = args.database.connect()?;
+    let filter = args.filter(reference(&mut conn, parts)?)?;
     let mut output = args.output.open();
     let mode = if args.history { Mode::History } else { Mode::Latest };
     if args.proof {
@@ -110,12 +115,12 @@ pub(crate) fn run(args: &Args) -> Result<Outcome> {
 }
 
 impl Args {
-    fn filter(&self) -> Result<EvidenceFilter> {
+    fn filter(&self, reference: Option<Reference>) -> Result<EvidenceFilter> {
         let mut filter = EvidenceFilter::new();
         if let Some(subject) = self.subject {
             filter = filter.subject(subject);
         }
-        if let Some(reference) = self.reference()? {
+        if let Some(reference) = reference {
             filter = filter.reference(reference);
         }
         if let Some(from) = self.from {
@@ -128,20 +133,62 @@ impl Args {
         Ok(filter)
     }
 
-    fn reference(&self) -> Result<Option<Reference>> {
-        let mut reference: Option<Reference> = None;
+    /// The parts of the reference, each name once.
+    fn reference(&self) -> Result<Vec<(&str, &str)>> {
+        let mut parts: Vec<(&str, &str)> = Vec::new();
         for part in &self.reference {
             let Some((name, text)) = part.split_once('=') else {
                 bail!("`{part}` is not a part of a reference, which is written NAME=TEXT");
             };
-            reference = Some(match reference {
-                None => Reference::new(name, text),
-                Some(reference) if reference.get(name).is_none() => reference.and(name, text),
-                Some(_) => bail!("the reference has `{name}` twice"),
-            });
+            if parts.iter().any(|(other, _)| *other == name) {
+                bail!("the reference has `{name}` twice");
+            }
+            parts.push((name, text));
         }
-        Ok(reference)
+        Ok(parts)
     }
+}
+
+/// The reference of these parts. A table without its schema is the one that other verbs take for it.
+fn reference(conn: &mut PgConnection, parts: Vec<(&str, &str)>) -> Result<Option<Reference>> {
+    let mut reference: Option<Reference> = None;
+    for (name, text) in parts {
+        let text = match text.parse::<TableName>() {
+            Ok(table) if name == "table" && table.schema().is_none() => qualified(conn, &table)?,
+            _ => text.to_owned(),
+        };
+        reference = Some(match reference {
+            None => Reference::new(name, text),
+            Some(reference) => reference.and(name, text),
+        });
+    }
+    Ok(reference)
+}
+
+/// The name with its schema: of a table that is there, or that the trail knows; else as it is.
+fn qualified(conn: &mut PgConnection, table: &TableName) -> Result<String> {
+    #[derive(QueryableByName)]
+    struct Named {
+        #[diesel(sql_type = Text)]
+        schema: String,
+        #[diesel(sql_type = Text)]
+        name: String,
+    }
+    let found: Option<Named> = diesel::sql_query(
+        "SELECT n.nspname::text AS schema, c.relname::text AS name FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
+            WHERE c.oid = to_regclass($1) \
+         UNION ALL SELECT a.schema_name, a.table_name FROM threadline.audited_tables a \
+            WHERE to_regclass($1) IS NULL AND a.table_name = $2 AND a.schema_name = ANY (current_schemas(false)) LIMIT 1",
+    )
+    .bind::<Text, _>(table.to_sql())
+    .bind::<Text, _>(table.name())
+    .get_result(conn)
+    .optional()
+    .context("cannot look up the table of the reference")?;
+    Ok(found.map_or_else(
+        || table.to_plain(),
+        |found| TableName::new(Some(&found.schema), &found.name).to_plain(),
+    ))
 }
 
 /// When and what, how it went and what it supports; then the fact, and where it comes from.
@@ -152,11 +199,12 @@ fn print(output: &mut Output, record: &EvidenceRecord) -> std::io::Result<()> {
         Status::Finding => NOTE,
         Status::Error => BAD,
     };
-    let head = head.plain("  ").styled(status, record.status.to_string()).plain("  ");
+    let head = head.plain("  ").styled(status, record.status.to_string()).styled(DIM, "  evidence ");
     output.line(&head.styled(verdict_style(record.verdict), record.verdict.to_string()))?;
     output.line(&Line::new().styled(DIM, "  about ").plain(record.reference.to_string()))?;
     if let Some(actor) = &record.actor {
-        output.line(&Line::new().styled(DIM, "  asked for by ").plain(actor.to_string()))?;
+        let line = Line::new().styled(DIM, "  asked for by ").plain(actor.to_string());
+        output.line(&line.styled(DIM, ", says role ").plain(&record.provenance.db_role))?;
     }
     let detail: Map<String, Value> = serde_json::from_str(record.detail.as_str()).unwrap_or_default();
     let said = detail.iter().filter(|(_, value)| !is_empty(value));
@@ -168,7 +216,11 @@ fn print(output: &mut Output, record: &EvidenceRecord) -> std::io::Result<()> {
     }
     let provenance = &record.provenance;
     let line = Line::new().styled(DIM, "  by ").plain(&provenance.entry_point);
-    output.line(&line.styled(DIM, " as ").plain(&provenance.db_role))
+    let line = line.styled(DIM, " as role ").plain(&provenance.db_role);
+    output.line(&match provenance.source {
+        Source::Operation => line,
+        Source::Application => line.styled(NOTE, ", which any role can record"),
+    })
 }
 
 /// Whether a part of the detail says nothing.
@@ -198,7 +250,7 @@ fn verdict_style(verdict: Verdict) -> anstyle::Style {
 }
 
 fn print_overview(output: &mut Output, subjects: &[SubjectOverview]) -> std::io::Result<()> {
-    let mut table = Table::new(&["SUBJECT", "NEWEST", "RECORDS", "THINGS", "NOT OK", "SUPPORT"], 2);
+    let mut table = Table::new(&["SUBJECT", "NEWEST", "RECORDS", "THINGS", "NOT OK", "EVIDENCE"]);
     for overview in subjects {
         let SubjectOverview { subject, records, references, newest, verdicts, statuses, .. } = overview;
         let not_ok = statuses.finding + statuses.error;
@@ -232,8 +284,15 @@ fn print_proof(output: &mut Output, proof: &ProofDocument) -> std::io::Result<()
     }
     for line in proof.to_string().lines() {
         let text = line.trim_start();
-        let style = match proof.claim_assessment.verdict {
-            verdict if line.starts_with("verdict:") => verdict_style(verdict),
+        let assessment = &proof.claim_assessment;
+        let style = match line.split_once(':') {
+            Some(("evidence", _)) => verdict_style(assessment.evidence),
+            Some(("finding", _)) => match assessment.finding {
+                ClaimFinding::Violated => BAD,
+                ClaimFinding::Unknown => NOTE,
+                ClaimFinding::Holds => GOOD,
+                ClaimFinding::NotApplicable => DIM,
+            },
             _ => anstyle::Style::new(),
         };
         output.prose(style, &line[..line.len() - text.len()], text)?;

@@ -42,21 +42,8 @@ pub(crate) struct Args {
     #[arg(long, requires = "output", help_heading = "Export")]
     force: bool,
 
-    /// At most so many changes
-    #[arg(long, value_name = "N", default_value_t = ExportOptions::DEFAULT_MAX_ROWS, value_parser = clap::value_parser!(u64).range(1..), conflicts_with = "all", help_heading = "Export")]
-    max_rows: u64,
-
-    /// All changes, however many there are
-    #[arg(long, help_heading = "Export")]
-    all: bool,
-
-    /// From the beginning of the trail on, instead of back from now
-    #[arg(long, help_heading = "Export")]
-    oldest_first: bool,
-
-    /// Leave CSV cells as they are that a spreadsheet would take for a formula
-    #[arg(long, help_heading = "Export")]
-    no_formula_guard: bool,
+    #[command(flatten)]
+    content: ContentArgs,
 
     /// Also write FILE.manifest.json: what was asked for, what is in it, its digest
     #[arg(long, requires = "output", conflicts_with = "dry_run", help_heading = "Export")]
@@ -72,6 +59,36 @@ pub(crate) struct Args {
 
     #[command(flatten)]
     trail: TrailArgs,
+}
+
+/// What is in an export, made now or by a worker.
+#[derive(clap::Args)]
+#[command(next_help_heading = "Export")]
+pub(super) struct ContentArgs {
+    /// At most so many changes
+    #[arg(long, value_name = "N", default_value_t = ExportOptions::DEFAULT_MAX_ROWS, value_parser = clap::value_parser!(u64).range(1..), conflicts_with = "all")]
+    max_rows: u64,
+
+    /// All changes, however many there are
+    #[arg(long)]
+    all: bool,
+
+    /// From the beginning of the trail on, instead of back from now
+    #[arg(long)]
+    oldest_first: bool,
+
+    /// Leave CSV cells as they are that a spreadsheet would take for a formula
+    #[arg(long)]
+    no_formula_guard: bool,
+}
+
+impl ContentArgs {
+    /// The same as options, in this form.
+    pub(super) fn options(&self, format: ExportFormat) -> ExportOptions {
+        let options = ExportOptions::new(format).formula_guard(!self.no_formula_guard);
+        let options = if self.all { options.unlimited() } else { options.max_rows(self.max_rows) };
+        if self.oldest_first { options.order(Order::OldestFirst) } else { options }
+    }
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -95,7 +112,7 @@ impl From<Format> for ExportFormat {
 }
 
 pub(crate) fn run(args: &Args) -> Result<Outcome> {
-    let options = args.options()?;
+    let options = args.content.options(args.format()?);
     let target = args.output.as_deref().filter(|path| *path != OsStr::new("-"));
     if target.is_none() && !args.dry_run && io::IsTerminal::is_terminal(&io::stdout()) {
         bail!("an export is not for a terminal; name a file with `--output`, or pipe it to a program");
@@ -105,7 +122,11 @@ pub(crate) fn run(args: &Args) -> Result<Outcome> {
     let (mut conn, trail) = args.trail.open()?;
     let filter = &args.filter.filter;
     if args.dry_run {
-        let most = if args.all { u32::MAX } else { u32::try_from(args.max_rows).unwrap_or(u32::MAX) };
+        let most = if args.content.all {
+            u32::MAX
+        } else {
+            u32::try_from(args.content.max_rows).unwrap_or(u32::MAX)
+        };
         let mut output = Output::plain();
         let count = trail.count(&mut conn, filter, most)?;
         output.line(&format!("{count} {}", if count.counted == 1 { "change" } else { "changes" }).into())?;
@@ -138,12 +159,6 @@ pub(crate) fn run(args: &Args) -> Result<Outcome> {
 }
 
 impl Args {
-    fn options(&self) -> Result<ExportOptions> {
-        let options = ExportOptions::new(self.format()?).formula_guard(!self.no_formula_guard);
-        let options = if self.all { options.unlimited() } else { options.max_rows(self.max_rows) };
-        Ok(if self.oldest_first { options.order(Order::OldestFirst) } else { options })
-    }
-
     fn format(&self) -> Result<ExportFormat> {
         if let Some(format) = self.format {
             return Ok(format.into());

@@ -2,11 +2,16 @@
 
 use anyhow::Result;
 use serde::Serialize;
-use threadline::{History, HistoryLimit, Op, RowKey, TableName, Version, change_diff};
+use threadline::retention::{self, Removed};
+use threadline::{
+    BaselineVersion, History, HistoryLimit, Op, RecordedBaseline, RowKey, TableName, Version, change_diff,
+};
 
 use crate::Outcome;
 use crate::database::TrailArgs;
-use crate::output::{HEADING, Line, NOTE, Output, OutputArgs, key_text, note};
+use crate::output::{
+    DIM, HEADING, Line, NOTE, Output, OutputArgs, escaped, image_lines, key_text, note, when,
+};
 use crate::row::RowArgs;
 
 /// Show what happened to a row, newest first
@@ -43,6 +48,8 @@ struct Document<'a> {
     key: &'a RowKey,
     #[serde(flatten)]
     history: &'a History<()>,
+    /// What retention has removed of the table; `null` for nothing.
+    removed: Option<Removed>,
 }
 
 pub(crate) fn run(args: &Args) -> Result<Outcome> {
@@ -51,18 +58,24 @@ pub(crate) fn run(args: &Args) -> Result<Outcome> {
     let key = args.row.key(&mut conn)?;
     let limit = if args.all { HistoryLimit::All } else { HistoryLimit::Newest(args.limit) };
     let history = trail.row_history(&mut conn, table, &key, limit)?;
+    let removed = retention::removed(&mut conn, table)?;
     let mut output = args.output.open();
     if output.is_json() {
-        output.document(&Document { table, key: &key, history: &history })?;
+        output.document(&Document { table, key: &key, history: &history, removed })?;
         output.flush()?;
         return Ok(Outcome::Done);
     }
+    let mut baselines = history.baselines.iter().peekable();
     for (place, version) in history.versions.iter().enumerate() {
-        if place > 0 {
-            output.blank()?;
+        while let Some(baseline) = baselines.next_if(|baseline| baseline.place <= place) {
+            print_baseline(&mut output, baseline)?;
         }
         print(&mut output, table, &key, version)?;
+        if place + 1 < history.versions.len() {
+            output.blank()?;
+        }
     }
+    baselines.try_for_each(|baseline| print_baseline(&mut output, baseline))?;
     output.flush()?;
     if history.versions.is_empty() {
         note("no changes of this row found");
@@ -70,7 +83,50 @@ pub(crate) fn run(args: &Args) -> Result<Outcome> {
     if history.has_more {
         note("there are older versions; `--limit N` shows more of them, `--all` all");
     }
+    if let Some(removed) = removed.filter(|_| !history.has_more) {
+        note(&horizon(table, removed));
+    }
     Ok(Outcome::Done)
+}
+
+/// Where the history of a table begins for lack of what was before.
+fn horizon(table: &TableName, removed: Removed) -> String {
+    let run = match (removed.last_run, removed.last_run_at) {
+        (Some(run), Some(at)) => format!(" (the last run that removed any, {run}, ended {})", when(at)),
+        (Some(run), None) => format!(" (run {run} is removing more)"),
+        _ => String::new(),
+    };
+    format!(
+        "changes of {} before {} were removed by retention{run}; a month that was archived comes back with `threadline retention \
+         restore YYYY_MM`",
+        table.to_plain(),
+        when(removed.before)
+    )
+}
+
+/// What a baseline has of the row, by itself among the changes: it is none.
+fn print_baseline(output: &mut Output, version: &BaselineVersion) -> Result<()> {
+    if version.gap {
+        let text = "! a write after this snapshot escaped capture: the row was not as recorded here";
+        output.prose(NOTE, "", text)?;
+    }
+    let RecordedBaseline { recorded_at, recorded_by, reason, .. } = &version.baseline;
+    let label = format!(
+        "{}  snapshot recorded by {}, not a change: {}",
+        when(*recorded_at),
+        escaped(recorded_by),
+        escaped(reason)
+    );
+    output.prose(DIM, "", &label)?;
+    match version.state.image() {
+        Some(image) => {
+            let lines = image_lines(image, 2, output.width());
+            lines.iter().try_for_each(|line| output.line(line))?;
+        }
+        None => output.line(&Line::from("  there was no such row"))?,
+    }
+    output.blank()?;
+    Ok(())
 }
 
 fn print(output: &mut Output, table: &TableName, key: &RowKey, version: &Version<()>) -> Result<()> {

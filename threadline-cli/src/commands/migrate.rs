@@ -92,7 +92,7 @@ pub(crate) fn run(args: &Args) -> Result<Outcome> {
     if output.is_json() {
         output.document(&Document { migrations: states })?;
     } else {
-        let mut table = Table::new(&["MIGRATION", "STATE"], 2);
+        let mut table = Table::new(&["MIGRATION", "STATE"]);
         for State { name, state } in states {
             let style = match state {
                 "applied" => DIM,

@@ -23,6 +23,7 @@ mod migrate;
 mod partitions;
 mod policy;
 mod retention;
+mod storage;
 mod timeline;
 mod undo;
 mod verify;
@@ -75,6 +76,7 @@ verbs! {
     Retention => retention,
     Partitions => partitions,
     Exports => exports,
+    Storage => storage,
     Worker => worker,
     Completions => completions,
     Man => man,

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Result;
+use chrono::{DateTime, NaiveTime, Utc};
 use indicatif::{HumanBytes, HumanCount};
 use serde::Serialize;
 use threadline::partitions::{self, MaintainOptions, PartitionState, Partitions};
@@ -79,7 +80,7 @@ fn list(args: &ListArgs) -> Result<Outcome> {
     if output.is_json() {
         output.document(&found)?;
     } else {
-        let mut table = Table::new(&["MONTH", "FROM", "TO", "CHANGES", "DISK", "STATE"], 1);
+        let mut table = Table::new(&["MONTH", "FROM", "TO", "CHANGES", "DISK", "STATE"]);
         for partition in partitions {
             let state = match partition.state {
                 PartitionState::Attached => Line::new().styled(DIM, "attached"),
@@ -87,10 +88,14 @@ fn list(args: &ListArgs) -> Result<Outcome> {
                 PartitionState::Restored => Line::new().styled(GOOD, "restored"),
                 _ => Line::new(),
             };
+            let state = match is_filler(&partition.name) {
+                true => state.styled(DIM, ", for clocks set back"),
+                false => state,
+            };
             table.row([
-                Line::from(&partition.name),
-                Line::from(partition.from.map_or_else(|| "-".to_owned(), when)),
-                Line::from(partition.to.map_or_else(|| "-".to_owned(), when)),
+                Line::from(if is_filler(&partition.name) { "filler" } else { &partition.name }),
+                Line::from(partition.from.map_or_else(|| "-".to_owned(), bound)),
+                Line::from(partition.to.map_or_else(|| "-".to_owned(), bound)),
                 Line::from(format!("~{}", HumanCount(partition.changes_estimate))),
                 Line::from(HumanBytes(partition.bytes).to_string()),
                 state,
@@ -101,13 +106,32 @@ fn list(args: &ListArgs) -> Result<Outcome> {
             let text = "writes go to the last partition; `threadline partitions maintain` makes more";
             output.prose(BAD, "", text)?;
         } else {
-            let days = Duration::from_secs(runway.as_secs() / 86_400 * 86_400);
-            let text = format!("made for {} ahead", humantime::format_duration(days));
-            output.line(&Line::new().styled(DIM, text))?;
+            output.line(&Line::new().styled(DIM, format!("made for {} ahead", in_words(*runway))))?;
         }
     }
     output.flush()?;
     Ok(if runway.is_zero() { Outcome::FoundSomething } else { Outcome::Done })
+}
+
+/// Whether it is there for no month, but for what a clock that was set back would write before the oldest or between two.
+fn is_filler(name: &str) -> bool {
+    name.starts_with("filler_")
+}
+
+/// Months begin with a day, and a date is taken where a time is.
+fn bound(at: DateTime<Utc>) -> String {
+    if at.time() == NaiveTime::MIN { at.date_naive().to_string() } else { when(at) }
+}
+
+/// So long, in one unit, rounded down.
+fn in_words(duration: Duration) -> String {
+    let hours = duration.as_secs() / 3_600;
+    let (number, unit) = match hours / 24 {
+        0 => (hours, "hour"),
+        days @ 1..=60 => (days, "day"),
+        days => (days * 100 / 3_044, "month"),
+    };
+    format!("{number} {unit}{}", if number == 1 { "" } else { "s" })
 }
 
 fn maintain(args: &MaintainArgs) -> Result<Outcome> {
@@ -126,4 +150,23 @@ fn maintain(args: &MaintainArgs) -> Result<Outcome> {
     }
     output.flush()?;
     Ok(Outcome::Done)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_runway_is_said_in_one_unit() {
+        for (hours, words) in [
+            (1, "1 hour"),
+            (23, "23 hours"),
+            (24, "1 day"),
+            (60 * 24 + 23, "60 days"),
+            (61 * 24, "2 months"),
+            (396 * 24, "13 months"),
+        ] {
+            assert_eq!(in_words(Duration::from_secs(hours * 3_600 + 59)), words);
+        }
+    }
 }

@@ -48,12 +48,10 @@ struct Document {
 pub(crate) fn run(args: &Args) -> Result<Outcome> {
     let models = args.expectation.models()?;
     let mut conn = args.database.connect()?;
-    let (policies, records) = models.declared(|declared| {
-        let policies = policy::report(&mut conn, &declared)?;
-        let records = policy::evidence(&policies, "threadline policy", None);
-        Ok::<_, threadline::Error>((policies, records))
-    })?;
-    let kept = args.evidence.keep(&mut conn, Subject::RedactionPolicy, &records);
+    let policies = models.declared(|declared| policy::report(&mut conn, &declared))?;
+    let kept = args.evidence.keep(&mut conn, Subject::RedactionPolicy, |conn| {
+        policy::record_evidence(conn, &policies, "threadline policy", None)
+    });
     let fails = policies.iter().any(|policy| match policy.state {
         PolicyState::Matches => false,
         PolicyState::Unknown => args.strict,
@@ -95,12 +93,12 @@ fn print(output: &mut Output, policies: &[TablePolicy], expectation: &ModelsRead
     for quiet in policies.iter().filter(|policy| !is_loud(policy)) {
         print_head(output, quiet)?;
     }
-    // Its fix ends the audit: nothing to be found among what mends.
+    // That nobody declares it is no reason to end its audit.
     if policies.iter().any(|policy| policy.state == PolicyState::Unknown) {
         output.prose(
             NOTE,
             "",
-            "what no model declares is recorded all the same; --json has the SQL that ends it",
+            "what no model declares is recorded all the same, by the policy the database has; declare it, or end its audit in a migration if that is decided",
         )?;
     }
     for policy in policies.iter().filter(|policy| is_loud(policy)) {
@@ -111,7 +109,7 @@ fn print(output: &mut Output, policies: &[TablePolicy], expectation: &ModelsRead
         }
         let meant = match (policy.state, &policy.declared_by) {
             (PolicyState::Altered, None) => {
-                "its capture function is not what was compiled from its policy, and no model declares it; to end its audit:"
+                "its capture function is not what was compiled from its policy, and no model declares it; to have it compiled anew:"
             }
             (PolicyState::Altered, Some(_)) => {
                 "its capture function is not what was compiled from its policy; to have it compiled anew:"

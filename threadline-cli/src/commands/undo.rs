@@ -18,6 +18,7 @@ use crate::Outcome;
 use crate::commands::actor;
 use crate::database::TrailArgs;
 use crate::output::{BAD, DIM, GOOD, HEADING, Line, NOTE, Output, OutputArgs, escaped};
+use crate::row::StoredKeys;
 use crate::time;
 
 /// Take something back: print the plan, or execute it
@@ -127,6 +128,8 @@ impl Conflicts {
 struct Document<'a> {
     clean: bool,
     plan: &'a UndoPlan,
+    /// The steps that are executed under `--conflicts`; `null` where that settles not everything.
+    settled: Option<&'a [UndoStep]>,
     /// The transaction that executed it.
     undone_by: Option<Uuid>,
 }
@@ -164,11 +167,12 @@ pub(crate) fn run(args: &Args) -> Result<Outcome> {
         output.flush()?;
         return Ok(Outcome::Done);
     }
+    let settled = plan.settled(resolution);
     if !output.is_json() {
-        print(&mut output, &plan, resolution)?;
+        let keys = StoredKeys::of(&mut conn, plan.steps.iter().map(|step| &step.table));
+        print(&mut output, &plan, &Settled { resolution, steps: settled.as_deref().ok(), keys })?;
         output.flush()?;
     }
-    let settled = plan.statements(resolution);
     let undone_by = match (&args.actor, &args.reason) {
         (Some(actor), Some(reason)) if args.execute => {
             let action = Action::new(&args.record_as).reason(reason);
@@ -178,7 +182,8 @@ pub(crate) fn run(args: &Args) -> Result<Outcome> {
         _ => None,
     };
     if output.is_json() {
-        output.document(&Document { clean: plan.is_clean(), plan: &plan, undone_by })?;
+        let settled = settled.as_deref().ok();
+        output.document(&Document { clean: plan.is_clean(), plan: &plan, settled, undone_by })?;
     } else if let Some(id) = undone_by {
         output.line(&Line::new().styled(GOOD, "undone").plain(format!(" by transaction {id}")))?;
     } else if settled.is_ok() {
@@ -216,6 +221,14 @@ impl Args {
         let key = RowKey::written(conn, &table, key)?;
         Ok(UndoTarget::row(table, key, to))
     }
+}
+
+/// What a resolution makes of a plan.
+struct Settled<'a> {
+    resolution: Resolution,
+    /// The steps that are executed; `None` where it does not settle everything.
+    steps: Option<&'a [UndoStep]>,
+    keys: StoredKeys,
 }
 
 /// A plan as `--json` wrote it. Only what it was about, and its digest, are believed.
@@ -273,7 +286,7 @@ impl Reviewed {
     }
 }
 
-fn print(output: &mut Output, plan: &UndoPlan, resolution: Resolution) -> Result<()> {
+fn print(output: &mut Output, plan: &UndoPlan, settled: &Settled<'_>) -> Result<()> {
     let what = match &plan.target {
         UndoTarget::Transaction { id } => format!("transaction {id}"),
         UndoTarget::Action { id } => format!("action {id}"),
@@ -287,17 +300,17 @@ fn print(output: &mut Output, plan: &UndoPlan, resolution: Resolution) -> Result
     };
     let counted = |count: usize, one: &str| format!("{count} {one}{}", if count == 1 { "" } else { "s" });
     output.prose(HEADING, "", &format!("Plan to undo {what}"))?;
-    output.line(&Line::new().styled(
-        DIM,
-        format!(
-            "{} of {}",
-            counted(plan.steps.len(), "row"),
-            counted(plan.transactions.len(), "transaction")
-        ),
-    ))?;
+    let done = settled.steps.unwrap_or(&plan.steps);
+    let rows =
+        format!("{} of {}", counted(done.len(), "row"), counted(plan.transactions.len(), "transaction"));
+    let out = match plan.steps.len() - done.len() {
+        0 => String::new(),
+        rows => format!("; {} left out", counted(rows, "row")),
+    };
+    output.line(&Line::new().styled(DIM, rows + &out))?;
     for step in &plan.steps {
         output.blank()?;
-        print_step(output, step)?;
+        print_step(output, step, settled)?;
     }
     if !plan.limits.is_empty() {
         output.blank()?;
@@ -322,7 +335,7 @@ fn print(output: &mut Output, plan: &UndoPlan, resolution: Resolution) -> Result
         let found: Vec<String> = found
             .map(|(count, one, more)| format!("{count} {}", if *count == 1 { one } else { more }))
             .collect();
-        let then = match resolution {
+        let then = match settled.resolution {
             Resolution::Refuse => "all or nothing was asked for",
             Resolution::Skip => "what is in the way is left out",
             Resolution::Overwrite => "later work is written over",
@@ -333,16 +346,26 @@ fn print(output: &mut Output, plan: &UndoPlan, resolution: Resolution) -> Result
     Ok(())
 }
 
-fn print_step(output: &mut Output, step: &UndoStep) -> Result<()> {
-    let (style, word) = match step.op {
+/// A step as it is executed: without the columns that are left out, or not at all.
+fn print_step(output: &mut Output, planned: &UndoStep, settled: &Settled<'_>) -> Result<()> {
+    let executed = match settled.steps {
+        Some(steps) => {
+            steps.iter().find(|step| (&step.table, &step.row_key) == (&planned.table, &planned.row_key))
+        }
+        None => Some(planned),
+    };
+    let (style, word) = match planned.op {
+        _ if executed.is_none() => (DIM, "left out"),
         UndoOp::Insert => (GOOD, "insert again"),
         UndoOp::Delete => (BAD, "delete"),
         _ => (anstyle::Style::new(), "set back"),
     };
-    let row = format!(" {}", step.table.to_plain());
-    output.line(&Line::new().styled(style, word).styled(HEADING, row).plain(format!(" {}", step.row_key)))?;
-    let longest = step.columns.iter().map(|column| column.column.chars().count()).max().unwrap_or(0).min(30);
-    for column in &step.columns {
+    let (row, key) =
+        (format!(" {}", planned.table.to_plain()), settled.keys.text(&planned.table, &planned.row_key));
+    output.line(&Line::new().styled(style, word).styled(HEADING, row).plain(format!(" {key}")))?;
+    let columns = executed.map_or(&[][..], |step| &step.columns);
+    let longest = columns.iter().map(|column| column.column.chars().count()).max().unwrap_or(0).min(30);
+    for column in columns {
         let mut line = Line::from(format!("  {:<longest$}  ", column.column));
         if let Some(from) = &column.from {
             line = line.and(value(from, output.width())).styled(DIM, " → ");
@@ -350,8 +373,13 @@ fn print_step(output: &mut Output, step: &UndoStep) -> Result<()> {
         line = line.and(value(&column.to, output.width()));
         output.line(&if column.ignored { line.styled(DIM, "  (ignored by capture)") } else { line })?;
     }
-    for conflict in &step.conflicts {
-        output.prose(BAD, "  ", &format!("! {conflict}"))?;
+    let then = match (settled.steps, settled.resolution) {
+        (None, _) | (_, Resolution::Refuse) => "",
+        (_, Resolution::Skip) => ": left as it is",
+        (_, Resolution::Overwrite) => ": written over",
+    };
+    for conflict in &planned.conflicts {
+        output.prose(if then.is_empty() { BAD } else { NOTE }, "  ", &format!("! {conflict}{then}"))?;
     }
     Ok(())
 }

@@ -5,11 +5,10 @@ use serde::Serialize;
 use threadline::TableName;
 use threadline::evidence::Subject;
 use threadline::verify::{self, Expected, Rule, VerifyReport, Violation};
-use threadline::{health, policy};
 
 use crate::Outcome;
 use crate::commands::coverage::Summary;
-use crate::commands::doctor::{print_in_short, print_problem};
+use crate::commands::doctor::{Printed, print_in_short};
 use crate::configuration::{ConfigArgs, Configuration};
 use crate::database::DatabaseArgs;
 use crate::evidence::{EvidenceArgs, Kept};
@@ -62,9 +61,9 @@ pub(crate) fn run(args: &Args) -> Result<Outcome> {
     let mut conn = args.database.connect()?;
     let report = models
         .declared(|declared| verify::verify(&mut conn, &args.expected(&configuration).declared(declared)))?;
-    let mut records = health::evidence(&report.coverage, "threadline verify", None);
-    records.extend(policy::evidence(&report.policies, "threadline verify", None));
-    let kept = args.evidence.keep(&mut conn, Subject::TriggerCoverage, &records);
+    let kept = args.evidence.keep(&mut conn, Subject::TriggerCoverage, |conn| {
+        verify::record_evidence(conn, &report, "threadline verify", None)
+    });
     let passed = report.passed();
     let mut output = args.output.open();
     let expectation = models.expectation(&configuration);
@@ -89,6 +88,9 @@ impl Args {
         if let Some(column) = &tables.scope_column {
             expected = expected.scope_column(column);
         }
+        for (table, place) in configuration.named() {
+            expected = expected.named(table, place);
+        }
         self.schema.iter().fold(expected, Expected::schema)
     }
 }
@@ -103,18 +105,19 @@ fn print(output: &mut Output, report: &VerifyReport, expectation: &Expectation) 
     output.line(&verdict)?;
     output.line(&Summary::of(&report.coverage).line())?;
     expectation.print(output)?;
-    let mut last = None;
+    let (mut last, mut printed) = (None, Printed::default());
     for violation in &report.violations {
         let of = table_of(violation);
         output.blank()?;
         if last.as_ref() != Some(&of) {
             let name = of.as_ref().map_or_else(|| "the audit as a whole".to_owned(), TableName::to_plain);
             output.line(&Line::new().styled(HEADING, name))?;
-            last = Some(of);
+            last = Some(of.clone());
         }
         let code = violation.code.map(|code| format!("  {code}")).unwrap_or_default();
         output.line(&Line::new().styled(BAD, format!("  {}", broken(violation.rule))).styled(DIM, code))?;
-        print_problem(output, &violation.message, &violation.fix)?;
+        let what = violation.code.map_or_else(|| broken(violation.rule), |code| code.to_string());
+        printed.problem(output, of, what, &violation.message, &violation.fix)?;
     }
     if !report.findings.is_empty() {
         output.blank()?;

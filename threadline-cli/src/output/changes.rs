@@ -47,10 +47,21 @@ pub(crate) fn action_name(action: &AuditAction) -> Line {
 pub(crate) fn key_text(key: Option<&RowKey>, stored: &str) -> String {
     let Some(key) = key else { return stored.to_owned() };
     let parts = key.parts();
-    if parts.len() == 1 {
-        return parts.into_values().collect();
+    if let [(column, value)] = &parts.iter().collect::<Vec<_>>()[..] {
+        // Else it would be read as the value without its beginning.
+        let is_like_named = value.strip_prefix(column.as_str()).is_some_and(|rest| rest.starts_with('='));
+        return word(&if is_like_named { format!("{column}={value}") } else { (*value).clone() });
     }
-    parts.iter().map(|(column, value)| format!("{column}={value}")).collect::<Vec<_>>().join(" ")
+    parts.iter().map(|(column, value)| word(&format!("{column}={value}"))).collect::<Vec<_>>().join(" ")
+}
+
+/// `text` as one word of a shell's.
+fn word(text: &str) -> String {
+    let is_plain = |character: char| character.is_alphanumeric() || "-_.:@%+,/=".contains(character);
+    if !text.is_empty() && text.chars().all(is_plain) {
+        return text.to_owned();
+    }
+    format!("'{}'", text.replace('\'', r"'\''"))
 }
 
 /// Lines of pieces, as many in a line as fit, indented.
@@ -176,9 +187,28 @@ fn row(diff: &ChangeDiff, key: Option<&RowKey>) -> Line {
     }
     let line = line.plain(format!(" {}", key_text(key, &diff.row_key)));
     match &diff.previous_row_key {
-        Some(previous) => line.styled(NOTE, format!(" (was {previous})")),
+        Some(previous) => line.styled(NOTE, format!(" (was {})", former(key, &diff.row_key, previous))),
         None => line,
     }
+}
+
+/// A row's former key, in the spelling of the present one. Which of its values belongs to which column is told by the present
+/// key's; where two of those are the same it stays as it is stored, which is taken as an argument, too.
+fn former(key: Option<&RowKey>, stored: &str, previous: &str) -> String {
+    let read = || {
+        let parts = key?.parts();
+        let values: Vec<String> = match parts.len() {
+            1 => vec![stored.to_owned()],
+            _ => serde_json::from_str(stored).ok()?,
+        };
+        let column_of = |value: &String| {
+            let mut columns =
+                parts.iter().filter(|(_, part)| *part == value).map(|(column, _)| column.clone());
+            columns.next().filter(|_| columns.next().is_none())
+        };
+        RowKey::stored(&values.iter().map(column_of).collect::<Option<Vec<_>>>()?, previous)
+    };
+    key_text(read().as_ref(), previous)
 }
 
 /// The columns of a row that came to be, is gone, or has changed.

@@ -120,6 +120,11 @@ impl Line {
         self
     }
 
+    /// Its pieces, escaped, without their styles.
+    pub(crate) fn text(&self) -> String {
+        self.0.iter().map(|(_, text)| text.as_str()).collect()
+    }
+
     pub(crate) fn width(&self) -> usize {
         self.0.iter().map(|(_, text)| width(text)).sum()
     }

@@ -89,8 +89,10 @@ fn the_examples_in_the_help_work() {
         std::fs::write(path, text).expect("can be written");
     };
     write("src/lib.rs", MODELS);
-    write("threadline.toml", CONFIG);
-    write("deploy/threadline.toml", CONFIG);
+    let storage = directory.path().join("storage");
+    let config = format!("{CONFIG}[storage]\nurl = \"file://{}\"\n", storage.display());
+    write("threadline.toml", &config);
+    write("deploy/threadline.toml", &config);
     let mut ran = 0;
     for verb in verbs().iter().filter(|verb| !["install", "generate"].contains(&verb.as_str())) {
         let sample = Sample::new();
@@ -164,7 +166,7 @@ fn what_is_misspelt_is_not_ignored() {
     ] {
         let run = sample.run(stray);
         assert_eq!(run.code, Some(2), "{stray:?}");
-        assert!(run.stderr.contains("unexpected argument"), "{stray:?}: {}", run.stderr);
+        assert!(run.stderr.contains("is no argument of `threadline"), "{stray:?}: {}", run.stderr);
     }
 }
 
@@ -191,4 +193,42 @@ fn completions_and_manual_pages_know_every_verb() {
         assert!(page.contains(".TH") && page.contains(&verb.replace('-', "\\-")), "{verb}");
     }
     assert!(finished(&mut bare(&["man"])).stdout.contains(".TH threadline 1"));
+}
+
+#[test]
+fn what_is_wrong_with_the_arguments_is_one_sentence_with_its_fix() {
+    let sample = Sample::new();
+    for (arguments, said) in [
+        (
+            &["coverage", "--stict"][..],
+            "`--stict` is no argument of `threadline coverage`; did you mean `--strict`?",
+        ),
+        (
+            &["retention", "holds", "lsit"],
+            "`lsit` is no verb of `threadline retention holds`; did you mean `list`?",
+        ),
+        (&["exports", "enqueue"], "`--by <ACTOR>` is missing; `threadline exports enqueue --help` says"),
+        (&["exports", "enqueue", "--by"], "`--by` has no value; write `--by <ACTOR>`"),
+        (&["exports", "enqueue", "--by", "nobody:1"], "`nobody:1` is no value of `--by`: "),
+        (&["export", "--format", "xml"], "`xml` is no value of `--format`; write one of: csv, json, ndjson"),
+        (&["history"], "`TABLE` and `KEY` is missing"),
+        (
+            &["as-of", "posts", "--at", "noon"],
+            "`noon` is no value of `--at`: write `2026-11-21T09:30:00Z` or ",
+        ),
+        (&["timeline", "--from", "noon"], "`noon` is no value of `--from`: write `2026-11-21T09:30:00Z` or "),
+        (&["timeline", "--limit", "0"], "`0` is no value of `--limit`: 0 is not in 1..=1000"),
+        (&["timeline", "--json", "--json"], "`--json` is given twice; give it once"),
+        (&["evidence", "--latest", "--history"], "`--latest` cannot be used with `--history`; leave one out"),
+        (
+            &["undo"],
+            "one of `--transaction`, `--action`, `--correlation`, `--change`, `--row`, `--plan` is missing",
+        ),
+        (&["undo", "--row", "posts"], "`--row` has too few values; write `--row <TABLE> <KEY>...`"),
+    ] {
+        let run = sample.run(arguments);
+        assert_eq!((run.code, run.stdout.as_str()), (Some(2), ""), "{arguments:?}: {}", run.stderr);
+        assert!(run.stderr.starts_with(&format!("error: {said}")), "{arguments:?}: {}", run.stderr);
+        assert_eq!(run.stderr.lines().count(), 1, "{}", run.stderr);
+    }
 }

@@ -18,3 +18,4 @@ mod schemas;
 mod sources;
 mod terminal;
 mod undo;
+mod worker;

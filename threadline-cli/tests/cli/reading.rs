@@ -235,7 +235,10 @@ fn what_is_wrong_is_named_by_the_library() {
             "key: not of the form column=value; status: neither ok nor error; op: not one of",
         ),
         (&["timeline", "--schema", "a", "--schema", "b"], "schema: is given twice"),
-        (&["timeline", "--from", "yesterday"], "--from: write `2026-11-21T09:30:00Z`"),
+        (
+            &["timeline", "--from", "yesterday"],
+            "`yesterday` is no value of `--from`: write `2026-11-21T09:30:00Z`",
+        ),
         (&["timeline", "--from", "1h", "--to", "2h"], "from: is later than `to`"),
         (&["actions", "--table", "posts"], "table: asks about changes, not actions"),
         (&["actor", "user:42", "--actor", "user:1"], "actor: is given beside the actor asked about"),
@@ -265,4 +268,52 @@ fn a_key_is_taken_in_each_form_it_is_shown_in() {
         sample.done(&["history", "posts", "1"]),
         sample.done(&["history", "public.posts", "id=1"]).replace("public.posts", "posts")
     );
+}
+
+#[test]
+fn a_key_is_spelt_one_way_and_taken_as_it_is_printed() {
+    let sample = Sample::new();
+    sample.run_sql(
+        "CREATE TABLE places (country text, name text, note text, PRIMARY KEY (country, name)); SELECT threadline.attach('places');
+        INSERT INTO places VALUES ('fr', 'L''Haÿ les Roses', 'x'); UPDATE places SET note = 'y'; UPDATE places SET country = 'be'",
+    );
+    let key = r"country=be 'name=L'\''Haÿ les Roses'";
+    let id =
+        sample.text("SELECT transaction_id FROM threadline.audit_changes ORDER BY captured_at DESC LIMIT 1");
+    for (arguments, before) in [
+        (&["timeline", "--table", "places"][..], "update public.places "),
+        (&["as-of", "places", "--at", "now"], ""),
+        (&["undo", "--transaction", &id], "delete public.places "),
+    ] {
+        let shown = sample.run(arguments).stdout;
+        assert!(shown.contains(&format!("{before}{key}")), "{arguments:?}: {shown}");
+        assert!(!shown.contains("[\""), "{arguments:?}: {shown}");
+    }
+    assert!(
+        sample
+            .done(&["timeline", "--table", "places"])
+            .contains(r"(was country=fr 'name=L'\''Haÿ les Roses')")
+    );
+    // As a shell reads what was printed.
+    let taken = sample.json(&["history", "places", "country=be", "name=L'Haÿ les Roses", "--json"]);
+    assert_eq!(taken["versions"].as_array().map(Vec::len), Some(3), "{taken}");
+    sample.run_sql("CREATE TABLE odd (name text PRIMARY KEY); SELECT threadline.attach('odd'); INSERT INTO odd VALUES ('name=x')");
+    assert!(sample.done(&["timeline", "--table", "odd"]).contains("insert public.odd name=name=x"));
+    assert_eq!(
+        sample.json(&["history", "odd", "name=name=x", "--json"])["versions"].as_array().map(Vec::len),
+        Some(1)
+    );
+}
+
+#[test]
+fn times_are_taken_as_postgresql_prints_them() {
+    let sample = Sample::new();
+    let own = sample.mark("published");
+    let printed = sample.text("SELECT at FROM marks WHERE name = 'published'");
+    assert!(printed.contains(' ') && printed.ends_with("+00"), "{printed}");
+    let shown = |at: &str| sample.done(&["as-of", "posts", "1", "--at", at, "--json"]);
+    assert_eq!(shown(&printed), shown(&own));
+    let listed = |from: &str| sample.done(&["timeline", "--from", from, "--json"]);
+    assert_eq!(listed(&printed), listed(&own));
+    assert_eq!(listed(&printed.replace("+00", "+0000")), listed(&own));
 }

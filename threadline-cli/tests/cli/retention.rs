@@ -27,6 +27,7 @@ impl Site {
         let storage = site.path().join("storage");
         let text = format!("[retention]\n{retention}\n[storage]\nurl = \"file://{}\"\n", storage.display());
         fs::write(site.path().join("threadline.toml"), text).expect("can be written");
+        site.done(&["storage", "create"]);
         site
     }
 
@@ -99,13 +100,14 @@ impl Site {
     }
 }
 
-const SUBCOMMANDS: [&[&str]; 15] = [
+const SUBCOMMANDS: [&[&str]; 16] = [
     &["retention", "plan"],
     &["retention", "run"],
     &["retention", "runs"],
     &["retention", "holds", "list"],
     &["retention", "holds", "place"],
     &["retention", "holds", "release"],
+    &["retention", "archives"],
     &["retention", "restore"],
     &["retention", "release"],
     &["partitions", "list"],
@@ -170,11 +172,17 @@ fn what_is_held_stays_until_it_is_released() {
     let place = ["retention", "holds", "place"];
     let by = ["--by", "admin:7", "--reason"];
     let why = [&by[..], &[HOSTILE]].concat();
-    let held = site.json("retention-hold", &[&place[..], &["--table", "posts", "--key", "1"], &why].concat());
+    let held =
+        site.json("retention-hold-placed", &[&place[..], &["--table", "posts", "--key", "1"], &why].concat());
+    assert!(held["changes"].as_u64() > Some(0) && held["warnings"] == json!([]), "{held}");
     assert_eq!(held["hold"]["table"]["name"], "posts");
     let told = site.done(&[&place[..], &["--actor", "admin:7", "--from", "2020-01-01"], &why].concat());
     assert!(told.starts_with("placed\nhold 2  actor admin:7, from 2020-01-01 00:00:00.000000Z\n"), "{told}");
     assert!(!told.contains(['\u{1b}', '\u{9b}', '\u{202e}']) && told.contains("\\u{1b}[2J"), "{told}");
+    let nothing = site.run(&[&place[..], &["--table", "posts", "--key", "987"], &why].concat());
+    assert!(nothing.stdout.contains("holds 0 changes now"), "{}", nothing.stdout);
+    assert!(nothing.code == Some(0) && nothing.stderr.contains("matches nothing"), "{}", nothing.stderr);
+    site.done(&["retention", "holds", "release", "3", "--by", "admin:7", "--reason", "mistyped"]);
     for wrong in [
         &["--key", "1"][..],
         &["--everything", "--table", "posts"],
@@ -218,19 +226,67 @@ fn a_month_is_archived_restored_and_released() {
     site.done(&["retention", "run", "--execute"]);
     assert_eq!(site.changes(), 0);
     assert!(site.path().join("storage/archive/2001_01/manifest.json").is_file());
-    let restored = site.json("retention-restore", &["retention", "restore", "2001_01"]);
+    // The history of a row says where it begins, and why.
+    let history = site.run(&["history", "posts", "1"]);
+    assert!(history.stderr.contains("changes of posts before 20"), "{}", history.stderr);
+    assert!(
+        history.stderr.contains(" were removed by retention (the last run that removed any, 1, ended 20")
+    );
+    assert!(site.json("history", &["history", "posts", "1"])["removed"]["before"].is_string());
+    let listed = site.json("retention-archives", &["retention", "archives", "--verify"]);
+    let month = &listed["archives"][0];
+    assert_eq!(
+        (&month["month"], &month["sound"], &month["in_database"]),
+        (&json!("2001_01"), &json!(true), &json!(false))
+    );
+    assert_eq!(month["objects"][0]["tables"]["audit_changes"]["rows"], json!(before));
+    let restored = site.json("retention-restore", &["retention", "restore", "2001-01"]);
+    assert!(site.json("history", &["history", "posts", "1"])["removed"].is_null());
+    assert!(!site.run(&["history", "posts", "1"]).stderr.contains("retention"));
     assert_eq!((&restored["restored"]["changes"], site.changes()), (&json!(before), before));
     assert!(site.done(&["partitions"]).contains("restored"));
     assert!(site.refused(&["retention", "restore", "2001_01"]).contains("already"));
-    site.json("retention-release", &["retention", "release", "2001_01"]);
+    let file = site.path().join("storage/archive/2001_01/audit_changes.ndjson.gz");
+    let whole = fs::read(&file).expect("is there");
+    fs::write(&file, &whole[..whole.len() - 9]).expect("can be written");
+    let found = site.run(&["retention", "archives", "--verify"]);
+    assert_eq!(found.code, Some(1), "{}{}", found.stdout, found.stderr);
+    assert!(found.stdout.contains("2001_01/audit_changes.ndjson.gz"), "{}", found.stdout);
+    site.refused(&["retention", "release", "2001_01"]);
+    fs::remove_file(&file).expect("is there");
+    assert!(site.run(&["retention", "archives", "--verify"]).stdout.contains("is not there"));
+    assert_eq!(site.changes(), before);
+    fs::write(&file, whole).expect("can be written");
+    let by = ["--by", "admin:7", "--reason", "case 14"];
+    site.done(&[&["retention", "holds", "place", "--table", "posts"], &by[..]].concat());
+    assert!(site.refused(&["retention", "release", "2001-01"]).contains("held by hold 1"));
+    site.done(&[&["retention", "holds", "release", "1"], &by[..]].concat());
+    site.json("retention-release", &["retention", "release", "2001-01"]);
     assert_eq!(site.changes(), 0);
     for wrong in ["2001_01", "../x", HOSTILE] {
         let said = site.refused(&["retention", "release", wrong]);
         assert!(!said.contains('\u{1b}'), "{said}");
     }
-    assert!(site.refused(&["retention", "restore", "2001_02"]).contains("2001_02/manifest.json"));
+    assert!(site.refused(&["retention", "restore", "2001_02"]).contains("known to be in an archive"));
     fs::remove_file(site.path().join("threadline.toml")).expect("is there");
     assert!(site.refused(&["retention", "restore", "2001_01"]).contains("no storage is configured"));
+}
+
+#[test]
+fn what_goes_in_part_is_archived_too() {
+    let site = Site::short("archive = true");
+    let before = site.changes();
+    site.end_month();
+    site.done(&["retention", "holds", "place", "--table", "posts", "--by", "admin:7", "--reason", "case 14"]);
+    let plan = site.done(&["retention", "plan"]);
+    assert!(plan.contains("in part, archived first"), "{plan}");
+    site.done(&["retention", "run", "--execute"]);
+    let left = site.changes();
+    assert!((1..before).contains(&left), "{left}");
+    let listed = site.done(&["retention", "archives"]);
+    assert!(listed.contains("2001_01") && listed.contains("the rest of it"), "{listed}");
+    let restored = site.json("retention-restore", &["retention", "restore", "2001-01"]);
+    assert_eq!((&restored["restored"]["changes"], site.changes()), (&json!(before - left), before));
 }
 
 #[cfg(unix)]
@@ -349,9 +405,56 @@ fn a_worker_works_until_it_is_told_to_stop_and_says_what_failed() {
     assert!(said.contains("working by `threadline.toml`"), "{said}");
 
     let wrong = Site::short("tables = { \"public.nowhere\" = \"2s\" }");
-    let said = wrong.refused(&["worker", "--once"]);
-    assert!(said.contains("task `retention` failed") && said.contains("nowhere"), "{said}");
+    let run = wrong.run(&["worker", "--once"]);
+    assert_eq!(run.code, Some(2), "{}", run.stderr);
+    assert!(run.stderr.ends_with("error: 1 of 5 tasks failed: retention\n"), "{}", run.stderr);
+    assert!(run.stdout.contains("retention   failed  ") && run.stdout.contains("nowhere"), "{}", run.stdout);
     fs::write(wrong.path().join("threadline.toml"), "[worker]\nhealth_evry = \"1s\"")
         .expect("can be written");
     assert!(wrong.refused(&["worker", "--once"]).contains("did you mean `health_every`"));
+}
+
+#[test]
+fn no_id_no_time_and_no_name_is_cut_however_narrow_the_terminal() {
+    let site = Site::short("archive = true");
+    site.end_month();
+    site.done(&["retention", "run", "--execute"]);
+    let job = site.json("exports-job", &["exports", "enqueue", "--by", "admin:7"])["job"].clone();
+    let run = site.json("retention-runs", &["retention", "runs"])["runs"][0].clone();
+    let printed = |time: &Value| time.as_str().expect("a time").replace('T', " ");
+    let partitions = site.json("partitions", &["partitions"]);
+    let named = |name: &Value| name.as_str().is_some_and(|name| name.starts_with("filler_"));
+    assert!(
+        partitions["partitions"].as_array().expect("a list").iter().any(|one| named(&one["name"])),
+        "{partitions}"
+    );
+    for (arguments, whole) in [
+        (
+            &["retention", "runs"][..],
+            vec![printed(&run["started_at"]), "service_account:threadline".to_owned()],
+        ),
+        (
+            &["exports", "list"],
+            vec![job["id"].as_str().expect("a text").to_owned(), printed(&job["scheduled_at"])],
+        ),
+        (
+            &["partitions"],
+            vec!["filler".to_owned(), "attached, for clocks set back".to_owned(), "tail".to_owned()],
+        ),
+    ] {
+        for width in
+            [&["--width", "60"][..], &["--width", "80"], &["--width", "100"], &["--width", "140"], &[]]
+        {
+            let shown = site.done(&[arguments, width].concat());
+            for part in &whole {
+                assert!(shown.contains(part), "{arguments:?} {width:?} {part}: {shown}");
+            }
+            assert!(!shown.contains('…') && !shown.contains("gap"), "{arguments:?} {width:?}: {shown}");
+            let most = width.last().map_or(usize::MAX, |columns| columns.parse().expect("a number"));
+            assert!(shown.lines().all(|line| line.chars().count() <= most), "{shown}");
+        }
+        // So narrow that an id is wider than the line, it is whole all the same.
+        let shown = site.done(&[arguments, &["--width", "25"]].concat());
+        assert!(whole.iter().all(|part| shown.contains(part)), "{shown}");
+    }
 }

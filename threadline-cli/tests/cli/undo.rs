@@ -66,6 +66,17 @@ fn later_work_in_the_way_is_shown_and_nothing_is_written() {
     assert!(run.stderr.starts_with("error: "), "{}", run.stderr);
     assert_eq!(sample.text("SELECT title FROM posts WHERE id = 1"), "Final");
     let skipping = [&["undo", "--transaction", &id, "--conflicts", "skip"], &WHO[..]].concat();
+    // What is printed is what is done.
+    let plan = ["undo", "--transaction", &id, "--conflicts", "skip"];
+    let shown = sample.done(&plan);
+    assert!(shown.contains("1 row of 1 transaction; 1 row left out\n"), "{shown}");
+    assert!(shown.contains("left out public.posts 2\n  ! row `2`"), "{shown}");
+    assert!(shown.contains(": left as it is\n") && shown.contains("set back public.posts 1\n"), "{shown}");
+    let settled = sample.json(&[&plan[..], &["--json"]].concat());
+    assert_documented("undo", &settled);
+    assert_eq!(settled["settled"].as_array().map(Vec::len), Some(1), "{settled}");
+    assert_eq!(settled["plan"]["steps"].as_array().map(Vec::len), Some(2), "the plan that is reviewed");
+    assert!(sample.json(&["undo", "--transaction", &id, "--json"])["settled"].is_null());
     sample.done(&skipping);
     assert_eq!(sample.text("SELECT title FROM posts WHERE id = 1"), "Draft");
     assert_eq!(sample.text("SELECT count(*) FROM posts WHERE id = 2"), "0");

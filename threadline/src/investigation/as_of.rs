@@ -9,7 +9,7 @@ use super::decode::DecodeError;
 use super::fold::{self, Step};
 use super::image::{RowImage, RowState};
 use super::key::{RowKey, WalkKey};
-use super::log::{self, Reach};
+use super::log::{self, Reach, RowLog};
 use super::scope::{ResolvedScope, Surface};
 use super::trail::Trail;
 use crate::capture::TableName;
@@ -52,9 +52,9 @@ pub enum AsOf<T> {
     },
     /// A write that escaped capture lies on the way back, so the answer cannot be vouched for.
     Gap {
-        /// The change before the hole.
-        older: ChangeId,
-        /// The change after it; `None` when it lies between `older` and the row as it is now.
+        /// The change before the hole; `None` when it is a recorded baseline that the row had not stayed as.
+        older: Option<ChangeId>,
+        /// The change after it; `None` when that is the row as it is now, or as the next baseline has it.
         newer: Option<ChangeId>,
         /// What the captured changes say the row was.
         best_guess: RowState,
@@ -120,60 +120,112 @@ pub(crate) fn read(
     scope: Option<&ResolvedScope>,
 ) -> Result<AsOf<RowImage>, Error> {
     let log = log::read(conn, table, key, Reach::Since(at))?;
+    let behind = log.behind;
+    let answer = answer(log, at, scope);
+    let is_lost = matches!(answer, AsOf::Gap { .. } | AsOf::CrossedTruncate { .. } | AsOf::Unknown);
+    match behind {
+        // What lies behind may tell it: a baseline, and all that was captured from there on.
+        Some(baseline) if is_lost => {
+            let log = log::read(conn, table, key, Reach::SinceAndAfter(at, baseline))?;
+            Ok(self::answer(log, at, scope))
+        }
+        _ => Ok(answer),
+    }
+}
+
+/// As [`read`], from changes and the row as it is now alone, for what is to undo changes: a gap's `older` is always a change.
+pub(crate) fn read_from_changes(
+    conn: &mut PgConnection,
+    table: &str,
+    key: &impl WalkKey,
+    at: DateTime<Utc>,
+    scope: Option<&ResolvedScope>,
+) -> Result<AsOf<RowImage>, Error> {
+    Ok(answer(log::read(conn, table, key, Reach::Since(at))?.of_changes(), at, scope))
+}
+
+fn answer(log: RowLog, at: DateTime<Utc>, scope: Option<&ResolvedScope>) -> AsOf<RowImage> {
     if let Some(ended_at) = log.anchor.ended_at.filter(|ended_at| *ended_at <= at) {
-        return Ok(AsOf::CaptureEnded { ended_at });
+        return AsOf::CaptureEnded { ended_at };
     }
     // What has gone is what was captured before; a hold or a longer window may have kept parts of it.
     if let Some(horizon) = log.anchor.began_at.max(log.anchor.purged_until).filter(|horizon| at < *horizon) {
-        return Ok(AsOf::BeforeHorizon { horizon });
+        return AsOf::BeforeHorizon { horizon };
     }
     let (table_id, tenant) = (log.anchor.table_id, log.anchor.present.scope.clone());
     let purged_until = log.anchor.purged_until;
     let folded = fold::fold(log.seen_through(scope));
     let undone = folded.steps.iter().take_while(|step| !step.settled).count();
-    let (undone, settled) = folded.steps.split_at(undone);
+    // The fold begins anew at the oldest baseline that is newer than the instant, and what is settled by the time of the newest
+    // one that is older is for that one to say.
+    let newer = folded.baselines.iter().rfind(|mark| mark.baseline.recorded_at > at);
+    let older = folded.baselines.iter().find(|mark| mark.baseline.recorded_at <= at);
+    let begins = newer.map_or(0, |mark| mark.place);
+    let way = &folded.steps[begins..undone];
+    let settled = folded.steps.get(undone);
+    let settled_by = older.filter(|mark| mark.place <= undone);
     // One of before the horizon need not be the one before the instant: it was held, and others after it have gone.
     let is_next = |step: &&Step| purged_until.is_none_or(|until| step.change.captured_at > until);
-    let settled = settled.first().filter(is_next);
-    let state = undone.last().map_or(&folded.now, |step| &step.before);
+    let settled = settled.filter(is_next);
+
+    // At its very instant a baseline is all there is to ask.
+    let recorded = settled_by.filter(|mark| mark.baseline.recorded_at == at);
+    let state = match (recorded, way.last(), newer) {
+        (Some(mark), ..) => &mark.state,
+        (None, Some(step), _) => &step.before,
+        (None, None, Some(mark)) => &mark.state,
+        (None, None, None) => &folded.now,
+    };
+    // Told forwards, the row needs no more than that the next change found it so.
+    let told = recorded.is_some() || way.last().is_some_and(|step| step.forwards.is_some());
     if let Some(scope) = scope {
-        let tenant = match (state, undone.last(), settled) {
+        let tenant = match (state, settled_by, way.last(), settled, newer) {
+            (RowState::Present(_), Some(mark), ..) if matches!(mark.state, RowState::Present(_)) => {
+                mark.scope.clone()
+            }
+            (RowState::Present(_), None, _, Some(step), _) if told => step.change.scope.clone(),
             // Gone by then: whose it was is for the change that removed it to say.
-            (RowState::Absent, _, Some(Step { change, .. })) | (_, Some(Step { change, .. }), _) => {
+            (RowState::Absent, _, _, Some(Step { change, .. }), _)
+            | (_, _, Some(Step { change, .. }), ..) => {
                 change.previous_scope.clone().or_else(|| change.scope.clone())
             }
-            (_, None, _) => tenant,
+            (_, _, None, _, Some(mark)) => mark.scope.clone(),
+            (_, _, None, _, None) => tenant,
         };
         if !scope.sees_row(table_id, tenant.as_deref()) {
-            return Ok(AsOf::NotCreated);
+            return AsOf::NotCreated;
         }
     }
     // The change before the instant has to have left what the fold arrived at; how it came to that is not asked.
-    let way = &folded.steps[..undone.len() + usize::from(settled.is_some())];
-    if let Some(answer) = gap(way, state) {
-        return Ok(answer);
+    let hole = || {
+        let newest = |place: usize| place.checked_sub(1).map(|place| way[place].change.id);
+        let guess = |older, newer| AsOf::Gap { older, newer, best_guess: state.clone() };
+        match (settled_by, settled) {
+            (Some(mark), _) if mark.gap => return Some(guess(None, newest(way.len()))),
+            (None, Some(step)) if step.gap => return Some(guess(Some(step.change.id), newest(way.len()))),
+            _ => {}
+        }
+        // The oldest on the way from the present to the instant; the one nearest to the answer.
+        let place = way.iter().rposition(|step| step.gap)?;
+        Some(guess(Some(way[place].change.id), newest(place)))
+    };
+    if !told && let Some(answer) = hole() {
+        return answer;
     }
-    Ok(match state {
+    match state {
         RowState::Present(image) => AsOf::Present(RowImage::clone(image)),
+        // By a baseline it was not there: how it went is only known when the change before that removed it.
         RowState::Absent => match settled {
-            Some(step) => AsOf::Deleted { by: step.change.id, at: step.change.captured_at },
-            None => AsOf::NotCreated,
+            Some(step) if settled_by.is_none() || step.after == RowState::Absent => {
+                AsOf::Deleted { by: step.change.id, at: step.change.captured_at }
+            }
+            _ => AsOf::NotCreated,
         },
         RowState::Partial(_) | RowState::Unknown => {
-            match undone.iter().rev().find(|step| step.change.op == Op::Truncate) {
+            match way.iter().rev().find(|step| step.change.op == Op::Truncate) {
                 Some(step) => AsOf::CrossedTruncate { by: step.change.id, at: step.change.captured_at },
                 None => AsOf::Unknown,
             }
         }
-    })
-}
-
-/// The oldest hole on the way from the present to the instant; the one nearest to the answer.
-fn gap(steps: &[Step], state: &RowState) -> Option<AsOf<RowImage>> {
-    let place = steps.iter().rposition(|step| step.gap)?;
-    Some(AsOf::Gap {
-        older: steps[place].change.id,
-        newer: place.checked_sub(1).map(|newer| steps[newer].change.id),
-        best_guess: state.clone(),
-    })
+    }
 }

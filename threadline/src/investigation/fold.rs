@@ -7,9 +7,12 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
+use super::baseline::RecordedBaseline;
 use super::change::{AuditChange, ChangeId, FieldChange, Op};
 use super::image::{Columns, Json, RowImage, RowState};
-use super::log::{GoneColumn, Present, PresentState, RowLog, SinceLayout, StoredChange, TodaysColumns};
+use super::log::{
+    GoneColumn, Present, PresentState, RowLog, SinceLayout, StoredBaseline, StoredChange, TodaysColumns,
+};
 
 /// A row's past.
 pub(crate) struct Folded {
@@ -17,6 +20,20 @@ pub(crate) struct Folded {
     pub(crate) now: RowState,
     /// Its changes, newest first.
     pub(crate) steps: Vec<Step>,
+    /// What recorded baselines say of it, newest first.
+    pub(crate) baselines: Vec<Mark>,
+}
+
+/// A recorded baseline on the way back.
+pub(crate) struct Mark {
+    pub(crate) baseline: RecordedBaseline,
+    /// How many steps are newer.
+    pub(crate) place: usize,
+    pub(crate) state: RowState,
+    /// The tenant the row belonged to.
+    pub(crate) scope: Option<String>,
+    /// The row was not as the baseline has it when the next newer change (or the present) found it.
+    pub(crate) gap: bool,
 }
 
 /// One change and the row on both sides of it.
@@ -28,19 +45,38 @@ pub(crate) struct Step {
     pub(crate) gap: bool,
     /// At or before the instant asked for.
     pub(crate) settled: bool,
+    /// The row on both sides of it as told forwards from the baseline before it, when every change since then fits.
+    pub(crate) forwards: Option<(RowState, RowState)>,
 }
 
 pub(crate) fn fold(log: RowLog) -> Folded {
-    let RowLog { mut anchor, changes } = log;
+    let RowLog { mut anchor, changes, .. } = log;
     let layouts = anchor.layouts.take().unwrap_or_default();
     let attributes = anchor.attributes.take().unwrap_or_default();
+    let mut stored = anchor.take_baselines().into_iter().peekable();
     let mut row = Row::at_present(&mut anchor.present);
     let mut reader = Reader::new(&anchor.row_key, &anchor.present, &layouts, &attributes);
 
     let now = row.shown(&anchor.present);
     let mut steps = Vec::with_capacity(changes.len());
-    let mut changes: VecDeque<Effect> = changes.into_iter().map(|change| reader.read(change)).collect();
+    let mut recorded = VecDeque::new();
+    let mut effects = VecDeque::with_capacity(changes.len());
+    for change in changes {
+        while let Some(newer) = stored.next_if(|stored| stored.baseline.recorded_at >= change.captured_at) {
+            recorded.push_back(reader.recorded(newer));
+        }
+        effects.push_back(reader.read(change));
+    }
+    recorded.extend(stored.map(|stored| reader.recorded(stored)));
+    // Told forwards, they are needed once more.
+    let mut kept = (!recorded.is_empty()).then(Vec::new);
+    let mut marks: Vec<(Mark, Row)> = Vec::new();
+    let mut changes: VecDeque<Effect> = effects;
     while let Some(first) = changes.pop_front() {
+        // No transaction has changed the table on both sides of a baseline.
+        while recorded.front().is_some_and(|next| next.baseline.recorded_at >= first.change.captured_at) {
+            marks.extend(recorded.pop_front().map(|next| row.meet(next, steps.len(), &anchor.present)));
+        }
         // Where one statement wrote several rows, triggers of the host may have had their changes captured before the
         // statement's own. Within a transaction the newest change that fits is therefore taken, not merely the newest.
         let transaction = first.change.id.transaction_id;
@@ -58,10 +94,57 @@ pub(crate) fn fold(log: RowLog) -> Folded {
                     continue;
                 }
             }
+            if let Some(kept) = &mut kept {
+                kept.push(effect.clone());
+            }
             steps.push(row.undo(effect, fitting.is_some(), &anchor.present));
         }
     }
-    Folded { now, steps }
+    marks.extend(recorded.into_iter().map(|next| row.meet(next, steps.len(), &anchor.present)));
+    if let Some(kept) = &kept {
+        tell_forwards(&mut steps, kept, &mut marks, &anchor.present);
+    }
+    Folded { now, steps, baselines: marks.into_iter().map(|(mark, _)| mark).collect() }
+}
+
+/// From each baseline on to the next newer one, as far as the changes fit: what they say of the row there needs nothing that
+/// came later. Where that was lost to a gap or a TRUNCATE, it is how the row is known up to the last change before.
+fn tell_forwards(steps: &mut [Step], effects: &[Effect], marks: &mut [(Mark, Row)], policy: &Present) {
+    let mut newest = 0;
+    for (mark, row) in marks {
+        let mut place = mark.place;
+        while place > newest {
+            // Of the oldest transaction's changes the first that fits, as the fold takes the last.
+            let next = place - 1;
+            let AuditChange { op, partition, .. } = &effects[next].change;
+            if *op == Op::Truncate && partition.is_none() {
+                // What it found it does not say, but there was nothing after it.
+                *row = Row::new(Known::Absent, Columns::new(), BTreeSet::new());
+                place = next;
+                continue;
+            }
+            let before = row.shown(policy);
+            if !row.redo(&effects[next], policy) {
+                break;
+            }
+            steps[next].forwards = Some((before, row.shown(policy)));
+            place = next;
+        }
+        let mut lost = false;
+        for step in &mut steps[newest..mark.place] {
+            let is_whole = |state: &RowState| matches!(state, RowState::Present(_) | RowState::Absent);
+            let forwards = step.forwards.as_ref();
+            lost |= step.gap || !is_whole(&step.after);
+            if let Some((_, after)) = forwards.filter(|_| lost) {
+                step.after = after.clone();
+            }
+            lost |= !is_whole(&step.before);
+            if let Some((before, _)) = forwards.filter(|_| lost) {
+                step.before = before.clone();
+            }
+        }
+        newest = mark.place;
+    }
 }
 
 /// One change by itself under today's column names and today's redaction, with the whole row where the change has it.
@@ -97,7 +180,17 @@ struct Named {
     retyped: BTreeSet<String>,
 }
 
+/// A row as a baseline has it, under today's column names.
+struct Recorded {
+    baseline: RecordedBaseline,
+    scope: Option<String>,
+    image: Option<Columns>,
+    masked: BTreeSet<String>,
+    retyped: BTreeSet<String>,
+}
+
 /// What a change does to the row with our key.
+#[derive(Clone)]
 struct Effect {
     change: AuditChange,
     settled: bool,
@@ -158,6 +251,29 @@ impl<'a> Reader<'a> {
             retyped: since.retyped.iter().cloned().collect(),
             stored,
         }
+    }
+
+    fn recorded(&mut self, stored: StoredBaseline) -> Recorded {
+        // Its payload is one of an insert, to be explained in the same way.
+        let Named { image, masked, retyped, .. } = self.named(StoredChange {
+            captured_at: stored.baseline.recorded_at,
+            transaction_id: stored.baseline.id,
+            ordinal: 0,
+            table_id: 0,
+            layout: Some(stored.layout),
+            op: Op::Insert,
+            row_key: String::new(),
+            previous_row_key: None,
+            scope: None,
+            previous_scope: None,
+            partition: None,
+            masked: stored.masked,
+            row_data: stored.row,
+            diff: None,
+            attributes: None,
+            settled: false,
+        });
+        Recorded { baseline: stored.baseline, scope: stored.scope, image, masked, retyped }
     }
 
     /// The change as policy lets it be shown today.
@@ -231,6 +347,18 @@ impl Present {
     }
 }
 
+impl Recorded {
+    fn row(&self) -> Row {
+        match &self.image {
+            Some(columns) => {
+                let masked = self.masked.iter().filter(|name| columns.contains_key(*name));
+                Row::new(Known::Whole, columns.clone(), masked.cloned().collect())
+            }
+            None => Row::new(Known::Absent, Columns::new(), BTreeSet::new()),
+        }
+    }
+}
+
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Known {
     Whole,
@@ -263,20 +391,88 @@ impl Row {
         Self::new(known, present.image.take().unwrap_or_default(), present.mask.iter().cloned().collect())
     }
 
+    /// Comes to a baseline on the way back: whatever lies on the newer side, here the row is as the baseline has it.
+    fn meet(&mut self, recorded: Recorded, place: usize, policy: &Present) -> (Mark, Row) {
+        let fits = match (self.known, &recorded.image) {
+            (Known::Nothing, _) | (Known::Absent, None) => true,
+            (Known::Absent, Some(_)) | (Known::Whole | Known::Part, None) => false,
+            (Known::Whole | Known::Part, Some(image)) => {
+                self.agrees(image, &recorded.masked, &recorded.retyped, policy)
+            }
+        };
+        let at_baseline = recorded.row();
+        if fits && self.known == Known::Whole {
+            // A column that was added since goes on being known.
+            self.hidden.retain(|name| !at_baseline.columns.contains_key(name));
+            self.hidden.extend(at_baseline.hidden.iter().cloned());
+            self.columns.extend(at_baseline.columns.clone());
+            self.shown = None;
+        } else {
+            *self = recorded.row();
+        }
+        let Recorded { baseline, scope, .. } = recorded;
+        (Mark { baseline, place, state: self.shown(policy), scope, gap: !fits }, at_baseline)
+    }
+
+    /// Whether these values are the row's, as far as both are known; what is hidden on either side, of another type or ignored
+    /// is not compared.
+    fn agrees(
+        &self,
+        values: &Columns,
+        masked: &BTreeSet<String>,
+        retyped: &BTreeSet<String>,
+        policy: &Present,
+    ) -> bool {
+        values.iter().all(|(name, value)| {
+            self.hidden.contains(name)
+                || masked.contains(name)
+                || retyped.contains(name)
+                || policy.ignore.contains(name)
+                || self.columns.get(name).is_none_or(|own| own == value)
+        })
+    }
+
+    /// Makes a whole row what the change made of it, unless it cannot be what the change found. Returns whether it could; a TRUNCATE
+    /// says nothing of what it found.
+    fn redo(&mut self, effect: &Effect, policy: &Present) -> bool {
+        let found = match (self.known, effect.arrives) {
+            (Known::Absent, arrives) => arrives,
+            (Known::Whole, false) if effect.change.op != Op::Truncate => {
+                let deleted = effect.image.as_ref().filter(|_| effect.leaves);
+                [Some(&effect.previous), deleted]
+                    .into_iter()
+                    .flatten()
+                    .all(|values| self.agrees(values, &effect.masked, &effect.retyped, policy))
+            }
+            _ => false,
+        };
+        if !found {
+            return false;
+        }
+        if effect.leaves {
+            *self = Self::new(Known::Absent, Columns::new(), BTreeSet::new());
+            return true;
+        }
+        if effect.arrives {
+            *self = Self::new(Known::Whole, effect.image.clone().unwrap_or_default(), BTreeSet::new());
+            self.hidden.extend(policy.mask.iter().cloned());
+        }
+        self.shown = None;
+        for name in effect.claimed.keys().filter(|name| !effect.masked.contains(*name)) {
+            self.hidden.remove(name);
+        }
+        self.hidden.extend(effect.masked.iter().cloned());
+        self.columns.extend(effect.claimed.clone());
+        true
+    }
+
     /// Whether the row could be what this change left behind.
     fn fits(&self, effect: &Effect, policy: &Present) -> bool {
         match self.known {
             Known::Nothing => true,
             Known::Absent => effect.leaves,
             Known::Whole | Known::Part => {
-                !effect.leaves
-                    && effect.claimed.iter().all(|(name, claimed)| {
-                        self.hidden.contains(name)
-                            || effect.masked.contains(name)
-                            || effect.retyped.contains(name)
-                            || policy.ignore.contains(name)
-                            || self.columns.get(name).is_none_or(|value| value == claimed)
-                    })
+                !effect.leaves && self.agrees(&effect.claimed, &effect.masked, &effect.retyped, policy)
             }
         }
     }
@@ -313,7 +509,7 @@ impl Row {
             }
             self.columns.extend(previous);
         }
-        Step { change, before: self.shown(policy), after, gap: !fits, settled }
+        Step { change, before: self.shown(policy), after, gap: !fits, settled, forwards: None }
     }
 
     /// Makes this the row as the change left it. Where it fits that is so already, but for ignored columns: those may

@@ -3,9 +3,10 @@
 use diesel::prelude::*;
 use serde::Serialize;
 
+use super::baseline::BaselineVersion;
 use super::change::{AuditAction, AuditChange, AuditTransaction};
 use super::decode::DecodeError;
-use super::fold;
+use super::fold::{self, Folded};
 use super::image::RowState;
 use super::key::{RowKey, WalkKey};
 use super::log::{self, Reach};
@@ -38,6 +39,9 @@ pub struct History<M> {
     pub versions: Vec<Version<M>>,
     /// Whether there are older versions than these. Exact.
     pub has_more: bool,
+    /// The row as recorded baselines have it, newest first, as far back as the versions go. Snapshots, not changes: nobody wrote
+    /// the row then.
+    pub baselines: Vec<BaselineVersion>,
 }
 
 /// One captured change of a row, with the row on both sides of it.
@@ -104,11 +108,13 @@ pub(crate) fn read<M>(
     loop {
         let log = log::read(conn, table, key, Reach::Newest(newest))?;
         let is_whole = newest.is_none_or(|newest| log.changes.len() < newest as usize);
-        let mut versions = versions(conn, log, scope)?;
+        let (mut versions, mut baselines) = versions(conn, log, scope)?;
         if scope.is_none() || is_whole || versions.len() > wanted {
             let has_more = versions.len() > wanted || (!is_whole && scope.is_none());
             versions.truncate(wanted);
-            return Ok(History { versions, has_more });
+            // Right before the oldest version there may be one still; it belongs to the next.
+            baselines.retain(|baseline| baseline.place < wanted || !has_more);
+            return Ok(History { versions, has_more, baselines });
         }
         // Among those read there were some that may not be seen.
         newest = newest.map(|newest| newest.saturating_mul(4));
@@ -119,9 +125,10 @@ fn versions<M>(
     conn: &mut PgConnection,
     log: log::RowLog,
     scope: Option<&ResolvedScope>,
-) -> Result<Vec<Version<M>>, Error> {
+) -> Result<(Vec<Version<M>>, Vec<BaselineVersion>), Error> {
     let (table_id, purged_until) = (log.anchor.table_id, log.anchor.purged_until);
-    let steps = fold::fold(log.seen_through(scope)).steps;
+    let Folded { steps, baselines, .. } = fold::fold(log.seen_through(scope));
+    let is_kept = |at| purged_until.is_none_or(|until| at > until);
     let who = Who::of(conn, steps.iter().map(|step| step.change.id.transaction_id).collect())?;
     let versions = steps.into_iter().map(|step| {
         let (transaction, action) = who.why(step.change.id.transaction_id);
@@ -132,7 +139,7 @@ fn versions<M>(
             action,
             before: step.before,
             after: step.after,
-            gap: step.gap && purged_until.is_none_or(|until| step_at > until),
+            gap: step.gap && is_kept(step_at),
             row: None,
         }
     });
@@ -147,5 +154,18 @@ fn versions<M>(
             )
         })
     };
-    Ok(versions.filter(is_visible).collect())
+    let versions: Vec<_> = versions.map(|version| (is_visible(&version), version)).collect();
+    let baselines = baselines.into_iter().filter_map(|mark| {
+        // Whose a row was that was not there, a baseline cannot say.
+        let is_visible = scope.is_none() || matches!(mark.state, RowState::Present(_));
+        is_visible.then(|| BaselineVersion {
+            place: versions[..mark.place].iter().filter(|(is_visible, _)| *is_visible).count(),
+            gap: mark.gap && is_kept(mark.baseline.recorded_at),
+            baseline: mark.baseline,
+            state: mark.state,
+        })
+    });
+    let baselines = baselines.collect();
+    let visible = versions.into_iter().filter_map(|(is_visible, version)| is_visible.then_some(version));
+    Ok((visible.collect(), baselines))
 }

@@ -159,19 +159,7 @@ impl RowKey {
         table: &TableName,
         texts: &[T],
     ) -> Result<Self, Error> {
-        #[derive(QueryableByName)]
-        struct Key {
-            #[diesel(sql_type = Array<Text>)]
-            columns: Vec<String>,
-        }
-        let name = table.to_sql();
-        let Key { columns } = diesel::sql_query(
-            "SELECT coalesce(threadline.key_now(a), a.key_columns) AS columns FROM threadline.audited_tables a \
-             WHERE a.id = threadline.find_table($1, to_regclass($1))",
-        )
-        .bind::<Text, _>(&name)
-        .get_result(conn)
-        .map_err(|error| Error::from_query(conn, &name, error))?;
+        let (name, columns) = (table.to_sql(), Self::columns(conn, table)?);
         let named: Option<Vec<(&str, &str)>> = texts
             .iter()
             .map(|text| text.as_ref().split_once('=').filter(|(name, _)| columns.iter().any(|c| c == name)))
@@ -191,8 +179,29 @@ impl RowKey {
         })
     }
 
-    /// The key of a change, as it is stored; `None` when these columns cannot be what it is made of.
-    pub(crate) fn stored(columns: &[String], key: &str) -> Option<Self> {
+    /// The key columns of an audited table, by their present names, in the order in which a stored key has their values.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotAudited`]; those of the database.
+    pub fn columns(conn: &mut PgConnection, table: &TableName) -> Result<Vec<String>, Error> {
+        #[derive(QueryableByName)]
+        struct Key {
+            #[diesel(sql_type = Array<Text>)]
+            columns: Vec<String>,
+        }
+        let name = table.to_sql();
+        let key = diesel::sql_query(
+            "SELECT coalesce(threadline.key_now(a), a.key_columns) AS columns FROM threadline.audited_tables a \
+             WHERE a.id = threadline.find_table($1, to_regclass($1))",
+        );
+        let key: Result<Key, _> = key.bind::<Text, _>(&name).get_result(conn);
+        key.map(|key| key.columns).map_err(|error| Error::from_query(conn, &name, error))
+    }
+
+    /// The key that an [`AuditChange::row_key`](super::AuditChange::row_key) means in a table with these key
+    /// [`columns`](Self::columns); `None` when they cannot be what it is made of.
+    pub fn stored(columns: &[String], key: &str) -> Option<Self> {
         // What stands in for a key that would be too long for an index.
         if key.starts_with("sha256:") && key.len() == 71 {
             return None;

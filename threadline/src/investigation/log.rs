@@ -1,6 +1,7 @@
 //! What the database says about one row: the row as it is now, and its changes. Read it in one snapshot.
 
-use std::collections::BTreeMap;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
 use diesel::pg::Pg;
@@ -10,6 +11,7 @@ use diesel::sql_types::{Nullable, Text, Timestamptz};
 use serde::Deserialize;
 use uuid::Uuid;
 
+use super::baseline::RecordedBaseline;
 use super::change::Op;
 use super::image::{Columns, Json};
 use super::key::WalkKey;
@@ -25,6 +27,8 @@ pub(crate) enum Reach {
     Newest(Option<u32>),
     /// All that have to be undone to see the row at this instant, then those of the transaction before them.
     Since(DateTime<Utc>),
+    /// As `Since` the first of them, and all others captured after the second.
+    SinceAndAfter(DateTime<Utc>, DateTime<Utc>),
 }
 
 /// One row's part of the trail.
@@ -32,6 +36,9 @@ pub(crate) struct RowLog {
     pub(crate) anchor: Anchor,
     /// Newest first.
     pub(crate) changes: Vec<StoredChange>,
+    /// The newest baseline that was recorded by the instant asked for, and has all changes since then;
+    /// also when its place lies beyond the changes that were read.
+    pub(crate) behind: Option<DateTime<Utc>>,
 }
 
 /// The row as it is now, and what is needed to read its changes.
@@ -47,6 +54,8 @@ pub(crate) struct Anchor {
     pub(crate) purged_until: Option<DateTime<Utc>>,
     /// How older layouts relate to today's columns, for those that differ from them.
     pub(crate) layouts: Option<BTreeMap<i32, SinceLayout>>,
+    /// What the table's recorded baselines say of the row, newest first: those whose place among the changes is known.
+    baselines: Option<Vec<StoredBaseline>>,
     /// Read when a change has no layout.
     #[serde(skip)]
     pub(crate) attributes: Option<TodaysColumns>,
@@ -110,6 +119,19 @@ pub(crate) struct StoredChange {
     pub(crate) settled: bool,
 }
 
+/// A recorded baseline, and what it says of the row.
+#[derive(Deserialize)]
+pub(crate) struct StoredBaseline {
+    #[serde(flatten)]
+    pub(crate) baseline: RecordedBaseline,
+    pub(crate) layout: i32,
+    pub(crate) masked: Option<Vec<String>>,
+    /// The tenant the row belonged to.
+    pub(crate) scope: Option<String>,
+    /// `None` when there was no such row.
+    pub(crate) row: Option<Columns>,
+}
+
 /// By relation and attribute number, the columns' names and types today.
 pub(crate) type TodaysColumns = BTreeMap<u32, BTreeMap<i32, (String, String)>>;
 
@@ -150,7 +172,26 @@ impl Attributes {
     }
 }
 
+impl Anchor {
+    /// Hands over what is known of baselines.
+    pub(crate) fn take_baselines(&mut self) -> Vec<StoredBaseline> {
+        self.baselines.take().unwrap_or_default()
+    }
+
+    fn keep_baselines(&mut self, keep: impl FnMut(&StoredBaseline) -> bool) {
+        if let Some(baselines) = &mut self.baselines {
+            baselines.retain(keep);
+        }
+    }
+}
+
 impl RowLog {
+    /// Leaves the baselines out: what is told then comes from changes and the row as it is now alone.
+    pub(crate) fn of_changes(mut self) -> Self {
+        self.anchor.baselines = None;
+        self
+    }
+
     /// Leaves out the row as it is now where that may not be seen: it is another tenant's by now, and what only it says of
     /// earlier states is not to be told.
     pub(crate) fn seen_through(mut self, scope: Option<&ResolvedScope>) -> Self {
@@ -160,6 +201,12 @@ impl RowLog {
             present.state = PresentState::Unknown;
             present.image = None;
         }
+        // So it is with what a baseline says of another tenant's row.
+        let table_id = self.anchor.table_id;
+        self.anchor.keep_baselines(|baseline| {
+            baseline.row.is_none()
+                || scope.is_none_or(|scope| scope.sees_row(table_id, baseline.scope.as_deref()))
+        });
         self
     }
 }
@@ -174,15 +221,50 @@ pub(crate) fn read(
     let anchor: Entry =
         ReadAnchor { table, key }.get_result(conn).map_err(|error| Error::from_query(conn, table, error))?;
     let mut anchor: Anchor = serde_json::from_str(&anchor.entry).map_err(Error::Payload)?;
-    let changes = match reach {
-        Reach::Newest(limit) => changes(conn, &anchor, None, None, limit)?,
+    // Before the oldest change that was read there may be others, unless all of them were: a baseline has no place there.
+    let (changes, reaches_to) = match reach {
+        Reach::Newest(limit) => {
+            let changes = changes(conn, &anchor, None, None, limit)?;
+            let is_all = limit.is_none_or(|limit| changes.len() < limit as usize);
+            let oldest = changes.last().filter(|_| !is_all).map(|oldest| oldest.captured_at);
+            (changes, oldest)
+        }
         Reach::Since(at) => {
             let changes = since(conn, &anchor, at)?;
-            // In a transaction of the caller's that is no snapshot, retention may have come in between.
-            anchor.purged_until = purged_until(conn, anchor.table_id)?;
+            let oldest = changes.last().filter(|oldest| oldest.settled).map(|oldest| oldest.captured_at);
+            (changes, oldest)
+        }
+        Reach::SinceAndAfter(at, after) => {
+            let mut changes = since(conn, &anchor, at)?;
+            let read: BTreeSet<_> =
+                changes.iter().map(|change| (change.transaction_id, change.ordinal)).collect();
+            let between = self::changes(conn, &anchor, Some(after), Some(at), None)?;
+            let others = between
+                .into_iter()
+                .filter(|change| !read.contains(&(change.transaction_id, change.ordinal)))
+                .map(|change| StoredChange { settled: true, ..change });
+            changes.extend(others);
             changes
+                .sort_by_key(|change| Reverse((change.captured_at, change.transaction_id, change.ordinal)));
+            (changes, Some(after))
         }
     };
+    if !matches!(reach, Reach::Newest(_)) {
+        // In a transaction of the caller's that is no snapshot, retention may have come in between.
+        anchor.purged_until = purged_until(conn, anchor.table_id)?;
+        let purged_until = anchor.purged_until;
+        anchor.keep_baselines(|baseline| {
+            purged_until.is_none_or(|until| baseline.baseline.recorded_at > until)
+        });
+    }
+    let behind = match reach {
+        Reach::Since(at) | Reach::SinceAndAfter(at, _) => {
+            let recorded = anchor.baselines.iter().flatten().map(|baseline| baseline.baseline.recorded_at);
+            recorded.filter(|recorded_at| *recorded_at <= at).max()
+        }
+        Reach::Newest(_) => None,
+    };
+    anchor.keep_baselines(|baseline| reaches_to.is_none_or(|oldest| baseline.baseline.recorded_at >= oldest));
     if changes.iter().any(|change| change.attributes.is_some()) {
         let mut statement = Statement::kept("SELECT threadline.since_attributes(");
         statement.bind(anchor.table_id).sql(")::text AS entry");
@@ -190,7 +272,7 @@ pub(crate) fn read(
             statement.get_result(conn).map_err(|error| Error::from_query(conn, table, error))?;
         anchor.attributes = Some(serde_json::from_str(&attributes.entry).map_err(Error::Payload)?);
     }
-    Ok(RowLog { anchor, changes })
+    Ok(RowLog { anchor, changes, behind })
 }
 
 /// What has to be undone to see the row at this instant, and the transaction before that, as `settled`.

@@ -4,6 +4,7 @@ mod actions;
 mod actor;
 mod as_of;
 mod audited;
+mod baseline;
 mod between;
 mod change;
 mod decode;
@@ -32,6 +33,7 @@ pub mod undo;
 
 pub use self::as_of::AsOf;
 pub use self::audited::{Audited, ModelSql};
+pub use self::baseline::{BaselineVersion, RecordedBaseline};
 pub use self::between::{RowChange, RowDiff, TableDiff};
 pub use self::change::{AuditAction, AuditChange, AuditTransaction, ChangeId, FieldChange, Op};
 pub use self::decode::DecodeError;

@@ -1,5 +1,8 @@
 //! Legal holds: what retention must not remove, who says so, and why.
 
+use std::fmt;
+use std::time::Duration;
+
 use chrono::{DateTime, Utc};
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Nullable, Text, Timestamptz};
@@ -9,7 +12,11 @@ use crate::capture::TableName;
 use crate::error::Error;
 use crate::intent::Actor;
 use crate::investigation::RowKey;
+use crate::operation::deployed::attempt;
 use crate::operation::evidence::{Record, Reference, Subject, record_if_allowed};
+
+/// How long counting what a hold matches may take.
+const COUNTING: Duration = Duration::from_secs(10);
 
 /// What is to be held. All that is given has to match; a hold that names nothing holds the whole trail.
 ///
@@ -44,7 +51,8 @@ impl Hold {
         Self { table: Some(table), row: Some(key), ..self }
     }
 
-    /// Only changes of rows of this tenant, by what the scope column held before or after them, and TRUNCATEs.
+    /// Only changes of rows of this tenant, by what the scope column held before or after them, and TRUNCATEs. A change that was
+    /// captured before the column was declared says no tenant: [`place`] tells how many there are.
     pub fn scope(self, scope: impl Into<String>) -> Self {
         Self { scope: Some(scope.into()), ..self }
     }
@@ -97,8 +105,59 @@ pub struct LegalHold {
     pub release_reason: Option<String>,
 }
 
+/// A hold that was placed, and how much of the trail it holds at this moment; what is captured from now on is not counted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct PlacedHold {
+    /// The hold.
+    pub hold: LegalHold,
+    /// How many changes it matches; `None` when that could not be counted.
+    pub changes: Option<u64>,
+    /// How many actions it holds by themselves; `None` as for `changes`.
+    pub actions: Option<u64>,
+    /// What may be otherwise than was meant.
+    pub warnings: Vec<HoldWarning>,
+}
+
+/// What about a hold may be otherwise than was meant. It holds all the same.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "code", rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum HoldWarning {
+    /// Nothing matches.
+    MatchesNothing,
+    /// Changes that all else matches say no tenant: they were captured before their table's scope column was declared.
+    BeforeScope {
+        /// How many.
+        changes: u64,
+    },
+    /// What matches could not be counted.
+    NotCounted {
+        /// Why.
+        reason: String,
+    },
+}
+
+impl fmt::Display for HoldWarning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::MatchesNothing => {
+                f.write_str("the hold matches nothing that there is; check what it names")
+            }
+            Self::BeforeScope { changes } => write!(
+                f,
+                "{changes} changes were captured before their table declared a tenant column, and are not held by a tenant; hold the table as well"
+            ),
+            Self::NotCounted { reason } => write!(f, "what the hold matches was not counted: {reason}"),
+        }
+    }
+}
+
 /// Places a hold. Once this has committed nothing it names goes, also not by a run that has begun; it waits for a batch of
 /// such a run to end.
+///
+/// Then says how much it holds: that nothing matches is a warning, not an error. Counting ends after ten seconds; what a role may
+/// not read, it cannot count.
 ///
 /// Where the role may record it, the hold and its [evidence](crate::evidence) are there together or not at all.
 ///
@@ -106,7 +165,7 @@ pub struct LegalHold {
 ///
 /// [`Error::Refused`] for a reason that is empty or too long, and for a time that ends before it begins;
 /// [`Error::NotAudited`]; a key that is not the table's.
-pub fn place(conn: &mut PgConnection, hold: &Hold, by: &Actor) -> Result<LegalHold, Error> {
+pub fn place(conn: &mut PgConnection, hold: &Hold, by: &Actor) -> Result<PlacedHold, Error> {
     check_reason(&hold.reason)?;
     if let (Some(from), Some(to)) = (hold.from, hold.to)
         && from > to
@@ -117,11 +176,11 @@ pub fn place(conn: &mut PgConnection, hold: &Hold, by: &Actor) -> Result<LegalHo
         });
     }
     let table = hold.table.as_ref().map(TableName::to_sql);
-    recorded(conn, "place", |conn| {
+    let placed = recorded(conn, "place", |conn| {
         let placed: Placed = diesel::sql_query(format!(
         "WITH asked AS MATERIALIZED (SELECT CASE WHEN $1 IS NOT NULL THEN threadline.find_table($1, to_regclass($1)) END AS table_id), \
          h AS (INSERT INTO threadline.legal_holds (table_id, row_key, scope, actor_type, actor_id, held_from, held_to, placed_by, reason) \
-         SELECT a.table_id, CASE WHEN $2 IS NOT NULL THEN threadline.row_key(a.table_id, $2::jsonb) END, $3, $4, $5, $6, $7, $8::jsonb, $9 \
+         SELECT a.table_id, CASE WHEN $2 IS NOT NULL THEN threadline.hold_key(a.table_id, $2::jsonb) END, $3, $4, $5, $6, $7, $8::jsonb, $9 \
          FROM asked a RETURNING *) {ENTRY}"
     ))
     .bind::<Nullable<Text>, _>(&table)
@@ -136,7 +195,42 @@ pub fn place(conn: &mut PgConnection, hold: &Hold, by: &Actor) -> Result<LegalHo
     .get_result(conn)
     .map_err(|error| Error::from_query(conn, table.as_deref().unwrap_or_default(), error))?;
         placed.read()
-    })
+    })?;
+    counted(conn, placed)
+}
+
+/// How much a hold matches; counting changes nothing, and is given up after a while.
+fn counted(conn: &mut PgConnection, hold: LegalHold) -> Result<PlacedHold, Error> {
+    #[derive(QueryableByName)]
+    struct Matches {
+        #[diesel(sql_type = BigInt)]
+        changes: i64,
+        #[diesel(sql_type = BigInt)]
+        actions: i64,
+        #[diesel(sql_type = BigInt)]
+        unscoped: i64,
+    }
+    let matches = attempt(conn, Some(COUNTING), |conn| {
+        diesel::sql_query("SELECT changes, actions, unscoped FROM threadline.hold_matches($1)")
+            .bind::<BigInt, _>(hold.id)
+            .get_result::<Matches>(conn)
+            .map_err(Error::Query)
+    })?;
+    let mut placed = PlacedHold { hold, changes: None, actions: None, warnings: Vec::new() };
+    match matches {
+        Ok(Matches { changes, actions, unscoped }) => {
+            placed.changes = Some(changes.unsigned_abs());
+            placed.actions = Some(actions.unsigned_abs());
+            if changes + actions == 0 {
+                placed.warnings.push(HoldWarning::MatchesNothing);
+            }
+            if unscoped > 0 {
+                placed.warnings.push(HoldWarning::BeforeScope { changes: unscoped.unsigned_abs() });
+            }
+        }
+        Err(unanswered) => placed.warnings.push(HoldWarning::NotCounted { reason: unanswered.reason }),
+    }
+    Ok(placed)
 }
 
 /// Releases a hold: from then on what it held goes by its window. Its row stays, with who, when and why; the release is

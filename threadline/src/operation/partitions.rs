@@ -66,7 +66,7 @@ pub fn maintain(conn: &mut PgConnection, options: &MaintainOptions) -> Result<u3
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Partition {
-    /// As the partitions' names end: `2025_01`, `tail` for the last one, `gap_…` for one that only a clock set back leads to.
+    /// As the partitions' names end: `2025_01`, `tail` for the last one, `filler_…` for one that only a clock set back leads to.
     pub name: String,
     /// Where it begins; `None` for the beginning of time.
     pub from: Option<DateTime<Utc>>,
@@ -89,7 +89,7 @@ pub enum PartitionState {
     Attached,
     /// Retention has decided to drop it.
     Leaving,
-    /// Attached from an archive, for reading.
+    /// Attached from an archive for reading, or filled with what an archive has of it.
     Restored,
 }
 
@@ -127,8 +127,8 @@ pub fn list(conn: &mut PgConnection) -> Result<Partitions, Error> {
         restored: bool,
     }
     let rows: Vec<Row> = diesel::sql_query(
-        "SELECT p.label, p.first_id, p.end_id, p.row_estimate, p.size_bytes, coalesce(m.state <> 'restored', p.pending) AS leaving, \
-         coalesce(m.state = 'restored', false) AS restored \
+        "SELECT p.label, p.first_id, p.end_id, p.row_estimate, p.size_bytes, coalesce(m.state IN ('leaving', 'released'), p.pending) AS leaving, \
+         coalesce(m.state IN ('restored', 'filled'), false) AS restored \
          FROM threadline.partitions() p LEFT JOIN threadline.retention_months m USING (label) ORDER BY p.first_id NULLS FIRST",
     )
     .load(conn)

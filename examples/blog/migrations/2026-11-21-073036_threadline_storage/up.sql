@@ -324,6 +324,7 @@ DECLARE
     newest timestamptz;
     here timestamptz;
     label text;
+    part record;
     made integer := 0;
 BEGIN
     -- Install: the month we are in reaches back to MINVALUE.
@@ -381,6 +382,14 @@ BEGIN
     IF to_regprocedure('threadline.fill_gaps()') IS NOT NULL THEN
         EXECUTE 'SELECT threadline.fill_gaps()';
     END IF;
+    -- A member of the owner's role may call it; what it made is the owner's all the same.
+    FOR part IN
+        SELECT c.oid::regclass AS relation, pg_get_userbyid(p.relowner) AS owner
+        FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid JOIN pg_class p ON p.oid = i.inhparent
+        WHERE p.relnamespace = 'threadline'::regnamespace AND p.relname = ANY (parents) AND c.relowner <> p.relowner AND pg_get_userbyid(c.relowner) = current_user
+    LOOP
+        EXECUTE format('ALTER TABLE %s OWNER TO %I', part.relation, part.owner);
+    END LOOP;
     RETURN made;
 END
 $$;

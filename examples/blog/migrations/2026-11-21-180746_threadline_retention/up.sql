@@ -59,15 +59,17 @@ CREATE TABLE IF NOT EXISTS threadline.retention_runs (
     exports bigint NOT NULL DEFAULT 0,
     evidence bigint NOT NULL DEFAULT 0,
     access_log bigint NOT NULL DEFAULT 0,
+    baseline_rows bigint NOT NULL DEFAULT 0,
     runs bigint NOT NULL DEFAULT 0,
+    looks bigint NOT NULL DEFAULT 1,
     batches bigint NOT NULL DEFAULT 0,
     batch_rows bigint NOT NULL DEFAULT 0,
-    batch_time interval NOT NULL DEFAULT '0',
-    month_time interval NOT NULL DEFAULT '0'
+    batch_time interval NOT NULL DEFAULT '00:00:00',
+    month_time interval NOT NULL DEFAULT '00:00:00'
 );
 -- One at a time, whatever the sessions do.
 CREATE UNIQUE INDEX IF NOT EXISTS retention_runs_running_idx ON threadline.retention_runs (state) WHERE state = 'running';
-COMMENT ON TABLE threadline.retention_runs IS 'One row for each run of retention.';
+COMMENT ON TABLE threadline.retention_runs IS 'One row for each run of retention that removed something or failed, and one for those in a row that found nothing due.';
 COMMENT ON COLUMN threadline.retention_runs.id IS 'Number of the run.';
 COMMENT ON COLUMN threadline.retention_runs.started_at IS 'When it began.';
 COMMENT ON COLUMN threadline.retention_runs.ended_at IS 'When it ended; of one that died, when it was last heard of; NULL while it runs.';
@@ -88,7 +90,9 @@ COMMENT ON COLUMN threadline.retention_runs.bytes IS 'Bytes that dropped partiti
 COMMENT ON COLUMN threadline.retention_runs.exports IS 'Export jobs that expired.';
 COMMENT ON COLUMN threadline.retention_runs.evidence IS 'Evidence rows that expired.';
 COMMENT ON COLUMN threadline.retention_runs.access_log IS 'Access-log rows that expired.';
+COMMENT ON COLUMN threadline.retention_runs.baseline_rows IS 'Rows of recorded baselines that expired.';
 COMMENT ON COLUMN threadline.retention_runs.runs IS 'Rows of this table that expired.';
+COMMENT ON COLUMN threadline.retention_runs.looks IS 'How many runs it stands for: one after the other that found nothing due are one row, from the beginning of the first to the end of the last.';
 COMMENT ON COLUMN threadline.retention_runs.batches IS 'Batches.';
 COMMENT ON COLUMN threadline.retention_runs.batch_rows IS 'Rows of the trail that went in batches.';
 COMMENT ON COLUMN threadline.retention_runs.batch_time IS 'How long the batches took, without the pauses.';
@@ -98,14 +102,14 @@ CREATE TABLE IF NOT EXISTS threadline.retention_months (
     first_id uuid PRIMARY KEY,
     end_id uuid NOT NULL,
     label text COLLATE "C" NOT NULL,
-    state text NOT NULL CHECK (state IN ('leaving', 'restored', 'released')),
+    state text NOT NULL CHECK (state IN ('leaving', 'restored', 'filled', 'released')),
     since timestamptz NOT NULL DEFAULT clock_timestamp()
 );
-COMMENT ON TABLE threadline.retention_months IS 'Partitions on their way out, and months of an archive that are attached for reading.';
+COMMENT ON TABLE threadline.retention_months IS 'Partitions on their way out, and months that are there for reading with what an archive has of them.';
 COMMENT ON COLUMN threadline.retention_months.first_id IS 'Lower bound of the partitions; the lowest id there is for MINVALUE.';
 COMMENT ON COLUMN threadline.retention_months.end_id IS 'Upper bound of the partitions, exclusive.';
 COMMENT ON COLUMN threadline.retention_months.label IS 'What the names of the six partitions end in.';
-COMMENT ON COLUMN threadline.retention_months.state IS 'leaving: to be dropped once nothing speaks against it; restored: attached from an archive; released: to be dropped again.';
+COMMENT ON COLUMN threadline.retention_months.state IS 'leaving: to be dropped once nothing speaks against it; restored: attached from an archive; filled: it had stayed, and what had left it was put back; released: to be dropped again.';
 COMMENT ON COLUMN threadline.retention_months.since IS 'When that was decided.';
 CREATE UNIQUE INDEX IF NOT EXISTS retention_months_label_key ON threadline.retention_months (label);
 
@@ -114,6 +118,7 @@ CREATE TABLE IF NOT EXISTS threadline.retention_purges (
     first_id uuid NOT NULL,
     kind text COLLATE "C" NOT NULL CHECK (kind IN ('thinned', 'dropped')),
     until timestamptz NOT NULL,
+    archived boolean NOT NULL DEFAULT false,
     restored boolean NOT NULL DEFAULT false,
     PRIMARY KEY (table_id, first_id, kind)
 );
@@ -122,8 +127,36 @@ COMMENT ON COLUMN threadline.retention_purges.table_id IS 'The audited_tables ro
 COMMENT ON COLUMN threadline.retention_purges.first_id IS 'Lower bound of the partition; the lowest id there is for MINVALUE.';
 COMMENT ON COLUMN threadline.retention_purges.kind IS 'thinned: some of its changes; dropped: the whole partition.';
 COMMENT ON COLUMN threadline.retention_purges.until IS 'End of the newest transaction that left: from then on the table''s past is known.';
+COMMENT ON COLUMN threadline.retention_purges.archived IS 'Whether all of it is in an archive.';
 COMMENT ON COLUMN threadline.retention_purges.restored IS 'Whether an archive has brought it back.';
 CREATE INDEX IF NOT EXISTS retention_purges_until_idx ON threadline.retention_purges (table_id, until) WHERE NOT restored;
+
+CREATE TABLE IF NOT EXISTS threadline.retention_archives (
+    object text COLLATE "C" PRIMARY KEY,
+    kind text COLLATE "C" NOT NULL CHECK (kind IN ('month', 'part')),
+    label text COLLATE "C" NOT NULL,
+    first_id uuid NOT NULL,
+    end_id uuid NOT NULL,
+    run bigint,
+    archived_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    tables jsonb NOT NULL,
+    bytes bigint NOT NULL CHECK (bytes > 0),
+    sha256 text COLLATE "C" NOT NULL CHECK (sha256 ~ '^[0-9a-f]{64}$'),
+    returned_at timestamptz
+);
+COMMENT ON TABLE threadline.retention_archives IS 'What an archive has: one row for each month and each batch, written in the transaction that removes it.';
+COMMENT ON COLUMN threadline.retention_archives.object IS 'Name in the archive; of a month that of its manifest.';
+COMMENT ON COLUMN threadline.retention_archives.kind IS 'month: the six tables of a partition that left as a whole; part: what a batch removed.';
+COMMENT ON COLUMN threadline.retention_archives.label IS 'What the names of the six partitions end in.';
+COMMENT ON COLUMN threadline.retention_archives.first_id IS 'Lower bound of the partitions; the lowest id there is for MINVALUE.';
+COMMENT ON COLUMN threadline.retention_archives.end_id IS 'Upper bound of the partitions, exclusive.';
+COMMENT ON COLUMN threadline.retention_archives.run IS 'The run that removed it; NULL when none did.';
+COMMENT ON COLUMN threadline.retention_archives.archived_at IS 'When it was removed.';
+COMMENT ON COLUMN threadline.retention_archives.tables IS '{"<table>": {"rows", "sha256"}}, the digest of a month''s alone.';
+COMMENT ON COLUMN threadline.retention_archives.bytes IS 'Bytes of its objects.';
+COMMENT ON COLUMN threadline.retention_archives.sha256 IS 'Of a month over its manifest, of a part over its lines before compression; in hexadecimal.';
+COMMENT ON COLUMN threadline.retention_archives.returned_at IS 'When the part was put back into its month, to be archived anew should it leave again; NULL while the archive is what has it.';
+CREATE INDEX IF NOT EXISTS retention_archives_label_idx ON threadline.retention_archives (label);
 
 CREATE TABLE IF NOT EXISTS threadline.retention_numbers (
     numbering integer PRIMARY KEY,
@@ -168,7 +201,7 @@ COMMENT ON FUNCTION threadline.trail_tables() IS 'The six tables of the trail, i
 CREATE OR REPLACE FUNCTION threadline.partitions()
 RETURNS TABLE (label text, first_id uuid, end_id uuid, pending boolean, filler boolean, row_estimate bigint, size_bytes bigint)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT p.label, p.first_id, p.end_id, p.pending, p.label LIKE '\_gap\_%', s.row_estimate, s.size_bytes
+    SELECT p.label, p.first_id, p.end_id, p.pending, p.label LIKE '\_filler\_%', s.row_estimate, s.size_bytes
     FROM (SELECT substr(c.relname, 14) AS label, (regexp_match(b.bound, 'FROM \(''([0-9a-f-]{36})''\)'))[1]::uuid AS first_id,
                 (regexp_match(b.bound, 'TO \(''([0-9a-f-]{36})''\)'))[1]::uuid AS end_id, i.inhdetachpending AS pending
             FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid CROSS JOIN LATERAL (SELECT pg_get_expr(c.relpartbound, c.oid)) b (bound)
@@ -189,31 +222,69 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
 $$;
 COMMENT ON FUNCTION threadline.retention_cutoff(jsonb, text, text) IS 'The instant before which something is due; NULL for what is kept for ever.';
 
--- The condition that change `c` is held, over the transactions of its partition. Read it under a lock on legal_holds.
-CREATE OR REPLACE FUNCTION threadline.held_changes(transactions text) RETURNS text
+-- The condition that change `c` is held, over the transactions of its partition; with `hold` by that one, with `any_scope` whatever
+-- its tenant is. Read it under a lock on legal_holds.
+CREATE OR REPLACE FUNCTION threadline.held_changes(transactions text, hold bigint DEFAULT NULL, any_scope boolean DEFAULT false) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO, YMD' AS $$
     SELECT coalesce(string_agg('(' || concat_ws(' AND ', 'true',
         CASE WHEN h.table_id IS NOT NULL THEN format('c.table_id = %s', h.table_id) END,
         CASE WHEN h.row_key IS NOT NULL THEN format('(c.row_key = %1$L OR c.previous_row_key = %1$L OR c.op = ''T'')', h.row_key) END,
-        CASE WHEN h.scope IS NOT NULL THEN format('(c.scope = %1$L OR c.previous_scope = %1$L OR c.op = ''T'')', h.scope) END,
+        CASE WHEN h.scope IS NOT NULL AND NOT any_scope THEN format('(c.scope = %1$L OR c.previous_scope = %1$L OR c.op = ''T'')', h.scope) END,
         CASE WHEN h.held_from IS NOT NULL THEN format('c.captured_at >= %L::timestamptz', h.held_from) END,
         CASE WHEN h.held_to IS NOT NULL THEN format('c.captured_at <= %L::timestamptz', h.held_to) END,
         CASE WHEN h.actor_type IS NOT NULL THEN format('EXISTS (SELECT FROM threadline.%I held WHERE held.id = c.transaction_id AND held.actor_type = %L AND held.actor_id IS NOT DISTINCT FROM %L)',
             transactions, h.actor_type, h.actor_id) END) || ')', ' OR '), 'false')
-    FROM threadline.legal_holds h WHERE h.released_at IS NULL
+    FROM threadline.legal_holds h WHERE h.released_at IS NULL AND (hold IS NULL OR h.id = hold)
 $$;
-COMMENT ON FUNCTION threadline.held_changes(text) IS 'The condition that a change, called c, is held.';
+COMMENT ON FUNCTION threadline.held_changes(text, bigint, boolean) IS 'The condition that a change, called c, is held.';
 
--- The condition that transaction or action `x` is held by itself, whatever it changed.
-CREATE OR REPLACE FUNCTION threadline.held_alone() RETURNS text
+-- The condition that transaction or action `x` is held by itself, whatever it changed; with `hold` by that one.
+CREATE OR REPLACE FUNCTION threadline.held_alone(hold bigint DEFAULT NULL) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO, YMD' AS $$
     SELECT coalesce(string_agg('(' || concat_ws(' AND ', 'true',
         CASE WHEN h.held_from IS NOT NULL THEN format('x.occurred_at >= %L::timestamptz', h.held_from) END,
         CASE WHEN h.held_to IS NOT NULL THEN format('x.occurred_at <= %L::timestamptz', h.held_to) END,
         CASE WHEN h.actor_type IS NOT NULL THEN format('(x.actor_type = %L AND x.actor_id IS NOT DISTINCT FROM %L)', h.actor_type, h.actor_id) END) || ')', ' OR '), 'false')
-    FROM threadline.legal_holds h WHERE h.released_at IS NULL AND h.table_id IS NULL AND h.row_key IS NULL AND h.scope IS NULL
+    FROM threadline.legal_holds h WHERE h.released_at IS NULL AND h.table_id IS NULL AND h.row_key IS NULL AND h.scope IS NULL AND (hold IS NULL OR h.id = hold)
 $$;
-COMMENT ON FUNCTION threadline.held_alone() IS 'The condition that a transaction or an action, called x, is held by itself.';
+COMMENT ON FUNCTION threadline.held_alone(bigint) IS 'The condition that a transaction or an action, called x, is held by itself.';
+
+-- The stored form of a key that a hold names. Of a table that is gone, by what was known of its key when its capture was compiled.
+CREATE OR REPLACE FUNCTION threadline.hold_key(of_table integer, key jsonb) RETURNS text
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO, YMD' AS $$
+DECLARE
+    audited CONSTANT threadline.audited_tables := (SELECT a FROM threadline.audited_tables a WHERE a.id = of_table);
+    stored text;
+BEGIN
+    IF threadline.audited_relation(of_table) IS NULL AND jsonb_strip_nulls(key) = key
+        AND ARRAY(SELECT k FROM jsonb_object_keys(key) k ORDER BY k) = ARRAY(SELECT c FROM unnest(audited.key_columns) c ORDER BY c) THEN
+        BEGIN
+            EXECUTE audited.read_key INTO stored USING key;
+            RETURN stored;
+        EXCEPTION WHEN undefined_object OR undefined_function OR invalid_schema_name THEN
+            -- A type that went with the table: the key is taken as it is written.
+        END;
+    END IF;
+    RETURN threadline.row_key(of_table, key);
+END
+$$;
+COMMENT ON FUNCTION threadline.hold_key(integer, jsonb) IS 'The stored form of a key that a hold names.';
+
+-- How much a hold pins now: changes, actions by themselves, and, where it names a tenant, the changes that all else of it matches in
+-- tables with a tenant column, which were captured before that was declared and say no tenant.
+CREATE OR REPLACE FUNCTION threadline.hold_matches(hold bigint, OUT changes bigint, OUT actions bigint, OUT unscoped bigint)
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET jit = off SET TimeZone = 'UTC' SET DateStyle = 'ISO, YMD' AS $$
+BEGIN
+    EXECUTE format('SELECT count(*) FROM threadline.audit_changes c WHERE %s', threadline.held_changes('audit_transactions', hold)) INTO changes;
+    EXECUTE format('SELECT count(*) FROM threadline.audit_actions x WHERE %s', threadline.held_alone(hold)) INTO actions;
+    unscoped := 0;
+    IF (SELECT h.scope IS NOT NULL FROM threadline.legal_holds h WHERE h.id = hold) THEN
+        EXECUTE format('SELECT count(*) FROM threadline.audit_changes c WHERE c.scope IS NULL AND c.previous_scope IS NULL AND c.op <> ''T''
+            AND c.table_id IN (SELECT a.id FROM threadline.audited_tables a WHERE a.scope_column IS NOT NULL) AND (%s)', threadline.held_changes('audit_transactions', hold, true)) INTO unscoped;
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION threadline.hold_matches(bigint) IS 'How much a hold pins now.';
 
 -- The query for the units of one table that are due and may go, as (id, ended), among the transactions that query `source`
 -- yields: the whole transaction ended before `cutoff`, none of its actions is kept for longer, and no change of the unit is held.
@@ -294,6 +365,29 @@ END
 $$;
 COMMENT ON FUNCTION threadline.begin_retention(jsonb, jsonb, interval) IS 'Begins a run of retention, unless one is alive.';
 
+-- Has a run that completed and removed nothing be part of the one before it, if that was such a run of the same actor's. Returns the
+-- run that stands for it.
+CREATE OR REPLACE FUNCTION threadline.fold_idle(run bigint) RETURNS bigint
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    of_run threadline.retention_runs;
+    stands_for_it bigint;
+BEGIN
+    SELECT r.* INTO STRICT of_run FROM threadline.retention_runs r WHERE r.id = run;
+    UPDATE threadline.retention_runs e SET looks = e.looks + 1, ended_at = of_run.ended_at, heartbeat_at = of_run.heartbeat_at, policy = of_run.policy
+        WHERE e.id = (SELECT max(r.id) FROM threadline.retention_runs r WHERE r.id < run) AND e.asked_by = of_run.asked_by
+            AND 2 = (SELECT count(*) FROM threadline.retention_runs r WHERE r.id IN (e.id, run) AND r.state = 'completed' AND r.resumes IS NULL
+                AND r.changes + r.transactions + r.actions + r.months + r.exports + r.evidence + r.access_log + r.runs = 0)
+        RETURNING e.id INTO stands_for_it;
+    IF stands_for_it IS NULL THEN
+        RETURN run;
+    END IF;
+    DELETE FROM threadline.retention_runs r WHERE r.id = run;
+    RETURN stands_for_it;
+END
+$$;
+COMMENT ON FUNCTION threadline.fold_idle(bigint) IS 'Has a run that found nothing due be part of the one before it, if that was such a run.';
+
 -- Remembers for the feed that something of these transactions goes.
 CREATE OR REPLACE FUNCTION threadline.note_numbers(ids uuid[], xids xid8[]) RETURNS void
 LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
@@ -306,10 +400,30 @@ LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
 $$;
 COMMENT ON FUNCTION threadline.note_numbers(uuid[], xid8[]) IS 'Remembers for the feed that something of these transactions goes.';
 
+-- The query for rows of a common table expression as lines of JSON, as an archive takes them. A line feed in JSON is space between tokens.
+CREATE OR REPLACE FUNCTION threadline.leaving_lines(parent text, source text) RETURNS text
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT format($query$SELECT %1$L AS parent, replace(row_to_json(%2$I)::text, E'\n', ' ') AS line FROM %2$I$query$, parent, source)
+$$;
+COMMENT ON FUNCTION threadline.leaving_lines(text, text) IS 'The query for rows as lines of JSON, as an archive takes them.';
+
+-- Remembers what an archive has of a partition, in the transaction that removes it: {"object", "kind", "tables", "bytes", "sha256"}.
+CREATE OR REPLACE FUNCTION threadline.note_archive(run bigint, label text, archive jsonb) RETURNS void
+LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
+    INSERT INTO threadline.retention_archives AS a (object, kind, label, first_id, end_id, run, tables, bytes, sha256)
+    SELECT archive ->> 'object', archive ->> 'kind', note_archive.label, b.first_id, b.end_id, note_archive.run, archive -> 'tables', (archive ->> 'bytes')::bigint, archive ->> 'sha256'
+    FROM (SELECT m.first_id, m.end_id FROM threadline.retention_months m WHERE m.label = note_archive.label
+        UNION ALL SELECT coalesce(p.first_id, '00000000-0000-0000-0000-000000000000'), p.end_id FROM threadline.partitions() p WHERE p.label = note_archive.label LIMIT 1) b
+    ON CONFLICT (object) DO UPDATE SET kind = EXCLUDED.kind, label = EXCLUDED.label, first_id = EXCLUDED.first_id, end_id = EXCLUDED.end_id, run = EXCLUDED.run,
+        archived_at = clock_timestamp(), tables = EXCLUDED.tables, bytes = EXCLUDED.bytes, sha256 = EXCLUDED.sha256, returned_at = NULL
+$$;
+COMMENT ON FUNCTION threadline.note_archive(bigint, text, jsonb) IS 'Remembers what an archive has of a partition.';
+
 -- One batch of one table in one partition: takes the next `batch_rows` old changes after a position and deletes the units they
 -- belong to that may go, with what is theirs, and transactions of which nothing is left. `more` says whether to go on from
--- (last_at, last_id). Call it in a transaction of its own, which is whole by itself.
-CREATE OR REPLACE FUNCTION threadline.retention_batch(run bigint, label text, of_table integer, policy jsonb, after_at timestamptz, after_id uuid, batch_rows integer,
+-- (last_at, last_id). Call it in a transaction of its own, which is whole by itself. With `archiving`, each row that is deleted
+-- is in the caller's temporary table threadline_leaving (parent, line) then, to be archived before the transaction commits.
+CREATE OR REPLACE FUNCTION threadline.retention_batch(run bigint, label text, of_table integer, policy jsonb, after_at timestamptz, after_id uuid, batch_rows integer, archiving boolean,
     OUT changes bigint, OUT transactions bigint, OUT row_count bigint, OUT last_at timestamptz, OUT last_id uuid, OUT more boolean)
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off SET TimeZone = 'UTC' SET DateStyle = 'ISO, YMD' AS $$
 DECLARE
@@ -341,21 +455,23 @@ BEGIN
     -- A departure is noted right after its change; what a halted machine put further off goes with the partition.
     EXECUTE format('WITH unit AS MATERIALIZED (SELECT u.id FROM unnest($1) u (id)),
         gone AS (DELETE FROM threadline.%1$I c USING unit u WHERE c.transaction_id = u.id AND c.table_id = $2
-            RETURNING c.transaction_id, c.ordinal, c.captured_at, c.previous_row_key),
+            RETURNING c.*),
         keys AS (DELETE FROM threadline.%2$I m USING gone g WHERE m.table_id = $2 AND m.previous_row_key = g.previous_row_key
-            AND m.transaction_id = g.transaction_id AND m.ordinal = g.ordinal RETURNING 1),
+            AND m.transaction_id = g.transaction_id AND m.ordinal = g.ordinal RETURNING m.*),
         departures AS (DELETE FROM threadline.%3$I d USING gone g WHERE d.table_id = $2 AND d.captured_at >= (SELECT min(captured_at) FROM gone)
-            AND d.captured_at <= (SELECT max(captured_at) FROM gone) + interval ''1 hour'' AND d.transaction_id = g.transaction_id AND d.ordinal = g.ordinal RETURNING 1)
+            AND d.captured_at <= (SELECT max(captured_at) FROM gone) + interval ''1 hour'' AND d.transaction_id = g.transaction_id AND d.ordinal = g.ordinal RETURNING d.*)%4$s
         SELECT (SELECT count(*) FROM gone), (SELECT count(*) FROM keys) + (SELECT count(*) FROM departures)',
-        'audit_changes' || label, 'audit_key_changes' || label, 'audit_departures' || label) INTO changes, counted USING units, of_table;
+        'audit_changes' || label, 'audit_key_changes' || label, 'audit_departures' || label,
+        CASE WHEN archiving THEN format(', lines AS (INSERT INTO pg_temp.threadline_leaving (parent, line) %s UNION ALL %s UNION ALL %s)',
+            threadline.leaving_lines('audit_changes', 'gone'), threadline.leaving_lines('audit_key_changes', 'keys'), threadline.leaving_lines('audit_departures', 'departures')) ELSE '' END) INTO changes, counted USING units, of_table;
     row_count := changes + counted;
-    INSERT INTO threadline.retention_purges AS p
-    SELECT of_table, coalesce((SELECT m.first_id FROM threadline.partitions() m WHERE m.label = retention_batch.label), '00000000-0000-0000-0000-000000000000'), 'thinned', max(e.ended)
+    INSERT INTO threadline.retention_purges AS p (table_id, first_id, kind, until, archived)
+    SELECT of_table, coalesce((SELECT m.first_id FROM threadline.partitions() m WHERE m.label = retention_batch.label), '00000000-0000-0000-0000-000000000000'), 'thinned', max(e.ended), archiving
     FROM unnest(ends) e (ended)
-    ON CONFLICT (table_id, first_id, kind) DO UPDATE SET until = greatest(p.until, EXCLUDED.until), restored = false;
+    ON CONFLICT (table_id, first_id, kind) DO UPDATE SET until = greatest(p.until, EXCLUDED.until), archived = p.archived AND EXCLUDED.archived, restored = false;
     EXECUTE format('SELECT array_agg(t.id), array_agg(t.xid) FROM threadline.%I t WHERE t.id = ANY ($1)', 'audit_transactions' || label) INTO picked, numbers USING units;
     PERFORM threadline.note_numbers(picked, numbers);
-    transactions := threadline.remove_empty(label, units);
+    transactions := threadline.remove_empty(label, units, archiving);
     row_count := row_count + transactions;
     -- What is left of a transaction goes on having ended when it did.
     EXECUTE format('UPDATE threadline.%I t SET purged_until = greatest(t.purged_until, u.ended) FROM unnest($1, $2) u (id, ended) WHERE t.id = u.id', 'audit_transactions' || label)
@@ -364,10 +480,10 @@ BEGIN
         batches = r.batches + 1, batch_rows = r.batch_rows + row_count, batch_time = r.batch_time + (clock_timestamp() - now()) WHERE r.id = run;
 END
 $$;
-COMMENT ON FUNCTION threadline.retention_batch(bigint, text, integer, jsonb, timestamptz, uuid, integer) IS 'Deletes the next batch of one table''s changes that are due.';
+COMMENT ON FUNCTION threadline.retention_batch(bigint, text, integer, jsonb, timestamptz, uuid, integer, boolean) IS 'Deletes the next batch of one table''s changes that are due.';
 
 -- Removes those of the transactions that have neither changes nor actions left and are not held, and returns how many.
-CREATE OR REPLACE FUNCTION threadline.remove_empty(label text, ids uuid[]) RETURNS bigint
+CREATE OR REPLACE FUNCTION threadline.remove_empty(label text, ids uuid[], archiving boolean) RETURNS bigint
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off AS $$
 DECLARE
     removed uuid[];
@@ -376,16 +492,18 @@ BEGIN
             AND NOT EXISTS (SELECT FROM threadline.%2$I c WHERE c.transaction_id = u.id)
             AND NOT EXISTS (SELECT FROM threadline.%3$I a WHERE a.id >= overlay(u.id::text PLACING ''-0000-0000-000000000000'' FROM 14)::uuid
                 AND a.id <= overlay(u.id::text PLACING ''-ffff-ffff-ffffffffffff'' FROM 14)::uuid AND a.transaction_id = u.id)
-            AND NOT (%4$s) RETURNING x.id) SELECT coalesce(array_agg(id), ''{}'') FROM gone',
-        'audit_transactions' || label, 'audit_changes' || label, 'audit_actions' || label, threadline.held_alone()) INTO removed USING ids;
-    EXECUTE format('DELETE FROM threadline.%I l WHERE l.transaction_id = ANY ($1)', 'audit_long_transactions' || label) USING removed;
+            AND NOT (%4$s) RETURNING x.*)%5$s SELECT coalesce(array_agg(gone.id), ''{}'') FROM gone',
+        'audit_transactions' || label, 'audit_changes' || label, 'audit_actions' || label, threadline.held_alone(),
+        CASE WHEN archiving THEN format(', lines AS (INSERT INTO pg_temp.threadline_leaving (parent, line) %s)', threadline.leaving_lines('audit_transactions', 'gone')) ELSE '' END) INTO removed USING ids;
+    EXECUTE format('WITH gone AS (DELETE FROM threadline.%I l WHERE l.transaction_id = ANY ($1) RETURNING l.*) %s', 'audit_long_transactions' || label,
+        CASE WHEN archiving THEN 'INSERT INTO pg_temp.threadline_leaving (parent, line) ' || threadline.leaving_lines('audit_long_transactions', 'gone') ELSE 'SELECT count(*) FROM gone' END) USING removed;
     RETURN cardinality(removed);
 END
 $$;
-COMMENT ON FUNCTION threadline.remove_empty(text, uuid[]) IS 'Removes transactions of which nothing is left.';
+COMMENT ON FUNCTION threadline.remove_empty(text, uuid[], boolean) IS 'Removes transactions of which nothing is left.';
 
 -- As retention_batch, for the actions of a partition, in the order of their ids.
-CREATE OR REPLACE FUNCTION threadline.retention_actions(run bigint, label text, policy jsonb, after_id uuid, batch_rows integer,
+CREATE OR REPLACE FUNCTION threadline.retention_actions(run bigint, label text, policy jsonb, after_id uuid, batch_rows integer, archiving boolean,
     OUT actions bigint, OUT transactions bigint, OUT last_id uuid, OUT more boolean)
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off SET TimeZone = 'UTC' SET DateStyle = 'ISO, YMD' AS $$
 DECLARE
@@ -405,18 +523,19 @@ BEGIN
         RETURN;
     END IF;
     PERFORM threadline.note_numbers(gone, numbers);
-    EXECUTE format('DELETE FROM threadline.%I a WHERE a.id = ANY ($1)', 'audit_actions' || label) USING gone;
+    EXECUTE format('WITH gone AS (DELETE FROM threadline.%I a WHERE a.id = ANY ($1) RETURNING a.*) %s', 'audit_actions' || label,
+        CASE WHEN archiving THEN 'INSERT INTO pg_temp.threadline_leaving (parent, line) ' || threadline.leaving_lines('audit_actions', 'gone') ELSE 'SELECT count(*) FROM gone' END) USING gone;
     IF of_transactions IS NOT NULL THEN
         EXECUTE format('SELECT array_agg(t.id), array_agg(t.xid) FROM threadline.%I t WHERE t.id = ANY ($1)', 'audit_transactions' || label) INTO gone, numbers USING of_transactions;
         PERFORM threadline.note_numbers(gone, numbers);
-        transactions := threadline.remove_empty(label, of_transactions);
+        transactions := threadline.remove_empty(label, of_transactions, archiving);
     END IF;
     UPDATE threadline.retention_runs r SET actions = r.actions + retention_actions.actions, transactions = r.transactions + retention_actions.transactions,
         batches = r.batches + 1, batch_rows = r.batch_rows + retention_actions.actions + retention_actions.transactions,
         batch_time = r.batch_time + (clock_timestamp() - now()) WHERE r.id = run;
 END
 $$;
-COMMENT ON FUNCTION threadline.retention_actions(bigint, text, jsonb, uuid, integer) IS 'Deletes the next batch of a partition''s actions that are due.';
+COMMENT ON FUNCTION threadline.retention_actions(bigint, text, jsonb, uuid, integer, boolean) IS 'Deletes the next batch of a partition''s actions that are due.';
 
 -- The tables that have changes in a partition.
 CREATE OR REPLACE FUNCTION threadline.tables_in(label text) RETURNS integer[]
@@ -490,6 +609,51 @@ END
 $$;
 COMMENT ON FUNCTION threadline.retention_verdict(text, uuid, uuid, jsonb) IS 'Whether a partition may go as a whole: due, kept, young or held.';
 
+-- The holds that something in a partition is under.
+CREATE OR REPLACE FUNCTION threadline.holds_on(label text) RETURNS bigint[]
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET jit = off SET TimeZone = 'UTC' SET DateStyle = 'ISO, YMD' AS $$
+DECLARE
+    hold bigint;
+    holds_it boolean;
+    found_ids bigint[] := '{}';
+BEGIN
+    FOR hold IN SELECT h.id FROM threadline.legal_holds h WHERE h.released_at IS NULL ORDER BY h.id LOOP
+        EXECUTE format('SELECT EXISTS (SELECT FROM threadline.%1$I c WHERE %2$s) OR EXISTS (SELECT FROM threadline.%3$I x WHERE %5$s) OR EXISTS (SELECT FROM threadline.%4$I x WHERE %5$s)',
+            'audit_changes' || label, threadline.held_changes('audit_transactions' || label, hold), 'audit_actions' || label, 'audit_transactions' || label, threadline.held_alone(hold)) INTO holds_it;
+        IF holds_it THEN
+            found_ids := found_ids || hold;
+        END IF;
+    END LOOP;
+    RETURN found_ids;
+END
+$$;
+COMMENT ON FUNCTION threadline.holds_on(text) IS 'The holds that something in a partition is under.';
+
+-- Decides that a month that was attached from an archive goes again, unless something in it is held: then it fails, and names
+-- the holds. Returns whether there is such a month.
+CREATE OR REPLACE FUNCTION threadline.retention_release(label text) RETURNS boolean
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    month threadline.retention_months;
+    holding bigint[];
+BEGIN
+    LOCK TABLE threadline.legal_holds IN SHARE MODE;
+    SELECT m.* INTO month FROM threadline.retention_months m WHERE m.label = retention_release.label AND m.state IN ('restored', 'released') FOR UPDATE;
+    IF NOT FOUND THEN
+        RETURN false;
+    END IF;
+    holding := threadline.holds_on(label);
+    IF holding <> '{}' THEN
+        RAISE EXCEPTION 'threadline: month % is held by hold %', ltrim(label, '_'), array_to_string(holding, ', ') USING
+            ERRCODE = 'object_not_in_prerequisite_state', CONSTRAINT = 'threadline_month_held', HINT = 'Release the hold first; who placed it, and why, is in threadline.legal_holds.';
+    END IF;
+    UPDATE threadline.retention_months m SET state = 'released', since = clock_timestamp() WHERE m.label = retention_release.label;
+    UPDATE threadline.retention_purges p SET restored = false WHERE p.first_id = month.first_id;
+    RETURN true;
+END
+$$;
+COMMENT ON FUNCTION threadline.retention_release(text) IS 'Decides that a month that was attached from an archive goes again, unless something in it is held.';
+
 -- Decides that a partition leaves, if it may, and says so to readers before anything goes. Returns the verdict.
 CREATE OR REPLACE FUNCTION threadline.retention_leave(run bigint, label text, policy jsonb) RETURNS text
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
@@ -507,9 +671,9 @@ BEGIN
         RETURN decided.verdict;
     END IF;
     INSERT INTO threadline.retention_months (first_id, end_id, label, state) VALUES (coalesce(month.first_id, nil), month.end_id, label, 'leaving');
-    INSERT INTO threadline.retention_purges AS p
+    INSERT INTO threadline.retention_purges AS p (table_id, first_id, kind, until)
     SELECT t, coalesce(month.first_id, nil), 'dropped', decided.until FROM unnest(threadline.tables_in(label)) t
-    ON CONFLICT (table_id, first_id, kind) DO UPDATE SET until = greatest(p.until, EXCLUDED.until), restored = false;
+    ON CONFLICT (table_id, first_id, kind) DO UPDATE SET until = greatest(p.until, EXCLUDED.until), archived = false, restored = false;
     -- The highest number of each numbering that has a part in the month.
     FOR part IN SELECT c.first_id AS lowest, coalesce(lead(c.first_id) OVER (ORDER BY c.place), 'ffffffff-ffff-ffff-ffff-ffffffffffff') AS end_id FROM threadline.trail_clusters c LOOP
         CONTINUE WHEN part.lowest >= month.end_id OR part.end_id <= coalesce(month.first_id, nil);
@@ -541,8 +705,8 @@ $$;
 COMMENT ON FUNCTION threadline.month_counts(text) IS 'How many rows the six tables of a partition have.';
 
 -- Drops the six tables of a month that has been detached, when nothing has come to speak against it, and returns the bytes;
--- NULL when something has. A hold that was placed before this is seen here.
-CREATE OR REPLACE FUNCTION threadline.retention_drop(run bigint, label text, policy jsonb, counts jsonb, began timestamptz) RETURNS bigint
+-- NULL when something has. A hold that was placed before this is seen here. `archive` is what note_archive takes, or NULL.
+CREATE OR REPLACE FUNCTION threadline.retention_drop(run bigint, label text, policy jsonb, counts jsonb, began timestamptz, archive jsonb) RETURNS bigint
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     month threadline.retention_months;
@@ -551,14 +715,21 @@ DECLARE
 BEGIN
     PERFORM threadline.retention_beat(run);
     SELECT m.* INTO STRICT month FROM threadline.retention_months m WHERE m.label = retention_drop.label FOR UPDATE;
-    IF month.state <> 'released' THEN
+    -- What was attached from an archive goes whatever its age, but no more than anything else against a hold.
+    IF month.state = 'released' THEN
+        verdict := CASE WHEN threadline.holds_on(label) = '{}' THEN 'due' ELSE 'held' END;
+    ELSE
         SELECT v.verdict INTO verdict FROM threadline.retention_verdict(label, month.first_id, month.end_id, policy) v;
-        IF verdict <> 'due' THEN
-            RETURN NULL;
-        END IF;
+    END IF;
+    IF verdict <> 'due' THEN
+        RETURN NULL;
     END IF;
     returned := (SELECT sum(pg_total_relation_size(format('threadline.%I', parent || label)::regclass)) FROM unnest(threadline.trail_tables()) parent);
     EXECUTE (SELECT 'DROP TABLE ' || string_agg(format('threadline.%I', parent || label), ', ') FROM unnest(threadline.trail_tables()) parent);
+    IF archive IS NOT NULL THEN
+        PERFORM threadline.note_archive(run, label, archive);
+        UPDATE threadline.retention_purges p SET archived = true WHERE p.first_id = month.first_id AND p.kind = 'dropped';
+    END IF;
     DELETE FROM threadline.retention_months m WHERE m.label = retention_drop.label;
     UPDATE threadline.retention_runs r SET changes = r.changes + (counts ->> 'audit_changes')::bigint, transactions = r.transactions + (counts ->> 'audit_transactions')::bigint,
         actions = r.actions + (counts ->> 'audit_actions')::bigint, months = r.months + 1, bytes = r.bytes + returned,
@@ -566,7 +737,7 @@ BEGIN
     RETURN returned;
 END
 $$;
-COMMENT ON FUNCTION threadline.retention_drop(bigint, text, jsonb, jsonb, timestamptz) IS 'Drops the six tables of a month that has been detached, and returns the bytes.';
+COMMENT ON FUNCTION threadline.retention_drop(bigint, text, jsonb, jsonb, timestamptz, jsonb) IS 'Drops the six tables of a month that has been detached, and returns the bytes.';
 
 -- Where the six partitions of a month are: attached, pending (a detach was begun), detached or gone.
 CREATE OR REPLACE FUNCTION threadline.month_places(label text) RETURNS TABLE (parent text, place text)
@@ -596,6 +767,12 @@ BEGIN
                 CASE month.first_id WHEN '00000000-0000-0000-0000-000000000000' THEN 'MINVALUE' ELSE quote_literal(month.first_id) END, month.end_id);
         END IF;
     END LOOP;
+    IF month.state = 'released' THEN
+        -- It came from an archive, and is there for reading again.
+        PERFORM threadline.make_whole(label, month.first_id);
+        UPDATE threadline.retention_months m SET state = 'restored', since = clock_timestamp() WHERE m.label = retention_stay.label;
+        RETURN;
+    END IF;
     DELETE FROM threadline.retention_purges p WHERE p.first_id = month.first_id AND p.kind = 'dropped';
     DELETE FROM threadline.retention_months m WHERE m.label = retention_stay.label;
 END
@@ -672,7 +849,7 @@ BEGIN
     END LOOP;
     FOR filler IN SELECT split_part(w, ' ', 1) AS after, split_part(w, ' ', 2) AS first_id FROM unnest(wanted) w LOOP
         FOREACH parent IN ARRAY threadline.trail_tables() LOOP
-            EXECUTE format('CREATE TABLE threadline.%I PARTITION OF threadline.%I FOR VALUES FROM (%s) TO (%L)', parent || '_gap_' || left(replace(filler.first_id, '-', ''), 12), parent,
+            EXECUTE format('CREATE TABLE threadline.%I PARTITION OF threadline.%I FOR VALUES FROM (%s) TO (%L)', parent || '_filler_' || left(replace(filler.first_id, '-', ''), 12), parent,
                 CASE filler.after WHEN nil::text THEN 'MINVALUE' ELSE quote_literal(filler.after) END, filler.first_id);
         END LOOP;
     END LOOP;
@@ -680,6 +857,31 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION threadline.fill_gaps() IS 'Makes partitions for what lies between the months there are.';
+
+-- Has a month that got back all that an archive has of it be read as one that nothing had left, as far as that is so.
+CREATE OR REPLACE FUNCTION threadline.make_whole(label text, first_id uuid) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET jit = off AS $$
+BEGIN
+    -- Where something has gone that no archive has, its transactions go on saying so.
+    IF NOT EXISTS (SELECT FROM threadline.retention_purges p WHERE p.first_id = make_whole.first_id AND p.kind = 'thinned' AND NOT p.archived) THEN
+        EXECUTE format('UPDATE threadline.%I t SET purged_until = NULL WHERE t.purged_until IS NOT NULL', 'audit_transactions' || label);
+    END IF;
+    UPDATE threadline.retention_purges p SET restored = true WHERE p.first_id = make_whole.first_id AND p.archived;
+END
+$$;
+COMMENT ON FUNCTION threadline.make_whole(text, uuid) IS 'Has a month that got back all that an archive has of it be read as one that nothing had left.';
+
+-- Ends the return of a month's parts, whose rows are in it again, into a month that has stayed. Retention leaves it alone then.
+CREATE OR REPLACE FUNCTION threadline.fill_month(label text, first_id uuid, end_id uuid) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    PERFORM threadline.make_whole(label, coalesce(fill_month.first_id, '00000000-0000-0000-0000-000000000000'));
+    UPDATE threadline.retention_archives a SET returned_at = clock_timestamp() WHERE a.label = fill_month.label AND a.kind = 'part' AND a.returned_at IS NULL;
+    INSERT INTO threadline.retention_months (first_id, end_id, label, state)
+    VALUES (coalesce(fill_month.first_id, '00000000-0000-0000-0000-000000000000'), fill_month.end_id, fill_month.label, 'filled');
+END
+$$;
+COMMENT ON FUNCTION threadline.fill_month(text, uuid, uuid) IS 'Ends the return of parts into a month that has stayed.';
 
 -- Attaches six tables with an archived month's rows, in the place of the empty partitions that fill its gap.
 CREATE OR REPLACE FUNCTION threadline.attach_month(label text, first_id uuid, end_id uuid) RETURNS void
@@ -699,18 +901,20 @@ BEGIN
         EXECUTE format('ALTER TABLE threadline.%I ATTACH PARTITION threadline.%I FOR VALUES FROM (%s) TO (%L)', parent, parent || label,
             coalesce(quote_literal(attach_month.first_id), 'MINVALUE'), attach_month.end_id);
     END LOOP;
-    UPDATE threadline.retention_purges p SET restored = true WHERE p.first_id = coalesce(attach_month.first_id, nil) AND p.kind = 'dropped';
     INSERT INTO threadline.retention_months (first_id, end_id, label, state) VALUES (coalesce(attach_month.first_id, nil), attach_month.end_id, attach_month.label, 'restored');
 END
 $$;
 COMMENT ON FUNCTION threadline.attach_month(text, uuid, uuid) IS 'Attaches six tables with an archived month''s rows.';
 
 REVOKE ALL ON FUNCTION threadline.purged_until(integer), threadline.check_kept(integer, timestamptz), threadline.partitions(), threadline.trail_tables(),
-    threadline.retention_cutoff(jsonb, text, text), threadline.held_changes(text), threadline.held_alone(), threadline.due_units(text, integer, timestamptz, jsonb, text),
+    threadline.retention_cutoff(jsonb, text, text), threadline.held_changes(text, bigint, boolean), threadline.held_alone(bigint), threadline.due_units(text, integer, timestamptz, jsonb, text),
     threadline.due_action(text, jsonb, text), threadline.retention_beat(bigint), threadline.begin_retention(jsonb, jsonb, interval), threadline.note_numbers(uuid[], xid8[]),
-    threadline.retention_batch(bigint, text, integer, jsonb, timestamptz, uuid, integer), threadline.remove_empty(text, uuid[]),
-    threadline.retention_actions(bigint, text, jsonb, uuid, integer), threadline.tables_in(text), threadline.tables_due(text, jsonb), threadline.retention_verdict(text, uuid, uuid, jsonb),
-    threadline.retention_leave(bigint, text, jsonb), threadline.month_counts(text), threadline.retention_drop(bigint, text, jsonb, jsonb, timestamptz),
-    threadline.month_places(text), threadline.retention_stay(text), threadline.retention_forecast(text, jsonb), threadline.fill_gaps(), threadline.attach_month(text, uuid, uuid) FROM PUBLIC;
+    threadline.retention_batch(bigint, text, integer, jsonb, timestamptz, uuid, integer, boolean), threadline.remove_empty(text, uuid[], boolean),
+    threadline.retention_actions(bigint, text, jsonb, uuid, integer, boolean), threadline.tables_in(text), threadline.tables_due(text, jsonb), threadline.retention_verdict(text, uuid, uuid, jsonb),
+    threadline.retention_leave(bigint, text, jsonb), threadline.month_counts(text), threadline.retention_drop(bigint, text, jsonb, jsonb, timestamptz, jsonb),
+    threadline.month_places(text), threadline.retention_stay(text), threadline.retention_forecast(text, jsonb), threadline.fill_gaps(), threadline.make_whole(text, uuid),
+    threadline.holds_on(text), threadline.retention_release(text), threadline.hold_key(integer, jsonb), threadline.hold_matches(bigint), threadline.fold_idle(bigint),
+    threadline.fill_month(text, uuid, uuid), threadline.attach_month(text, uuid, uuid), threadline.leaving_lines(text, text), threadline.note_archive(bigint, text, jsonb) FROM PUBLIC;
 -- Reading takes SELECT on the tables; these by themselves show nothing but catalogs.
-GRANT EXECUTE ON FUNCTION threadline.purged_until(integer), threadline.check_kept(integer, timestamptz), threadline.partitions(), threadline.trail_tables() TO PUBLIC;
+GRANT EXECUTE ON FUNCTION threadline.purged_until(integer), threadline.check_kept(integer, timestamptz), threadline.partitions(), threadline.trail_tables(),
+    threadline.hold_key(integer, jsonb), threadline.hold_matches(bigint), threadline.held_changes(text, bigint, boolean), threadline.held_alone(bigint) TO PUBLIC;

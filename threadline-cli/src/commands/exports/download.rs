@@ -55,7 +55,7 @@ pub(super) fn run(args: &Args) -> Result<Outcome> {
     let config = args.config.load()?.config;
     let url = config.storage.url.as_deref();
     let url = url.context("no storage is configured; set `url` in `[storage]` of `threadline.toml`")?;
-    let storage = Storage::from_url(url)?;
+    let storage = Storage::from_url(url).context(crate::commands::storage::WHERE)?;
     let mut conn = args.database.connect()?;
     let ready = match exports::download_granted(&mut conn, args.id)? {
         Download::Ready(ready) => ready,
@@ -70,8 +70,10 @@ pub(super) fn run(args: &Args) -> Result<Outcome> {
         },
     };
     let file = PartialFile::create(&args.output, args.force)?;
-    let mut stored = StoredReader::open(&storage, &ready.object_name.parse()?)
-        .context("the storage does not have the file; is it the one the worker writes to?")?;
+    let stored = StoredReader::open(&storage, &ready.object_name.parse()?);
+    let mut stored = stored.with_context(|| {
+        format!("cannot read `{}` of `{url}`; is it the storage the worker writes to?", ready.object_name)
+    })?;
     let progress = Progress::to_terminal("downloading");
     let (mut digest, mut bytes) = (Sha256::new(), 0_u64);
     let mut piece = vec![0; 64 << 10];

@@ -86,7 +86,7 @@ pub(super) fn list(args: &ListArgs) -> Result<Outcome> {
     } else if jobs.is_empty() {
         note("no jobs found");
     } else {
-        let mut table = Table::new(&["JOB", "STATE", "FOR", "FORMAT", "TIME", "CHANGES"], 1);
+        let mut table = Table::new(&["JOB", "STATE", "FOR", "FORMAT", "TIME", "CHANGES"]);
         for job in &jobs {
             table.row([
                 Line::from(job.id.to_string()),

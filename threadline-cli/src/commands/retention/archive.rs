@@ -1,4 +1,4 @@
-//! `threadline retention restore` and `release`: archived months, attached again for reading and let go.
+//! `threadline retention restore` and `release`: archived months, there again for reading and let go.
 
 use anyhow::Result;
 use indicatif::{HumanBytes, HumanCount};
@@ -11,13 +11,13 @@ use crate::configuration::ConfigArgs;
 use crate::database::DatabaseArgs;
 use crate::output::{GOOD, Line, OutputArgs, note, when};
 
-/// Attach an archived month again, for reading
+/// Bring an archived month back, for reading
 ///
-/// Its files come from the configured storage, and are compared with what was written; all of it is attached or nothing. Retention
-/// leaves it alone until it is released.
+/// Its files come from the configured storage, and have to be what the database remembers; all of it comes back or nothing. A month
+/// that never left as a whole gets back what had left it. Retention leaves it alone until it is released.
 #[derive(clap::Args)]
 pub(crate) struct RestoreArgs {
-    /// The month, as `2025_01`
+    /// The month, as `2025-01`
     month: String,
 
     #[command(flatten)]
@@ -30,12 +30,14 @@ pub(crate) struct RestoreArgs {
 
 /// Let a restored month go again; the archive keeps it
 ///
-/// Exit code 1 when transactions are open that may still read it: the next run of retention lets it go, or the same command again.
+/// The archive is read first: the month stays if it is not there any more, or if something in it is held. Exit code 1 when transactions are open that may still read it: the next run of retention lets it go, or the same command again.
 #[derive(clap::Args)]
 pub(crate) struct ReleaseArgs {
-    /// The month, as `2025_01`
+    /// The month, as `2025-01`
     month: String,
 
+    #[command(flatten)]
+    config: ConfigArgs,
     #[command(flatten)]
     output: OutputArgs,
     #[command(flatten)]
@@ -71,8 +73,9 @@ pub(super) fn restore(args: &RestoreArgs) -> Result<Outcome> {
 }
 
 pub(super) fn release(args: &ReleaseArgs) -> Result<Outcome> {
+    let mut archive = storage_archive(&args.config.load()?.config)?;
     let mut conn = args.database.connect()?;
-    let bytes = retention::release_archive(&mut conn, &args.month)?;
+    let bytes = retention::release_archive(&mut conn, &mut archive, &args.month)?;
     let mut output = args.output.open();
     if output.is_json() {
         output.document(&Released { month: &args.month, bytes })?;

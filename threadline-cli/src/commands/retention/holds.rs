@@ -2,6 +2,7 @@
 
 use anyhow::{Result, bail};
 use chrono::{DateTime, Utc};
+use indicatif::HumanCount;
 use serde::Serialize;
 use threadline::holds::{self, Hold, LegalHold};
 use threadline::{Actor, RowKey, TableName};
@@ -41,6 +42,9 @@ struct ListArgs {
 }
 
 /// Hold a part of the trail; what is given has to match together
+///
+/// A hold on a row is about one key of one table: not about what refers to the row, and not about what it was called before its key
+/// changed. Hold the tenant, the actor or the table for more. Says how much matches now.
 #[derive(clap::Args)]
 #[command(override_usage = "threadline retention holds place <WHAT> --by <ACTOR> --reason <TEXT> [OPTIONS]")]
 #[group(id = "what", required = true, multiple = true, args = ["table", "tenant", "actor", "from", "to", "everything"])]
@@ -160,22 +164,34 @@ fn place(args: &PlaceArgs) -> Result<Outcome> {
     let hold = args.from.into_iter().fold(hold, Hold::from);
     let hold = args.to.into_iter().fold(hold, Hold::to);
     let placed = holds::place(&mut conn, &hold, &args.why.by)?;
-    told(&args.output, "placed", placed)
+    let mut output = args.output.open();
+    if output.is_json() {
+        output.document(&placed)?;
+    } else {
+        output.line(&Line::new().styled(GOOD, "placed"))?;
+        print(&mut output, &placed.hold)?;
+        if let (Some(changes), Some(actions)) = (placed.changes, placed.actions) {
+            let actions =
+                if actions == 0 { String::new() } else { format!(", {} actions", HumanCount(actions)) };
+            output.line(&Line::from(format!("  holds {} changes now{actions}", HumanCount(changes))))?;
+        }
+    }
+    output.flush()?;
+    for warning in &placed.warnings {
+        note(&warning.to_string());
+    }
+    Ok(Outcome::Done)
 }
 
 fn release(args: &ReleaseArgs) -> Result<Outcome> {
     let mut conn = args.database.connect()?;
     let released = holds::release(&mut conn, args.id, &args.why.by, &args.why.reason)?;
-    told(&args.output, "released", released)
-}
-
-fn told(output: &OutputArgs, done: &str, hold: LegalHold) -> Result<Outcome> {
-    let mut output = output.open();
+    let mut output = args.output.open();
     if output.is_json() {
-        output.document(&One { hold })?;
+        output.document(&One { hold: released })?;
     } else {
-        output.line(&Line::new().styled(GOOD, done))?;
-        print(&mut output, &hold)?;
+        output.line(&Line::new().styled(GOOD, "released"))?;
+        print(&mut output, &released)?;
     }
     output.flush()?;
     Ok(Outcome::Done)

@@ -26,7 +26,7 @@ pub(crate) struct Args {
 /// What `--json` prints.
 #[derive(Serialize)]
 struct Document<'a> {
-    /// Whether months are archived before they leave.
+    /// Whether what leaves is archived first.
     archive: bool,
     plan: &'a RetentionPlan,
 }
@@ -63,7 +63,7 @@ pub(super) fn print(
         return Ok(());
     }
     let count = |count: u64| Line::from(HumanCount(count).to_string());
-    let mut table = Table::new(&["MONTH", "GOES", "CHANGES", "TRANSACTIONS", "ACTIONS", "DISK"], 2);
+    let mut table = Table::new(&["MONTH", "GOES", "CHANGES", "TRANSACTIONS", "ACTIONS", "DISK"]);
     for month in &plan.months {
         table.row([
             Line::from(&month.month),
@@ -80,7 +80,7 @@ pub(super) fn print(
             Line::from(&month.month),
             Line::from(format!(
                 "in part, {}{} {batches}",
-                if archive { "NOT archived, " } else { "" },
+                if archive { "archived first, " } else { "" },
                 HumanCount(month.batches)
             )),
             count(month.changes.iter().map(|(_, changes)| changes).sum()),
@@ -90,14 +90,6 @@ pub(super) fn print(
         ]);
     }
     table.print(output)?;
-    if archive && !plan.thinned.is_empty() {
-        output.prose(
-            DIM,
-            "",
-            "what goes in part goes without an archive: only a month that goes whole is archived. Something in it has to stay, by a hold, \
-             or by the longer window of a table or an action",
-        )?;
-    }
     let tables = plan.thinned.iter().flat_map(|month| &month.changes);
     for (table, changes) in tables {
         let line = Line::new().styled(DIM, format!("  {} {}", HumanCount(*changes), table.to_plain()));

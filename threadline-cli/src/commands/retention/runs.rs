@@ -12,6 +12,8 @@ use crate::database::DatabaseArgs;
 use crate::output::{BAD, GOOD, Line, NOTE, Output, OutputArgs, Table, note, when};
 
 /// List the runs there have been, the newest first, with what they removed
+///
+/// Those that found nothing due one after the other are one line.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// At most so many, up to 1000
@@ -47,11 +49,15 @@ pub(super) fn run(args: &Args) -> Result<Outcome> {
 /// For people.
 pub(super) fn print(output: &mut Output, runs: &[RetentionRun]) -> io::Result<()> {
     let header = ["RUN", "STARTED", "STATE", "CHANGES", "TRANSACTIONS", "ACTIONS", "MONTHS", "DISK", "BY"];
-    let mut table = Table::new(&header, 3);
+    let mut table = Table::new(&header);
     for run in runs {
         let count = |count: u64| Line::from(HumanCount(count).to_string());
         let state = match (run.state, run.error.as_deref()) {
             (RunState::Running, _) => Line::new().styled(NOTE, "running"),
+            (RunState::Completed, _) if run.looks > 1 => {
+                let until = run.ended_at.map(when).unwrap_or_default();
+                Line::new().styled(GOOD, "nothing due").plain(format!(" {} times until {until}", run.looks))
+            }
             (RunState::Completed, _) => Line::new().styled(GOOD, "completed"),
             (RunState::Failed, error) => {
                 Line::new().styled(BAD, format!("failed: {}", error.unwrap_or("other")))

@@ -118,13 +118,13 @@ fn make(
         shapes.insert(id, shape.clone());
     }
     if let UndoTarget::Row { table, key, to } = target
-        && let AsOf::Gap { older, .. } = as_of::read(conn, &table.to_sql(), key, *to, scope)?
+        && let AsOf::Gap { older, .. } = as_of::read_from_changes(conn, &table.to_sql(), key, *to, scope)?
     {
         limits.push(Limit {
             table: Some(table.clone()),
             row_key: steps.first().map(|step| step.row_key.clone()),
             column: None,
-            change: Some(older),
+            change: older,
             reason: LimitReason::Escaped,
         });
     }

@@ -149,7 +149,17 @@ impl UndoPlan {
         Ok(script(&self.statements(resolution)?))
     }
 
-    /// The steps that are executed under a resolution, with the columns they write.
+    /// The steps that are executed under a resolution, with the columns they write: without what is left out because later work
+    /// is in the way.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::UndoRefused`] when `resolution` does not settle what stands in the way.
+    pub fn settled(&self, resolution: Resolution) -> Result<Vec<UndoStep>, Error> {
+        self.statements(resolution)?;
+        self.settle(resolution)
+    }
+
     pub(super) fn settle(&self, resolution: Resolution) -> Result<Vec<UndoStep>, Error> {
         let cannot_order = |limit: &&Limit| matches!(limit.reason, LimitReason::CannotOrder { .. });
         let (conflicts, limits): (Vec<&Conflict>, Vec<&Limit>) = match resolution {

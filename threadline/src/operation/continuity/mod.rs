@@ -3,16 +3,18 @@
 //! Nothing is made up: what was in a table before capture began is what its first captured changes say of it, and otherwise
 //! unknown.
 
+mod baseline;
 mod report;
 
 use chrono::{DateTime, Utc};
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Bool, Integer, Nullable, Text, Timestamptz};
 
-pub use self::report::{Continuity, KnownGap, Period};
+pub use self::baseline::{Baseline, BaselinePlan, plan_baseline, record_baseline};
+pub use self::report::{Continuity, KnownGap, Missing, Period};
 use crate::capture::TableName;
 use crate::error::Error;
-use crate::health::{self, CoverageStatus, Decisions, HealthOptions, Severity};
+use crate::health::{self, CoverageStatus, Decisions, Finding, FindingCode, HealthOptions, Severity};
 use crate::intent::Actor;
 use crate::investigation::{ChangeId, Statement, in_one_snapshot};
 use crate::operation::deployed::{Deployed, attempt, resolve};
@@ -79,6 +81,7 @@ fn read(conn: &mut PgConnection, table: &TableName) -> Result<Continuity, Error>
     statement.bind(known.id).sql(" ORDER BY p.began_at");
     let periods: Vec<Row> = load(conn, table, &statement)?;
     let gaps = known_gaps(conn, known.id)?;
+    let baselines = baseline::of_table(conn, known.id)?;
     let name = TableName::new(Some(&known.schema_name), &known.table_name);
     let problems = problems(conn, &name)?;
     Ok(Continuity {
@@ -91,6 +94,7 @@ fn read(conn: &mut PgConnection, table: &TableName) -> Result<Continuity, Error>
         kept_since: known.kept_since,
         first_change: known.first_change,
         gaps,
+        baselines,
         truncates: if known.on_truncate == "keep" { 0 } else { known.truncates.unsigned_abs() },
         last_truncate: known.last_truncate,
         is_redacted: known.is_redacted,
@@ -118,26 +122,85 @@ fn known_gaps(conn: &mut PgConnection, table_id: i32) -> Result<Vec<KnownGap>, E
     statement.load_from(conn)
 }
 
-/// What keeps the table from being captured wholly at this moment, in words.
-fn problems(conn: &mut PgConnection, table: &TableName) -> Result<Vec<String>, Error> {
+/// What keeps the table from being captured wholly at this moment, in words, each with what mends it.
+fn problems(conn: &mut PgConnection, table: &TableName) -> Result<Vec<Missing>, Error> {
     let options = HealthOptions::catalog_only();
     let decisions = Decisions::resolve(conn, &options.coverage)?;
     let deployed = Deployed::load(conn)?;
     let coverage = health::of_deployed(&deployed, &options.coverage, &decisions);
     let Some(covered) = coverage.into_iter().find(|covered| covered.table == *table) else {
-        return Ok(vec!["there is no such table".to_owned()]);
+        let what = "there is no such table".to_owned();
+        return Ok(vec![Missing { what, fix: String::new() }]);
     };
-    if covered.status != CoverageStatus::Covered {
-        return Ok(covered.reasons);
-    }
     let findings = attempt(conn, Some(options.statement_timeout), |conn| {
-        health::capture_findings(conn, &deployed, &options, &decisions)
+        let of_tables = health::capture_findings(conn, &deployed, &options, &decisions)?;
+        Ok((of_tables, health::trail_findings(conn, &deployed)?))
     })?;
-    let findings = findings.map_err(|unanswered| unanswered.error)?;
-    let errors = findings.into_iter().filter(|finding| {
-        finding.severity == Severity::Error && finding.table_name().as_ref() == Some(table)
-    });
-    Ok(errors.map(|finding| finding.message).collect())
+    if covered.status == CoverageStatus::Covered {
+        let (of_tables, of_trail) = findings.map_err(|unanswered| unanswered.error)?;
+        let own = of_tables.into_iter().filter(|finding| finding.table_name().as_ref() == Some(table));
+        return Ok(errors(table, own.chain(of_trail)).collect());
+    }
+    // The catalogs told what is missing; where they do not tell more, that is said without what mends it.
+    let (findings, of_trail) = findings.unwrap_or_default();
+    let fix = |member: &TableName, reason: &str| {
+        let is_it = |finding: &&Finding| {
+            finding.table_name().as_ref() == Some(member)
+                && (matches!(finding.code, FindingCode::UncoveredTable | FindingCode::TableGone)
+                    || finding.message.starts_with(reason))
+        };
+        findings.iter().find(is_it).map(|finding| finding.fix.clone()).unwrap_or_default()
+    };
+    // Those of the partitions come after those of the table.
+    let of_partitions: usize = covered.partitions.iter().map(|partition| partition.reasons.len()).sum();
+    let own = covered.reasons.len().saturating_sub(of_partitions);
+    let mut missing: Vec<Missing> = covered.reasons[..own]
+        .iter()
+        .map(|reason| Missing { what: reason.clone(), fix: fix(table, reason) })
+        .collect();
+    for partition in &covered.partitions {
+        let name = partition.table.to_plain();
+        missing.extend(partition.reasons.iter().map(|reason| Missing {
+            what: format!("partition `{name}`: {reason}"),
+            fix: fix(&partition.table, reason),
+        }));
+    }
+    missing.extend(errors(table, of_trail));
+    Ok(missing)
+}
+
+/// What of these findings loses writes, each under the name of what it is about where that is not `table`.
+fn errors(
+    table: &TableName,
+    findings: impl IntoIterator<Item = Finding>,
+) -> impl Iterator<Item = Missing> {
+    let errors = findings.into_iter().filter(|finding| finding.severity == Severity::Error);
+    errors.map(|finding| {
+        let what = match finding.table_name() {
+            Some(other) if other != *table => format!("`{}`: {}", other.to_plain(), finding.message),
+            _ => finding.message,
+        };
+        Missing { what, fix: finding.fix }
+    })
+}
+
+/// What keeps writes to the table, and to each of its partitions, from being captured from now on, each with what mends it;
+/// empty when all are.
+///
+/// # Errors
+///
+/// [`Error::NoSuchTable`]; and as [`report`].
+pub fn missing(conn: &mut PgConnection, table: &TableName) -> Result<Vec<Missing>, Error> {
+    in_one_snapshot(conn, |conn| present(conn, table).map(|(_, missing)| missing))
+}
+
+fn present(conn: &mut PgConnection, table: &TableName) -> Result<(TableName, Vec<Missing>), Error> {
+    let no_such_table = || Error::NoSuchTable { table: table.to_sql() };
+    let oid = resolve(conn, std::slice::from_ref(table))?.remove(table).ok_or_else(no_such_table)?;
+    let deployed = Deployed::load(conn)?;
+    let name = deployed.table(oid).map(|table| table.name.clone()).ok_or_else(no_such_table)?;
+    let problems = problems(conn, &name)?;
+    Ok((name, problems))
 }
 
 /// Fails unless every write to the table, and to each of its partitions, is captured from now on: to be called before a
@@ -145,18 +208,15 @@ fn problems(conn: &mut PgConnection, table: &TableName) -> Result<Vec<String>, E
 ///
 /// # Errors
 ///
-/// [`Error::NoSuchTable`]; [`Error::NotReady`] with every reason; and as [`report`].
+/// [`Error::NoSuchTable`]; [`Error::NotReady`] with every reason, of which [`missing`] has what mends each; and as [`report`].
 pub fn assert_ready(conn: &mut PgConnection, table: &TableName) -> Result<(), Error> {
     in_one_snapshot(conn, |conn| {
-        let Some(oid) = resolve(conn, std::slice::from_ref(table))?.remove(table) else {
-            return Err(Error::NoSuchTable { table: table.to_sql() });
-        };
-        let name = Deployed::load(conn)?
-            .table(oid)
-            .map(|table| table.name.clone())
-            .ok_or_else(|| Error::NoSuchTable { table: table.to_sql() })?;
-        let problems = problems(conn, &name)?;
-        if problems.is_empty() { Ok(()) } else { Err(Error::NotReady { table: name.to_plain(), problems }) }
+        let (name, missing) = present(conn, table)?;
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let problems = missing.into_iter().map(|missing| missing.what).collect();
+        Err(Error::NotReady { table: name.to_plain(), problems })
     })
 }
 

@@ -8,7 +8,9 @@ use diesel::sql_types::{Integer, Nullable, Text, Timestamptz, Uuid as SqlUuid};
 use serde::Serialize;
 use uuid::Uuid;
 
+use super::baseline::Baseline;
 use crate::capture::TableName;
+use crate::investigation::RecordedBaseline;
 
 /// A time during which a table was captured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -44,6 +46,16 @@ pub struct KnownGap {
     pub reason: String,
 }
 
+/// What keeps writes to a table from being captured.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Missing {
+    /// What is missing, without a full stop.
+    pub what: String,
+    /// The SQL that mends it; empty where there is none, as for a table that does not exist.
+    pub fix: String,
+}
+
 /// Since when a table is known, and what is unknown of it. Written out, it is the text to hand around at a cut-over.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
@@ -60,6 +72,8 @@ pub struct Continuity {
     pub first_change: Option<DateTime<Utc>>,
     /// Gaps somebody has looked into, oldest first, 1,000 at most.
     pub gaps: Vec<KnownGap>,
+    /// Snapshots of the table that were recorded, oldest first. None is a change.
+    pub baselines: Vec<Baseline>,
     /// How often it was truncated without its rows being kept.
     pub truncates: u64,
     /// When it was truncated last.
@@ -67,7 +81,7 @@ pub struct Continuity {
     /// Whether columns are excluded or masked.
     pub is_redacted: bool,
     /// What keeps writes from being captured at this moment; empty when all are.
-    pub problems: Vec<String>,
+    pub problems: Vec<Missing>,
 }
 
 impl Continuity {
@@ -88,69 +102,82 @@ impl Continuity {
     }
 }
 
-impl fmt::Display for Continuity {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Continuity {
+    /// What is known, and what is not, in sentences; not whether every write is captured at this moment, which `problems` tell.
+    pub fn sentences(&self) -> Vec<String> {
         let at = |instant: DateTime<Utc>| instant.to_rfc3339_opts(SecondsFormat::Secs, true);
-        writeln!(f, "{}", self.table.to_plain())?;
+        let mut said = Vec::new();
         match (self.known_since(), self.periods.last().and_then(|period| period.ended_at)) {
             (Some(since), _) => {
-                if self.problems.is_empty() {
-                    writeln!(
-                        f,
-                        "  Writes since {} are on record, with the row before and after each.",
-                        at(since)
-                    )?;
+                said.push(if self.problems.is_empty() {
+                    format!("Writes since {} are on record, with the row before and after each.", at(since))
                 } else {
-                    writeln!(
-                        f,
-                        "  It is known since {}; at present not every write to it is captured.",
-                        at(since)
-                    )?;
-                }
-                writeln!(
-                    f,
-                    "  Of the time before: a row that has changed since is known as it was right before its first change; \
+                    format!("It is known since {}; at present not every write to it is captured.", at(since))
+                });
+                said.push(
+                    "Of the time before: a row that has changed since is known as it was right before its first change; \
                      of rows that came and went, and of who wrote what, nothing is known."
-                )?;
+                        .to_owned(),
+                );
             }
             (None, Some(ended)) => {
-                writeln!(f, "  Its capture ended at {}. What was recorded until then stays.", at(ended))?;
+                said.push(format!("Its capture ended at {}. What was recorded until then stays.", at(ended)));
             }
-            (None, None) => writeln!(f, "  It is not captured.")?,
+            (None, None) => said.push("It is not captured.".to_owned()),
         }
         if let Some(kept) = self.kept_since {
-            writeln!(f, "  Changes of before {} have been removed by retention.", at(kept))?;
+            said.push(format!("Changes of before {} have been removed by retention.", at(kept)));
         }
         for (from, to) in self.interruptions() {
-            writeln!(f, "  From {} to {} nothing was captured.", at(from), at(to))?;
+            said.push(format!("From {} to {} nothing was captured.", at(from), at(to)));
         }
         if let (Some(last), 1..) = (self.last_truncate, self.truncates) {
-            writeln!(
-                f,
-                "  It was truncated without its rows being kept, {}last at {}: what they were is not known.",
+            said.push(format!(
+                "It was truncated without its rows being kept, {}last at {}: what they were is not known.",
                 if self.truncates == 1 { String::new() } else { format!("{} times, ", self.truncates) },
                 at(last)
-            )?;
+            ));
         }
         for gap in &self.gaps {
             let after = gap.after.map_or("a change since removed".to_owned(), at);
-            writeln!(
-                f,
-                "  After {after} a write to a row escaped capture: {} ({}, {}).",
+            said.push(format!(
+                "After {after} a write to a row escaped capture: {} ({}, {}).",
                 gap.reason,
                 gap.acknowledged_by,
                 at(gap.acknowledged_at)
-            )?;
+            ));
+        }
+        for baseline in &self.baselines {
+            let RecordedBaseline { recorded_at, recorded_by, reason, .. } = &baseline.recorded;
+            said.push(format!(
+                "A snapshot of {} was recorded at {}, and is not a change: {reason} ({recorded_by}).",
+                if baseline.rows == 1 { "1 row".to_owned() } else { format!("{} rows", baseline.rows) },
+                at(*recorded_at)
+            ));
         }
         if self.is_redacted {
-            writeln!(f, "  Some columns are excluded or masked; their values were never recorded.")?;
-        }
-        for problem in &self.problems {
-            writeln!(f, "  Not ready: {problem}.")?;
+            said.push("Some columns are excluded or masked; their values were never recorded.".to_owned());
         }
         if self.known_since().is_some() {
-            writeln!(f, "  Writes that escaped capture are looked for by `threadline doctor`.")?;
+            said.push("Writes that escaped capture are looked for by `threadline doctor`.".to_owned());
         }
-        Ok(())
+        said
+    }
+}
+
+/// Whether every write is captured comes first, with what is not, for that is what a cut-over hangs on.
+impl fmt::Display for Continuity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}", self.table.to_plain())?;
+        if self.problems.is_empty() {
+            writeln!(f, "  Ready: every write to it is captured from now on.")?;
+        }
+        for Missing { what, fix } in &self.problems {
+            writeln!(f, "  NOT CAPTURED: {what}.")?;
+            for line in fix.lines() {
+                writeln!(f, "    {line}")?;
+            }
+        }
+        self.sentences().iter().try_for_each(|sentence| writeln!(f, "  {sentence}"))
     }
 }

@@ -41,13 +41,6 @@ pub(crate) struct UsableKey {
     pub(crate) columns: Vec<String>,
 }
 
-impl HostTable {
-    /// `'"public"."posts"'::regclass`.
-    pub(crate) fn regclass(&self) -> String {
-        regclass(&self.name)
-    }
-}
-
 /// A table's name as an argument of our SQL functions.
 pub(crate) fn regclass(table: &TableName) -> String {
     format!("{}::regclass", quote_literal(&table.to_sql()))
@@ -102,13 +95,8 @@ impl AuditedTable {
         TableName::new(Some(&self.schema_name), &self.table_name)
     }
 
-    /// The statement that attaches `table` with this policy, but for what is given.
-    pub(crate) fn attach_sql(
-        &self,
-        table: &TableName,
-        scope: Option<&str>,
-        actor_policy: Option<ActorPolicy>,
-    ) -> String {
+    /// The statement that attaches `table` with this policy, but for the scope if one is given.
+    pub(crate) fn attach_sql(&self, table: &TableName, scope: Option<&str>) -> String {
         fn borrowed(columns: &[String]) -> Vec<&str> {
             columns.iter().map(String::as_str).collect()
         }
@@ -125,10 +113,10 @@ impl AuditedTable {
                 "refuse" => OnTruncate::Refuse,
                 _ => OnTruncate::Record,
             },
-            actor_policy: actor_policy.unwrap_or(match self.actor_policy.as_str() {
+            actor_policy: match self.actor_policy.as_str() {
                 "require" => ActorPolicy::Require,
                 _ => ActorPolicy::Allow,
-            }),
+            },
         };
         spec.attach_sql(table)
     }

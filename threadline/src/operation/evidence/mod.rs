@@ -2,8 +2,9 @@
 //!
 //! Whatever governs the trail records what it found or did with one call, [`record`]: a row in
 //! `threadline.evidence_records`, which no role but retention's own function can change or remove. Whoever has to show it
-//! reads it with [`history`], [`latest`] and [`overview`], or asks for a [`ProofDocument`], which says what the facts support:
-//! proven, inferred, or unsupported.
+//! reads it with [`history`], [`latest`] and [`overview`], or asks for a [`ProofDocument`]. That answers two questions apart: how
+//! well the facts are shown, which is proven, inferred, or unsupported; and whether by them all is as it should be. That a table
+//! is not captured can be proven as well as that one is.
 //!
 //! ```no_run
 //! use diesel::prelude::*;
@@ -34,9 +35,12 @@
 //!
 //! Reading takes SELECT on `threadline.evidence_records`. Any role may record export deliveries and support scopes, for these
 //! are what an application does with the trail; all else takes EXECUTE on `threadline.record_evidence(jsonb)`. Each record has
-//! the role that logged in, which a client cannot fake.
+//! the role that logged in, which a client cannot fake, and its [`Source`]: what a role records that lacks that right is its own
+//! word, inferred at best and of now, and stands beside the records of the operation, never in their place.
 
+mod applies;
 mod assess;
+mod close;
 mod proof;
 mod read;
 mod record;
@@ -45,7 +49,8 @@ mod show;
 mod stored;
 mod subject;
 
-pub use self::assess::{Claim, ClaimAssessment, ClaimReason};
+pub use self::assess::{Claim, ClaimAssessment, ClaimFinding, ClaimReason};
+pub(crate) use self::close::{Closing, NO_TABLE, closings};
 pub use self::proof::{
     Mode, ProofDocument, ProofFilters, ProofRequest, ProofSummary, StatusCounts, VerdictCounts,
 };
@@ -54,4 +59,4 @@ pub(crate) use self::record::record_if_allowed;
 pub use self::record::{InvalidEvidence, Record, Recorded, may_record, record, record_all};
 pub use self::reference::Reference;
 pub use self::stored::{EvidenceRecord, Provenance};
-pub use self::subject::{Status, Subject, Verdict};
+pub use self::subject::{Source, Status, Subject, Verdict};

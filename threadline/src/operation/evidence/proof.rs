@@ -5,6 +5,7 @@ use diesel::prelude::*;
 use diesel::sql_types::Timestamptz;
 use serde::{Serialize, Serializer};
 
+use super::applies::Applies;
 use super::assess::ClaimAssessment;
 use super::read::{EvidenceFilter, count, page};
 use super::reference::Reference;
@@ -85,7 +86,7 @@ pub struct ProofDocument {
     pub filters: ProofFilters,
     /// How many records count, and of what kind.
     pub summary: ProofSummary,
-    /// What they support.
+    /// Whether by them all is as it should be, and how well that is shown.
     pub claim_assessment: ClaimAssessment,
     /// The newest of them, newest first, as many as were asked for.
     pub records: Vec<EvidenceRecord>,
@@ -193,9 +194,8 @@ impl ProofDocument {
                 summary.verdicts.add(counted.verdict, counted.records());
                 summary.statuses.add(counted.status, counted.records());
             }
-            let EvidenceFilter { subject, reference, from, to } = request.filter.clone();
-            let assessed: Vec<_> =
-                counts.iter().map(|counted| (counted.subject, counted.verdict, counted.records())).collect();
+            let EvidenceFilter { subject, reference, from, to, .. } = request.filter.clone();
+            let applies = Applies::load(conn)?;
             Ok(Self {
                 format_version: 1,
                 generated_at: now(conn)?,
@@ -204,7 +204,7 @@ impl ProofDocument {
                 mode: request.mode,
                 filters: ProofFilters { reference, from, to, limit: request.limit },
                 summary,
-                claim_assessment: ClaimAssessment::of(subject, &assessed),
+                claim_assessment: ClaimAssessment::of(&request.filter, &counts, &applies),
                 records: page.entries,
             })
         })

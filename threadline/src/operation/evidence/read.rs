@@ -9,7 +9,7 @@ use super::proof::{Mode, StatusCounts, VerdictCounts};
 use super::record::InvalidEvidence;
 use super::reference::Reference;
 use super::stored::{EvidenceRecord, Row};
-use super::subject::{Status, Subject, Verdict};
+use super::subject::{Source, Status, Subject, Verdict};
 use crate::error::Error;
 use crate::investigation::{Page, PageRequest, Place, Statement, in_one_snapshot};
 
@@ -21,6 +21,7 @@ pub struct EvidenceFilter {
     pub(super) reference: Option<Reference>,
     pub(super) from: Option<DateTime<Utc>>,
     pub(super) to: Option<DateTime<Utc>>,
+    source: Option<Source>,
 }
 
 impl EvidenceFilter {
@@ -47,6 +48,11 @@ impl EvidenceFilter {
     /// What was established at this instant or earlier.
     pub fn to(self, to: DateTime<Utc>) -> Self {
         Self { to: Some(to), ..self }
+    }
+
+    /// Records that this source stands behind.
+    pub fn source(self, source: Source) -> Self {
+        Self { source: Some(source), ..self }
     }
 
     /// Fails with everything that cannot be asked. Every read checks its filter.
@@ -77,10 +83,14 @@ impl EvidenceFilter {
         if let Some(to) = self.to {
             statement.sql(" AND e.recorded_at <= ").bind(to);
         }
+        if let Some(source) = self.source {
+            statement.sql(" AND e.source = ").bind(source.as_str());
+        }
         if mode == Mode::Latest {
             statement.sql(
                 " AND NOT EXISTS (SELECT FROM threadline.evidence_records n WHERE n.subject = e.subject \
-                 AND n.reference = e.reference AND (n.recorded_at, n.id) > (e.recorded_at, e.id)",
+                 AND n.reference = e.reference AND n.source = e.source AND (e.source = 'operation' OR n.db_role = e.db_role) \
+                 AND (n.recorded_at, n.id) > (e.recorded_at, e.id)",
             );
             if let Some(to) = self.to {
                 statement.sql(" AND n.recorded_at <= ").bind(to);
@@ -105,7 +115,8 @@ pub fn history(
 }
 
 /// A page of the newest record of each subject and reference; with `to`, of what was the newest then. `from` leaves out those
-/// whose newest is older.
+/// whose newest is older. What an [application](Source::Application) recorded stands beside what the operation did and never in
+/// its place: the newest record of each of its roles is listed too.
 ///
 /// # Errors
 ///
@@ -118,7 +129,7 @@ pub fn latest(
     page(conn, filter, Mode::Latest, request)
 }
 
-/// The newest record about exactly this.
+/// The newest record about exactly this, of the [operation](Source::Operation) if it has one; else that of an application.
 ///
 /// # Errors
 ///
@@ -128,9 +139,14 @@ pub fn latest_of(
     subject: Subject,
     reference: &Reference,
 ) -> Result<Option<EvidenceRecord>, Error> {
-    let filter = EvidenceFilter::new().subject(subject).reference(reference.clone());
-    let page = history(conn, &filter, &PageRequest::new().size(1)?)?;
-    Ok(page.entries.into_iter().next())
+    let one = PageRequest::new().size(1)?;
+    for &source in Source::ALL {
+        let filter = EvidenceFilter::new().subject(subject).reference(reference.clone()).source(source);
+        if let Some(newest) = history(conn, &filter, &one)?.entries.into_iter().next() {
+            return Ok(Some(newest));
+        }
+    }
+    Ok(None)
 }
 
 pub(super) fn page(
@@ -163,6 +179,8 @@ pub(super) struct Counted {
     #[diesel(sql_type = Text)]
     pub(super) subject: Subject,
     #[diesel(sql_type = Text)]
+    pub(super) source: Source,
+    #[diesel(sql_type = Text)]
     pub(super) verdict: Verdict,
     #[diesel(sql_type = Text)]
     pub(super) status: Status,
@@ -170,6 +188,8 @@ pub(super) struct Counted {
     records: i64,
     #[diesel(sql_type = BigInt)]
     of_newest: i64,
+    #[diesel(sql_type = BigInt)]
+    things: i64,
     #[diesel(sql_type = Nullable<Timestamptz>)]
     newest: Option<DateTime<Utc>>,
 }
@@ -179,22 +199,30 @@ impl Counted {
         self.records.unsigned_abs()
     }
 
-    /// Those that are the newest of their reference.
-    pub(super) fn references(&self) -> u64 {
+    /// Those that are the newest of their reference and source.
+    pub(super) fn newest(&self) -> u64 {
         self.of_newest.unsigned_abs()
+    }
+
+    /// Those that are the newest of their reference, so that each reference is counted once.
+    pub(super) fn references(&self) -> u64 {
+        self.things.unsigned_abs()
     }
 }
 
-/// Counts the records by subject, verdict and status.
+/// Counts the records by subject, source, verdict and status.
 pub(super) fn count(
     conn: &mut PgConnection,
     filter: &EvidenceFilter,
     mode: Mode,
 ) -> Result<Vec<Counted>, Error> {
     let mut statement = Statement::new(
-        "SELECT c.subject, c.verdict, c.status, count(*) AS records, count(*) FILTER (WHERE c.place = 1) AS of_newest, \
-         max(c.recorded_at) AS newest FROM (SELECT e.subject, e.verdict, e.status, e.recorded_at, \
-         row_number() OVER (PARTITION BY e.subject, e.reference ORDER BY e.recorded_at DESC, e.id DESC) AS place \
+        "SELECT c.subject, c.source, c.verdict, c.status, count(*) AS records, count(*) FILTER (WHERE c.place = 1) AS of_newest, \
+         count(*) FILTER (WHERE c.place_of_all = 1) AS things, max(c.recorded_at) AS newest \
+         FROM (SELECT e.subject, e.source, e.verdict, e.status, e.recorded_at, \
+         row_number() OVER (PARTITION BY e.subject, e.reference, e.source, CASE WHEN e.source = 'application' THEN e.db_role END \
+             ORDER BY e.recorded_at DESC, e.id DESC) AS place, \
+         row_number() OVER (PARTITION BY e.subject, e.reference ORDER BY e.recorded_at DESC, e.id DESC) AS place_of_all \
          FROM threadline.evidence_records e",
     );
     // The newest of a reference are those in the first place, so nothing has to be looked up for that.
@@ -203,7 +231,7 @@ pub(super) fn count(
     if mode == Mode::Latest {
         statement.sql(" WHERE c.place = 1");
     }
-    statement.sql(" GROUP BY c.subject, c.verdict, c.status ORDER BY c.subject, c.verdict, c.status");
+    statement.sql(" GROUP BY c.subject, c.source, c.verdict, c.status ORDER BY c.subject, c.source, c.verdict, c.status");
     statement.load_from(conn)
 }
 
@@ -219,9 +247,9 @@ pub struct SubjectOverview {
     pub references: u64,
     /// The instant of the newest one.
     pub newest: Option<DateTime<Utc>>,
-    /// What the newest ones of each reference support.
+    /// What the newest ones of each reference, and of each role of an application, support.
     pub verdicts: VerdictCounts,
-    /// How it went, in the newest ones of each reference.
+    /// How it went, in the same ones.
     pub statuses: StatusCounts,
 }
 
@@ -246,8 +274,8 @@ pub fn overview(conn: &mut PgConnection) -> Result<Vec<SubjectOverview>, Error> 
                 overview.records += counted.records();
                 overview.references += counted.references();
                 overview.newest = overview.newest.max(counted.newest);
-                overview.verdicts.add(counted.verdict, counted.references());
-                overview.statuses.add(counted.status, counted.references());
+                overview.verdicts.add(counted.verdict, counted.newest());
+                overview.statuses.add(counted.status, counted.newest());
             }
             overview
         };

@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use super::reference::Reference;
-use super::subject::{Status, Subject, Verdict};
+use super::subject::{Source, Status, Subject, Verdict};
 use crate::error::Error;
 use crate::intent::{Actor, TextKind, text_problem};
 use crate::operation::credential::has_userinfo;
@@ -34,6 +34,8 @@ const DETAIL_DEPTH: usize = 16;
 const BATCH: usize = 500;
 /// Bytes of a list of names in it; a record has three such lists at most.
 const LARGEST_LIST: usize = 9_000;
+const MAY_OPERATE: &str = "coalesce(has_function_privilege(to_regprocedure('threadline.record_evidence(jsonb)'), 'EXECUTE'), false)";
+const MAY_APPLY: &str = "coalesce(has_function_privilege(to_regprocedure('threadline.record_application_evidence(jsonb)'), 'EXECUTE'), false)";
 const CAN_WRITE: &str = "NOT current_setting('transaction_read_only')::boolean";
 const DAY: Duration = Duration::from_secs(86_400);
 /// As long as a record can stand for what stays the same: a hundred years.
@@ -90,18 +92,19 @@ impl Record {
         Self { verdict: self.verdict.max(verdict), ..self }
     }
 
-    /// Who asked for it.
+    /// Who asked for it. The database knows the role that records this, and nothing of whom it names.
     pub fn actor(self, actor: Actor) -> Self {
         Self { actor: Some(actor), ..self }
     }
 
-    /// When the fact was established, if that was earlier than now: at the start of a check that took a while, say.
+    /// When the fact was established, if that was earlier than now: at the start of a check that took a while, say. To say so
+    /// takes EXECUTE on `threadline.record_evidence(jsonb)`.
     pub fn recorded_at(self, instant: DateTime<Utc>) -> Self {
         Self { recorded_at: Some(instant), ..self }
     }
 
-    /// Leaves the record out when the newest one of its subject and reference says the same, in status, verdict and detail,
-    /// and is younger than this. A day for all but events, which are always written; zero always writes. Keep what changes by
+    /// Leaves the record out when one of the same role that is younger than this says the same of its subject and reference, in
+    /// status, verdict, detail and actor, and none has said otherwise since. A day for all but events, which are always written; zero always writes. Keep what changes by
     /// itself, such as how long a check took, out of the detail of what is to be left out.
     pub fn unless_unchanged_for(self, time: Duration) -> Self {
         Self { unless_unchanged_for: time, ..self }
@@ -180,12 +183,17 @@ impl Record {
         problems
     }
 
-    fn to_json(&self) -> Value {
+    /// As the database takes it; what an application records supports less than what the operation does.
+    fn to_json(&self, source: Source) -> Value {
+        let verdict = match source {
+            Source::Operation => self.verdict,
+            Source::Application => self.verdict.max(Verdict::Inferred),
+        };
         json!({
             "subject": self.subject,
             "reference": self.reference,
             "status": self.status,
-            "verdict": self.verdict,
+            "verdict": verdict,
             "actor": self.actor,
             "writer": self.writer,
             "entry_point": self.entry_point,
@@ -250,7 +258,7 @@ pub struct Recorded {
 /// # Errors
 ///
 /// [`Error::InvalidEvidence`] with all that is wrong with the record, before the database is asked;
-/// [`Error::Refused`] for an instant that is still to come; and those of the database, such as a missing privilege: see
+/// [`Error::Refused`] for an instant that is still to come, or is given by a role that may record for an application alone; and those of the database, such as a missing privilege: see
 /// [`may_record`].
 pub fn record(conn: &mut PgConnection, record: &Record) -> Result<Recorded, Error> {
     let recorded = record_all(conn, std::slice::from_ref(record))?;
@@ -271,13 +279,17 @@ pub fn record_all(conn: &mut PgConnection, records: &[Record]) -> Result<Vec<Rec
         problems if problems.is_empty() => {}
         problems => return Err(InvalidEvidence::all(problems).into()),
     }
-    let of_the_application = records.iter().all(|record| record.subject.is_of_the_application());
+    // The better right is used where the role has it: what it records is then the operation's.
+    let is_of_any = records.iter().all(|record| record.subject.is_of_the_application());
+    let source = match is_of_any && !records.is_empty() && !is_so(conn, MAY_OPERATE)? {
+        true => Source::Application,
+        false => Source::Operation,
+    };
     let insert = |conn: &mut PgConnection, batch: &[Record]| {
-        let batch = Value::from(batch.iter().map(Record::to_json).collect::<Vec<_>>());
-        let answer: Result<Value, _> = if of_the_application {
-            diesel::select(record_application_evidence(batch)).get_result(conn)
-        } else {
-            diesel::select(record_evidence(batch)).get_result(conn)
+        let batch = Value::from(batch.iter().map(|record| record.to_json(source)).collect::<Vec<_>>());
+        let answer: Result<Value, _> = match source {
+            Source::Application => diesel::select(record_application_evidence(batch)).get_result(conn),
+            Source::Operation => diesel::select(record_evidence(batch)).get_result(conn),
         };
         let answer = answer.map_err(|error| Error::from_query(conn, "", error))?;
         serde_json::from_value::<Vec<Recorded>>(answer).map_err(Error::Payload)
@@ -304,7 +316,7 @@ pub(crate) fn record_if_allowed(
     subject: Subject,
     records: &[Record],
 ) -> Result<Vec<Recorded>, Error> {
-    if records.is_empty() || !is_so(conn, subject, CAN_WRITE)? {
+    if records.is_empty() || !is_so(conn, &format!("{} AND {CAN_WRITE}", may(subject)))? {
         return Ok(Vec::new());
     }
     record_all(conn, records)
@@ -317,25 +329,29 @@ pub(crate) fn record_if_allowed(
 ///
 /// Those of the database.
 pub fn may_record(conn: &mut PgConnection, subject: Subject) -> Result<bool, Error> {
-    is_so(conn, subject, "true")
+    is_so(conn, &may(subject))
 }
 
-/// Whether the role may record this subject, and more is so.
-fn is_so(conn: &mut PgConnection, subject: Subject, more: &'static str) -> Result<bool, Error> {
+/// Whether the role may record this subject, as an SQL condition.
+fn may(subject: Subject) -> String {
+    if subject.is_of_the_application() {
+        format!("({MAY_OPERATE} OR {MAY_APPLY})")
+    } else {
+        MAY_OPERATE.to_owned()
+    }
+}
+
+/// Whether an SQL condition holds.
+fn is_so(conn: &mut PgConnection, condition: &str) -> Result<bool, Error> {
     #[derive(QueryableByName)]
     struct Answer {
         #[diesel(sql_type = Bool)]
-        may: bool,
+        is_so: bool,
     }
-    let function =
-        if subject.is_of_the_application() { "record_application_evidence" } else { "record_evidence" };
-    let answer: Answer = diesel::sql_query(format!(
-        "SELECT coalesce(has_function_privilege(to_regprocedure('threadline.{function}(jsonb)'), 'EXECUTE'), false) \
-         AND {more} AS may"
-    ))
-    .get_result(conn)
-    .map_err(|error| Error::from_query(conn, "", error))?;
-    Ok(answer.may)
+    let answer: Answer = diesel::sql_query(format!("SELECT {condition} AS is_so"))
+        .get_result(conn)
+        .map_err(|error| Error::from_query(conn, "", error))?;
+    Ok(answer.is_so)
 }
 
 /// What is wrong with a record, or with a question about evidence. No text of either is quoted.

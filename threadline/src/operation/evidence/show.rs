@@ -6,7 +6,7 @@ use chrono::{DateTime, SecondsFormat, Utc};
 
 use super::assess::{Claim, ClaimReason};
 use super::proof::{Mode, ProofDocument};
-use super::subject::{Status, Subject};
+use super::subject::{Source, Status, Subject};
 
 fn instant(at: DateTime<Utc>) -> String {
     at.to_rfc3339_opts(SecondsFormat::Secs, true)
@@ -29,18 +29,39 @@ fn count(number: u64, what: &str) -> String {
     format!("{number} {what}{}", if number == 1 { "" } else { "s" })
 }
 
+fn list(subjects: &[Subject]) -> String {
+    let names: Vec<&str> = subjects.iter().map(|subject| subject.as_str()).collect();
+    if names.is_empty() { String::new() } else { format!(", for {}", names.join(", ")) }
+}
+
 impl fmt::Display for Claim {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}, ", self.subject, self.verdict)?;
+        write!(f, "{}: {}", self.subject, self.finding)?;
+        if let Some(because) = self.because {
+            return write!(f, ", for {because}");
+        }
+        if self.violations > 0 {
+            write!(f, " by {} of the newest", self.violations)?;
+        }
+        write!(f, "; evidence: {}, ", self.evidence)?;
         match self.reason {
             ClaimReason::DirectFact => write!(f, "by {}", count(self.records, "direct record")),
             ClaimReason::PostureSnapshot => {
                 write!(f, "from {} of how it was set", count(self.records, "record"))
             }
             ClaimReason::Declared => write!(f, "as {} says", count(self.records, "record")),
-            ClaimReason::NoRecords if self.counts => f.write_str("for there are no records"),
-            ClaimReason::NoRecords => {
-                f.write_str("for there are no records; none of this kind need have happened")
+            ClaimReason::WordOfTheApplication => {
+                write!(f, "from {} which any role can record", count(self.records, "record"))?;
+                f.write_str(if self.counts { "" } else { "; not counted beside the others" })
+            }
+            ClaimReason::NoRecords | ClaimReason::NotApplicable => {
+                f.write_str("for there are no records")?;
+                f.write_str(match self.subject {
+                    _ if !self.counts => "; none of this kind need have happened",
+                    Subject::TriggerCoverage => "; `threadline verify` makes one",
+                    Subject::RedactionPolicy => "; `threadline verify` makes one of what models declare",
+                    _ => "",
+                })
             }
         }
     }
@@ -65,7 +86,9 @@ impl fmt::Display for ProofDocument {
                 writeln!(f, "from {from} to {to}")?;
             }
         }
-        writeln!(f, "\nverdict: {}", self.claim_assessment.verdict)?;
+        let assessment = &self.claim_assessment;
+        writeln!(f, "\nfinding: {}{}", assessment.finding, list(&assessment.finding_by))?;
+        writeln!(f, "evidence: {}{}", assessment.evidence, list(&assessment.evidence_by))?;
         for claim in &self.claim_assessment.claims {
             writeln!(f, "  {claim}")?;
         }
@@ -86,16 +109,20 @@ impl fmt::Display for ProofDocument {
                 write!(f, "  {}", record.status)?;
             }
             write!(f, "  {}", plain(record.detail.as_str()))?;
-            if let Some(actor) = &record.actor {
-                write!(f, "  asked for by {}", plain(actor))?;
-            }
             let provenance = &record.provenance;
             let [writer, entry_point, db_role] =
                 [&provenance.writer, &provenance.entry_point, &provenance.db_role].map(plain);
-            writeln!(f, "  ({writer}, {entry_point}, as {db_role})")?;
+            if let Some(actor) = &record.actor {
+                write!(f, "  asked for by {}, says role {db_role}", plain(actor))?;
+            }
+            let source = match provenance.source {
+                Source::Operation => "",
+                Source::Application => ", which any role can record",
+            };
+            writeln!(f, "  ({writer}, {entry_point}, as role {db_role}{source})")?;
         }
         if summary.truncated {
-            writeln!(f, "  … and more; the counts and the verdict are of all")?;
+            writeln!(f, "  … and more; the counts and what is said above are of all")?;
         }
         Ok(())
     }

@@ -7,7 +7,7 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use super::reference::Reference;
-use super::subject::{Status, Subject, Verdict};
+use super::subject::{Source, Status, Subject, Verdict};
 use crate::intent::Actor;
 use crate::investigation::Json;
 
@@ -29,7 +29,7 @@ pub struct EvidenceRecord {
     pub recorded_at: DateTime<Utc>,
     /// When the row was written, by the database's clock.
     pub written_at: DateTime<Utc>,
-    /// Who asked for it.
+    /// Who asked for it, as the role that recorded it says: see [`Provenance::db_role`].
     pub actor: Option<Actor>,
     /// Where the record comes from.
     pub provenance: Provenance,
@@ -51,6 +51,8 @@ pub struct Provenance {
     pub library_version: String,
     /// The database role that logged in. A client cannot fake it.
     pub db_role: String,
+    /// Whether that role was granted to operate the trail, or could be any.
+    pub source: Source,
 }
 
 /// A row of `threadline.evidence_records` as `e`.
@@ -83,6 +85,8 @@ pub(super) struct Row {
     #[diesel(sql_type = Text)]
     db_role: String,
     #[diesel(sql_type = Text)]
+    source: Source,
+    #[diesel(sql_type = Text)]
     detail: Json,
     #[diesel(sql_type = Integer)]
     format: i32,
@@ -90,7 +94,7 @@ pub(super) struct Row {
 
 impl Row {
     pub(super) const COLUMNS: &str = "e.id, e.subject, e.reference::text AS reference, e.status, e.verdict, e.recorded_at, e.written_at, \
-         e.actor_type, e.actor_id, e.writer, e.entry_point, e.library_version, e.db_role, e.detail::text AS detail, e.format";
+         e.actor_type, e.actor_id, e.writer, e.entry_point, e.library_version, e.db_role, e.source, e.detail::text AS detail, e.format";
 }
 
 impl From<Row> for EvidenceRecord {
@@ -111,6 +115,7 @@ impl From<Row> for EvidenceRecord {
                 entry_point: row.entry_point,
                 library_version: row.library_version,
                 db_role: row.db_role,
+                source: row.source,
             },
             detail: row.detail,
             format_version: row.format,

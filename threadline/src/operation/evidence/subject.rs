@@ -68,6 +68,8 @@ pub enum Subject {
     SupportScopePosture,
     /// A legal hold that was placed or lifted.
     LegalHold,
+    /// A baseline of a table that was recorded.
+    RecordedBaseline,
 }
 
 named!(Subject, "subject", {
@@ -78,6 +80,7 @@ named!(Subject, "subject", {
     ExportDelivery => "export_delivery",
     SupportScopePosture => "support_scope_posture",
     LegalHold => "legal_hold",
+    RecordedBaseline => "recorded_baseline",
 });
 
 impl Subject {
@@ -88,7 +91,7 @@ impl Subject {
 
     /// Whether its records are of events, which need never have happened; all else there always is, checked or not.
     pub const fn is_event(self) -> bool {
-        matches!(self, Self::RetentionRun | Self::ExportDelivery | Self::LegalHold)
+        matches!(self, Self::RetentionRun | Self::ExportDelivery | Self::LegalHold | Self::RecordedBaseline)
     }
 
     /// The best a record of it can support.
@@ -101,6 +104,18 @@ impl Subject {
         matches!(self, Self::ExportDelivery | Self::SupportScopePosture)
     }
 }
+
+/// Who stands behind a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, FromSqlRow)]
+#[serde(rename_all = "snake_case")]
+pub enum Source {
+    /// A role that was granted to operate the trail: it has EXECUTE on `threadline.record_evidence(jsonb)`.
+    Operation,
+    /// Any role there is. What it says of who asked and of what was done is its own word.
+    Application,
+}
+
+named!(Source, "source", { Operation => "operation", Application => "application" });
 
 /// How what a record is about went.
 #[derive(

@@ -1,7 +1,7 @@
 //! Jobs by whom they belong to.
 
 use diesel::prelude::*;
-use diesel::sql_types::{Nullable, Text, Uuid as SqlUuid};
+use diesel::sql_types::{BigInt, Nullable, Text, Uuid as SqlUuid};
 use uuid::Uuid;
 
 use super::job::{ExportJob, JOB, JobRow};
@@ -77,6 +77,24 @@ pub fn list_all(conn: &mut PgConnection, before: Option<Uuid>, limit: u32) -> Re
         .load(conn)
         .map_err(|error| Error::from_query(conn, "", error))?;
     rows.into_iter().map(JobRow::read).collect()
+}
+
+/// How many jobs a worker could take now: those that are queued and whose time has come, and those whose worker has died.
+///
+/// # Errors
+///
+/// As of any statement.
+pub fn due(conn: &mut PgConnection) -> Result<u64, Error> {
+    #[derive(QueryableByName)]
+    struct Row {
+        #[diesel(sql_type = BigInt)]
+        number: i64,
+    }
+    let sql = "SELECT count(*) AS number FROM threadline.export_jobs WHERE state IN ('queued', 'running') \
+               AND due_at <= statement_timestamp()";
+    let row: Row =
+        diesel::sql_query(sql).get_result(conn).map_err(|error| Error::from_query(conn, "", error))?;
+    Ok(row.number.unsigned_abs())
 }
 
 /// Cancels a job of this actor's that is queued or running, and what of its series is still to come. A worker that has it stops

@@ -40,85 +40,129 @@ pub(super) fn grants(conn: &mut PgConnection) -> Result<Vec<Finding>, Error> {
         };
         let who = if grantee == "PUBLIC" { "every role".to_owned() } else { format!("role `{grantee}`") };
         Finding::new(Code::AuditWritable, Severity::Error, format!("{who} {what}"))
-            .fix(format!(
-                "REVOKE {} ON {object_kind} {} FROM {quoted};",
-                privileges.join(", "),
-                objects.join(", ")
-            ))
+            .fix(revoke(&privileges, object_kind, &objects, &quoted))
             .details(json!({ "role": grantee, "privileges": privileges, "objects": objects }))
     });
     Ok(findings.collect())
 }
 
-/// Roles that are, or can become, the owner of the trail, and own host tables too; and those that may write everything.
+/// A statement for each object, in a line of its own: what is to be read before it is run.
+fn revoke(privileges: &[String], object_kind: &str, objects: &[String], grantee: &str) -> String {
+    let privileges = privileges.join(", ");
+    let revoke = |object: &String| format!("REVOKE {privileges} ON {object_kind} {object} FROM {grantee};");
+    objects.iter().map(revoke).collect::<Vec<_>>().join("\n")
+}
+
+#[derive(QueryableByName)]
+struct Owner {
+    #[diesel(sql_type = Text)]
+    role: String,
+    #[diesel(sql_type = Text)]
+    quoted: String,
+    #[diesel(sql_type = Text)]
+    owner: String,
+    #[diesel(sql_type = Bool)]
+    is_owner: bool,
+    #[diesel(sql_type = Bool)]
+    is_asking: bool,
+    #[diesel(sql_type = Bool)]
+    can_be_owner: bool,
+    #[diesel(sql_type = Bool)]
+    writes_all_data: bool,
+    #[diesel(sql_type = Bool)]
+    writes_audited: bool,
+    #[diesel(sql_type = Array<Text>)]
+    through: Vec<String>,
+    #[diesel(sql_type = Array<Text>)]
+    through_all_data: Vec<String>,
+    #[diesel(sql_type = Array<Text>)]
+    host_schemas: Vec<String>,
+    #[diesel(sql_type = Array<Text>)]
+    audited_schemas: Vec<String>,
+}
+
+/// Roles that log in and are, or can become, the owner of the trail, by whatever they are members of; and those that may write
+/// everything.
 pub(super) fn owners(conn: &mut PgConnection) -> Result<Vec<Finding>, Error> {
-    #[derive(QueryableByName)]
-    struct Owner {
-        #[diesel(sql_type = Text)]
-        role: String,
-        #[diesel(sql_type = Text)]
-        quoted: String,
-        #[diesel(sql_type = Text)]
-        owner: String,
-        #[diesel(sql_type = Text)]
-        quoted_owner: String,
-        #[diesel(sql_type = Bool)]
-        is_owner: bool,
-        #[diesel(sql_type = Bool)]
-        writes_all_data: bool,
-        #[diesel(sql_type = Array<Text>)]
-        host_schemas: Vec<String>,
-        #[diesel(sql_type = Array<Text>)]
-        audited_schemas: Vec<String>,
-    }
     let owners: Vec<Owner> = Statement::new(include_str!("sql/owners.sql")).load_from(conn)?;
-    let mut findings = Vec::new();
-    for owner in owners {
-        let Owner { role, quoted, .. } = &owner;
-        if owner.writes_all_data {
-            findings.push(
-                Finding::new(
-                    Code::AuditWritable,
-                    Severity::Error,
-                    format!("role `{role}` may write every table of the database (`pg_write_all_data`), the trail too"),
-                )
-                .fix(format!("REVOKE pg_write_all_data FROM {quoted};"))
-                .details(json!({ "role": role })),
-            );
-        }
-        if owner.host_schemas.is_empty() {
-            continue;
-        }
-        let finding = if owner.is_owner {
-            Finding::new(
-                Code::AuditOwnerCanLogIn,
-                Severity::Warning,
-                format!(
-                    "role `{role}` owns the host's tables and the trail: if the application logs in as it, it can \
-                     change what was recorded; give the trail to a role nobody logs in as, of which those who migrate \
-                     are members"
-                ),
-            )
-            .fix(give_away(&owner.audited_schemas))
-        } else if !owner.writes_all_data {
-            Finding::new(
-                Code::AuditOwnerCanLogIn,
-                Severity::Warning,
-                format!(
-                    "role `{role}` owns tables of the host and can become `{}`, who owns the trail; if it is the \
-                     application's and not only for migrations, take that from it",
-                    owner.owner
-                ),
-            )
-            .fix(format!("REVOKE {} FROM {quoted};", owner.quoted_owner))
-        } else {
-            continue;
-        };
-        findings.push(
-            finding.details(json!({ "role": role, "owner": owner.owner, "schemas": owner.host_schemas })),
-        );
-    }
-    Ok(findings)
+    Ok(owners
+        .iter()
+        .flat_map(|owner| [writes_all_data(owner), is_or_becomes_owner(owner)])
+        .flatten()
+        .collect())
+}
+
+fn writes_all_data(owner: &Owner) -> Option<Finding> {
+    let Owner { role, quoted, .. } = owner;
+    owner.writes_all_data.then(|| {
+        Finding::new(
+            Code::AuditWritable,
+            Severity::Error,
+            format!(
+                "role `{role}` may write every table of the database (`pg_write_all_data`), the trail too"
+            ),
+        )
+        .fix(format!("REVOKE {} FROM {quoted};", owner.through_all_data.join(", ")))
+        .details(json!({ "role": role }))
+    })
+}
+
+fn is_or_becomes_owner(owner: &Owner) -> Option<Finding> {
+    let Owner { role, quoted, .. } = owner;
+    let owns_host_tables = !owner.host_schemas.is_empty();
+    let (severity, message) = if owner.is_owner && owns_host_tables {
+        (
+            Severity::Warning,
+            format!(
+                "role `{role}` owns the host's tables and the trail: if the application logs in as it, it can \
+                 change what was recorded; give the trail to a role nobody logs in as, of which those who migrate \
+                 are members"
+            ),
+        )
+    } else if owner.is_owner || !owner.can_be_owner {
+        return None;
+    } else if owns_host_tables {
+        (
+            Severity::Warning,
+            format!(
+                "role `{role}` owns tables of the host and can become `{}`, who owns the trail; if it is the \
+                 application's and not only for migrations, take that from it",
+                owner.owner
+            ),
+        )
+    } else if owner.writes_audited {
+        // Whoever migrates owns the tables or is a member of who does; this one was granted what an application needs.
+        (
+            Severity::Error,
+            format!(
+                "role `{role}` writes audited tables and can become `{}`, who owns the trail: it can change what was \
+                 recorded of its own writes",
+                owner.owner
+            ),
+        )
+    } else if owner.is_asking {
+        // Whoever looks after the trail has to be able to, and asks here.
+        return None;
+    } else {
+        (
+            Severity::Warning,
+            format!(
+                "role `{role}` can log in and become `{}`, who owns the trail; if it is not for looking after the trail \
+                 or for migrations, take that from it",
+                owner.owner
+            ),
+        )
+    };
+    let fix = if owner.is_owner {
+        give_away(&owner.audited_schemas)
+    } else {
+        format!("REVOKE {} FROM {quoted};", owner.through.join(", "))
+    };
+    Some(
+        Finding::new(Code::AuditOwnerCanLogIn, severity, message).fix(fix).details(
+            json!({ "role": role, "owner": owner.owner, "schemas": owner.host_schemas, "through": owner.through }),
+        ),
+    )
 }
 
 /// Makes `threadline_owner` and gives it the audit schema with all there is in it.
@@ -139,6 +183,7 @@ fn give_away(audited_schemas: &[String]) -> String {
 pub(super) fn settings(conn: &mut PgConnection) -> Result<Vec<Finding>, Error> {
     let mut findings = role_settings(conn)?;
     findings.extend(server_settings(conn)?);
+    findings.extend(bypasses(conn)?);
     Ok(findings)
 }
 
@@ -194,6 +239,48 @@ fn role_settings(conn: &mut PgConnection) -> Result<Vec<Finding>, Error> {
     Ok(findings.collect())
 }
 
+/// Functions that run with triggers switched off, and roles that may switch them off.
+fn bypasses(conn: &mut PgConnection) -> Result<Vec<Finding>, Error> {
+    #[derive(QueryableByName)]
+    struct Bypass {
+        #[diesel(sql_type = Text)]
+        kind: String,
+        /// The function with its arguments; a role, quoted.
+        #[diesel(sql_type = Text)]
+        name: String,
+    }
+    // An extension's functions are its own affair: replication is applied by some of them.
+    let bypasses: Vec<Bypass> = Statement::new(
+        "SELECT 'function' AS kind, f.oid::regprocedure::text AS name FROM pg_proc f \
+         WHERE lower(f.proconfig::text) LIKE '%session_replication_role=replica%' AND 'session_replication_role=replica' = ANY (f.proconfig) \
+             AND f.pronamespace <> 'threadline'::regnamespace \
+             AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_proc'::regclass AND d.objid = f.oid AND d.deptype = 'e') \
+         UNION ALL \
+         SELECT 'role', coalesce(quote_ident(r.rolname), 'PUBLIC') FROM pg_parameter_acl p CROSS JOIN LATERAL aclexplode(p.paracl) a LEFT JOIN pg_roles r ON r.oid = a.grantee \
+         WHERE p.parname = 'session_replication_role' AND a.privilege_type = 'SET' AND NOT coalesce(r.rolsuper, false) \
+         ORDER BY 1, 2",
+    )
+    .load_from(conn)?;
+    let findings = bypasses.into_iter().map(|Bypass { kind, name }| {
+        let (message, fix) = if kind == "function" {
+            (
+                format!("function `{name}` runs with `session_replication_role` set to replica, so what it writes is not captured"),
+                format!("ALTER ROUTINE {name} RESET session_replication_role;"),
+            )
+        } else {
+            let who = if name == "PUBLIC" { "every role".to_owned() } else { format!("role `{name}`") };
+            (
+                format!("{who} may set `session_replication_role`, and with that have its writes not captured"),
+                format!("REVOKE SET ON PARAMETER session_replication_role FROM {name};"),
+            )
+        };
+        Finding::new(Code::DangerousSetting, Severity::Error, message)
+            .fix(fix)
+            .details(json!({ "setting": "session_replication_role", kind: name }))
+    });
+    Ok(findings.collect())
+}
+
 fn server_settings(conn: &mut PgConnection) -> Result<Vec<Finding>, Error> {
     #[derive(QueryableByName)]
     struct Setting {
@@ -210,13 +297,22 @@ fn server_settings(conn: &mut PgConnection) -> Result<Vec<Finding>, Error> {
     )
     .load_from(conn)?;
     let findings = settings.into_iter().map(|Setting { name, source }| {
-        let (severity, consequence, good) = match name.as_str() {
-            "session_replication_role" => {
-                (Severity::Error, "so no trigger fires and nothing is captured", "origin")
-            }
+        let (severity, what, good) = match name.as_str() {
+            "session_replication_role" => (
+                Severity::Error,
+                "is `replica` for the whole server, so no trigger fires and nothing is captured",
+                "origin",
+            ),
+            "fsync" => (
+                Severity::Warning,
+                "is off for the whole server: a COMMIT no longer waits until it is on the disk, so when the machine crashes or \
+                 loses power, the trail and the rest of the database may be lost or corrupt; it is for throw-away servers, as of tests",
+                "on",
+            ),
             _ => (
                 Severity::Warning,
-                "so a crash may lose or corrupt the trail, and the rest of the database",
+                "is off for the whole server: a page that was half written when the machine crashed cannot be put right, so the \
+                 trail and the rest of the database may be corrupt, and nobody notices; it is for throw-away servers, as of tests",
                 "on",
             ),
         };
@@ -228,7 +324,7 @@ fn server_settings(conn: &mut PgConnection) -> Result<Vec<Finding>, Error> {
         Finding::new(
             Code::DangerousSetting,
             severity,
-            format!("`{name}` is set for the whole server, {consequence}"),
+            format!("`{name}` {what}"),
         )
         .fix(fix)
         .details(json!({ "setting": name, "source": source }))

@@ -9,7 +9,7 @@ use serde_json::json;
 use super::coverage::Decisions;
 use super::finding::{Finding, FindingCode as Code, Severity};
 use super::{HealthOptions, triggers};
-use crate::capture::{TableName, quote_ident, quote_literal};
+use crate::capture::{AuditSpec, TableName, quote_ident};
 use crate::error::Error;
 use crate::investigation::Statement;
 use crate::operation::deployed::{AuditedTable, Deployed, HostTable, regclass};
@@ -61,8 +61,23 @@ pub(super) fn findings(
     Ok(findings)
 }
 
-pub(super) fn refresh(table: &TableName) -> String {
+pub(crate) fn refresh(table: &TableName) -> String {
     format!("SELECT threadline.refresh({});", regclass(table))
+}
+
+/// The statement that attaches a table nobody has declared a policy for.
+pub(crate) fn attach_undeclared(table: &HostTable, scope: Option<&str>) -> String {
+    let key = table.keys.first();
+    let declared: Vec<&str> = key
+        .filter(|key| !key.is_primary)
+        .map(|key| key.columns.iter().map(String::as_str).collect())
+        .unwrap_or_default();
+    let attach = AuditSpec { key: &declared, scope, ..AuditSpec::default() }.attach_sql(&table.name);
+    if key.is_some() {
+        attach
+    } else {
+        format!("-- first give it a primary key, or a unique index over columns that are NOT NULL\n{attach}")
+    }
 }
 
 fn uncovered(table: &HostTable, decisions: &Decisions<'_>, is_expected: bool) -> Option<Finding> {
@@ -77,17 +92,7 @@ fn uncovered(table: &HostTable, decisions: &Decisions<'_>, is_expected: bool) ->
             "nobody has decided whether it is audited: attach it, or list it as ignored with a reason",
         )
     };
-    let key = table.keys.first();
-    let declared = key.filter(|key| !key.is_primary).map(|key| {
-        let columns: Vec<String> = key.columns.iter().map(|column| quote_literal(column)).collect();
-        format!(", key => ARRAY[{}]", columns.join(", "))
-    });
-    let attach = format!("SELECT threadline.attach({}{});", table.regclass(), declared.unwrap_or_default());
-    let fix = if key.is_some() {
-        attach
-    } else {
-        format!("-- first give it a primary key, or a unique index over columns that are NOT NULL\n{attach}")
-    };
+    let fix = attach_undeclared(table, None);
     Some(Finding::new(Code::UncoveredTable, severity, message).on(&table.name).fix(fix))
 }
 

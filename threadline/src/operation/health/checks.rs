@@ -24,6 +24,7 @@ impl Check {
     pub(super) const POLICIES: Self = Self { name: "policies", reads: &["audited_tables", "table_layouts"] };
     pub(super) const CAPTURE: Self = Self { name: "capture", reads: &["audited_tables", "table_layouts"] };
     pub(super) const SCHEMA: Self = Self { name: "schema", reads: &[] };
+    pub(super) const TRAIL: Self = Self { name: "trail", reads: &[] };
     pub(super) const PARTITIONS: Self = Self { name: "partitions", reads: &[] };
     pub(super) const GRANTS: Self = Self { name: "grants", reads: &[] };
     pub(super) const OWNERS: Self = Self { name: "owners", reads: &[] };

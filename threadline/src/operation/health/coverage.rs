@@ -12,7 +12,9 @@ use crate::error::Error;
 use crate::intent::Actor;
 use crate::investigation::in_one_snapshot;
 use crate::operation::deployed::{Deployed, HostTable, resolve};
-use crate::operation::evidence::{Record, Recorded, Reference, Status, Subject, record_if_allowed};
+use crate::operation::evidence::{
+    Closing, NO_TABLE, Record, Recorded, Reference, Status, Subject, closings, record_if_allowed,
+};
 use crate::telemetry;
 
 /// A table that is not to be audited, and why.
@@ -167,8 +169,10 @@ pub fn evidence(coverage: &[TableCoverage], entry_point: &str, by: Option<&Actor
     tables.map(record).collect()
 }
 
-/// Records [`evidence`]: asking for coverage writes nothing by itself. What has not changed for a day is not written again.
-/// Returns what became of each record; of none when the role may not record them.
+/// Records [`evidence`]: asking for coverage writes nothing by itself. What has not changed for a day is not written again. A
+/// table that was on record and is no more, or is ignored by now, gets a last record, `ok`, so that no finding about it stays open:
+/// for that the role has to be able to read the evidence. Returns what became of each record; of none when the role may not
+/// record them.
 ///
 /// # Errors
 ///
@@ -179,7 +183,21 @@ pub fn record_evidence(
     entry_point: &str,
     by: Option<&Actor>,
 ) -> Result<Vec<Recorded>, Error> {
-    record_if_allowed(conn, Subject::TriggerCoverage, &evidence(coverage, entry_point, by))
+    let mut records = evidence(coverage, entry_point, by);
+    let (ignored, current) =
+        coverage.iter().partition::<Vec<_>, _>(|table| table.status == CoverageStatus::Ignored);
+    let [current, ignored] =
+        [current, ignored].map(|tables| tables.iter().map(|table| Reference::table(&table.table)).collect());
+    for (reference, closing) in closings(conn, Subject::TriggerCoverage, "coverage", &current, &ignored)? {
+        let (said, reason) = match closing {
+            Closing::NoTable => ("closed", NO_TABLE),
+            Closing::Ignored => ("ignored", "it is not to be audited, by decision"),
+        };
+        let record =
+            Record::new(Subject::TriggerCoverage, reference, "threadline::health", entry_point).by(by);
+        records.push(record.detail("coverage", said).detail("partitions", 0).names("reasons", [reason]));
+    }
+    record_if_allowed(conn, Subject::TriggerCoverage, &records)
 }
 
 /// What is ignored, by relation.

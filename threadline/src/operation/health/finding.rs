@@ -60,6 +60,8 @@ macro_rules! finding_codes {
 finding_codes! {
     /// A table is neither audited nor ignored; an error when it is expected to be audited.
     UncoveredTable = "uncovered_table",
+    /// A table that is expected, ignored or has a window of its own does not exist: its name is misspelt, or it was dropped.
+    UnknownTable = "unknown_table",
     /// An attached table has lost its row or TRUNCATE trigger.
     TriggerMissing = "trigger_missing",
     /// A partition of an attached table has no row or TRUNCATE trigger.
@@ -88,19 +90,34 @@ finding_codes! {
     DetachPending = "detach_pending",
     /// Migrations of the audit schema have not run.
     SchemaBehind = "schema_behind",
-    /// A function, table or type of the audit schema is missing or not as shipped.
+    /// A function, table or type of the audit schema is missing or not as shipped, or another one of its name stands beside it.
     SchemaAltered = "schema_altered",
     /// An index of the audit schema is missing or invalid.
     MissingIndex = "missing_index",
+    /// A trigger on a table of the trail is none that ships; or one that guards it is missing, altered or does not always fire.
+    TrailTrigger = "trail_trigger",
+    /// A rule rewrites statements on a table of the trail.
+    TrailRule = "trail_rule",
+    /// A table of the trail has row-level security or policies, which hide rows from readers.
+    TrailRowSecurity = "trail_row_security",
+    /// A foreign key or unique index that does not ship refuses or removes rows of the trail.
+    TrailConstraint = "trail_constraint",
+    /// A table or type of the trail belongs to another role than its schema.
+    TrailOwner = "trail_owner",
+    /// A table of the trail is unlogged: a crash empties it.
+    TrailUnlogged = "trail_unlogged",
+    /// A partition of the trail lies elsewhere, or rows of another table are read with it; or a table in its schema is none of it.
+    TrailMisplaced = "trail_misplaced",
     /// There is no partition for some instant from now on, so audited writes then fail.
     PartitionMissing = "partition_missing",
     /// Partitions are made for less than a month ahead.
     PartitionRunwayShort = "partition_runway_short",
     /// A role other than the owner of the audit schema may write the trail.
     AuditWritable = "audit_writable",
-    /// A role that owns host tables also owns the audit schema, and can log in.
+    /// A role that can log in owns the audit schema and host tables too, or can become its owner.
     AuditOwnerCanLogIn = "audit_owner_can_log_in",
-    /// A setting switches capture off or says who acts, for a whole role, database or server, or lets a crash lose data.
+    /// A setting switches capture off or says who acts, for a whole role, database, server or function, or lets a crash lose data; or
+    /// a role may switch capture off.
     DangerousSetting = "dangerous_setting",
     /// The trail was restored into another cluster, and the feed does not know.
     TrailMoved = "trail_moved",
@@ -128,7 +145,7 @@ impl Serialize for FindingCode {
     }
 }
 
-/// Something to act on, and how. It holds names and counts, never a value of a row.
+/// Something to act on, and how. It holds names and counts, and no value of a row but the keys of rows that a write escaped in.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Finding {

@@ -17,13 +17,19 @@ mod access;
 mod capture;
 mod checks;
 mod coverage;
+mod definition;
+mod expression;
 mod finding;
 mod holds;
+mod names;
 mod options;
 mod partitions;
+mod properties;
 mod recent;
 mod schema;
 mod shipped;
+mod tables;
+mod trail;
 mod triggers;
 
 use std::collections::HashSet;
@@ -31,6 +37,7 @@ use std::collections::HashSet;
 use diesel::prelude::*;
 use tracing::field::Empty;
 
+pub(crate) use self::capture::{attach_undeclared, refresh};
 use self::checks::{Check, Checks};
 pub use self::coverage::{
     CoverageOptions, CoverageStatus, Ignored, PartitionCoverage, TableCoverage, coverage, evidence,
@@ -39,6 +46,7 @@ pub use self::coverage::{
 pub(crate) use self::coverage::{Decisions, of_deployed};
 pub(crate) use self::finding::sort;
 pub use self::finding::{Finding, FindingCode, Severity};
+pub(crate) use self::names::{nearest, unknown_to_the_trail};
 pub use self::options::HealthOptions;
 use crate::error::Error;
 use crate::investigation::in_one_snapshot;
@@ -73,6 +81,7 @@ fn findings_unobserved(conn: &mut PgConnection, options: &HealthOptions) -> Resu
         let deployed = Deployed::load(conn)?;
         let expected: HashSet<i64> = expected.into_values().collect();
         let mut findings = of(conn, &deployed, options, &decisions, &expected)?;
+        findings.extend(names::findings(conn, &deployed, options, &decisions)?);
         sort(&mut findings);
         Ok(findings)
     })
@@ -93,6 +102,7 @@ pub(crate) fn of(
     checks
         .run(conn, Check::CAPTURE, |conn| capture::findings(conn, deployed, options, decisions, expected))?;
     checks.run(conn, Check::SCHEMA, |conn| schema::findings(conn, deployed))?;
+    checks.run(conn, Check::TRAIL, trail::findings)?;
     checks.run(conn, Check::PARTITIONS, partitions::findings)?;
     checks.run(conn, Check::GRANTS, access::grants)?;
     checks.run(conn, Check::OWNERS, access::owners)?;
@@ -132,4 +142,12 @@ pub(crate) fn capture_findings(
     decisions: &Decisions<'_>,
 ) -> Result<Vec<Finding>, Error> {
     capture::findings(conn, deployed, options, decisions, &HashSet::new())
+}
+
+/// The findings about what all capture passes through: the trail's own schema and tables, and settings.
+pub(crate) fn trail_findings(conn: &mut PgConnection, deployed: &Deployed) -> Result<Vec<Finding>, Error> {
+    let mut findings = schema::findings(conn, deployed)?;
+    findings.extend(trail::findings(conn)?);
+    findings.extend(access::settings(conn)?);
+    Ok(findings)
 }

@@ -13,6 +13,7 @@ use crate::operation::config;
 pub struct HealthOptions {
     pub(crate) coverage: CoverageOptions,
     pub(crate) expected: Vec<TableName>,
+    pub(crate) named: Vec<(TableName, String)>,
     pub(crate) actors: bool,
     pub(crate) orphans: bool,
     pub(crate) gaps: bool,
@@ -29,6 +30,7 @@ impl Default for HealthOptions {
         Self {
             coverage: CoverageOptions::default(),
             expected: Vec::new(),
+            named: Vec::new(),
             actors: true,
             orphans: true,
             gaps: true,
@@ -74,6 +76,14 @@ impl HealthOptions {
     #[must_use]
     pub fn expect(mut self, table: TableName) -> Self {
         self.expected.push(table);
+        self
+    }
+
+    /// A table that is named somewhere, and should be one there is, or one that was audited; `place` goes on after "though", as
+    /// "`[retention] tables` has a window for it".
+    #[must_use]
+    pub fn named(mut self, table: TableName, place: impl Into<String>) -> Self {
+        self.named.push((table, place.into()));
         self
     }
 

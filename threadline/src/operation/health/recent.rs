@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::time::Instant;
 
+use chrono::{DateTime, Utc};
 use diesel::prelude::*;
 use diesel::sql_types::{Array, BigInt, Integer, Text, Uuid as SqlUuid};
-use serde_json::json;
+use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::HealthOptions;
@@ -19,6 +20,12 @@ use crate::operation::deployed::{AuditedTable, Deployed, HostTable, attempt};
 const CHANGES_COUNTED: u32 = 1_000;
 /// Versions of a row that are folded.
 const VERSIONS_FOLDED: u32 = 20;
+
+/// What has to be done where it cannot be mended by a statement: one that refused such writes would fail the host's.
+const NAME_THE_ACTOR: &str = "\
+-- 1. In requests: wrap the app in AuditMiddleware, and write through the handler's AuditContext.
+-- 2. In jobs, scripts and other clients: write in threadline::transaction(…), or call threadline.set_context(…) first.
+-- 3. When this is found no more: declare actor_policy = \"require\" on the model; writes without an actor fail from then on.";
 
 /// Recent changes without an actor, by table. A table that requires one by now is past that.
 pub(super) fn actorless(
@@ -64,13 +71,13 @@ pub(super) fn actorless(
                 Code::ActorlessChanges,
                 Severity::Warning,
                 format!(
-                    "recent changes have no actor (changes: {}, transactions: {}{refused}); find who writes them by `db_role` and \
-                     `application_name` and have it name one, or refuse such writes from now on",
+                    "recent changes have no actor, so nobody answers for them (changes: {}, transactions: {}{refused}); find who writes \
+                     them by `db_role` and `application_name` of their transactions, and have it say who acts",
                     count.changes, count.transactions
                 ),
             )
             .on(&table.name)
-            .fix(audited.attach_sql(&table.name, None, Some(ActorPolicy::Require)))
+            .fix(NAME_THE_ACTOR)
             .details(json!({ "changes": count.changes, "transactions": count.transactions, "refused": count.refused })),
         )
     });
@@ -156,7 +163,7 @@ pub(super) fn gaps(
             continue;
         }
         match attempt(conn, Some(options.statement_timeout), |conn| gaps_of(conn, table, &keys, deadline))? {
-            Ok((found, looked_at)) => findings.extend(gap(table, &found, looked_at)),
+            Ok((found, looked_at)) => findings.extend(gap(audited, table, &found, looked_at)),
             Err(why) => unseen.push(Unseen { table: table.name.clone(), reason: why.reason }),
         }
     }
@@ -188,13 +195,21 @@ fn sample(conn: &mut PgConnection, options: &HealthOptions) -> Result<BTreeMap<i
     Ok(keys)
 }
 
+/// The last change to a row before a write to it escaped capture.
+struct Gap {
+    change: ChangeId,
+    captured_at: DateTime<Utc>,
+    /// The row's, as it is stored with the change.
+    row_key: String,
+}
+
 /// Changes after which a write escaped that nobody has acknowledged, and how many rows were folded.
 fn gaps_of(
     conn: &mut PgConnection,
     table: &HostTable,
     keys: &[RowKey],
     deadline: Instant,
-) -> Result<(Vec<ChangeId>, usize), Error> {
+) -> Result<(Vec<Gap>, usize), Error> {
     #[derive(QueryableByName)]
     struct Known {
         #[diesel(sql_type = SqlUuid)]
@@ -203,53 +218,79 @@ fn gaps_of(
         ordinal: i32,
     }
     let trail = Trail::unscoped();
-    let mut found = Vec::<ChangeId>::new();
+    let mut found = Vec::<Gap>::new();
     let mut looked_at = 0;
     for key in keys {
         if Instant::now() >= deadline {
             break;
         }
         let history = trail.row_history(conn, &table.name, key, HistoryLimit::Newest(VERSIONS_FOLDED))?;
-        found.extend(history.versions.iter().filter(|version| version.gap).map(|version| version.change.id));
+        found.extend(history.versions.into_iter().filter(|version| version.gap).map(|version| Gap {
+            change: version.change.id,
+            captured_at: version.change.captured_at,
+            row_key: version.change.row_key,
+        }));
         looked_at += 1;
     }
     if !found.is_empty() {
         let mut statement = Statement::new(
             "SELECT g.transaction_id, g.ordinal FROM threadline.known_gaps g WHERE g.transaction_id = ANY (",
         );
-        statement.bind(found.iter().map(|id| id.transaction_id).collect::<Vec<_>>()).sql(")");
+        statement.bind(found.iter().map(|gap| gap.change.transaction_id).collect::<Vec<_>>()).sql(")");
         let known: HashSet<(Uuid, i32)> = statement
             .load_from::<Known>(conn)?
             .into_iter()
             .map(|known| (known.transaction_id, known.ordinal))
             .collect();
-        found.retain(|id| !known.contains(&(id.transaction_id, id.ordinal)));
+        found.retain(|gap| !known.contains(&(gap.change.transaction_id, gap.change.ordinal)));
     }
     Ok((found, looked_at))
 }
 
-fn gap(table: &HostTable, found: &[ChangeId], looked_at: usize) -> Option<Finding> {
-    let acknowledge = |id: &ChangeId| {
+/// Says of each gap which row it is of and when the last change before it was captured. What is known of the write, and who says
+/// so, is for the reader to fill in: as it is printed PostgreSQL refuses it.
+fn gap(audited: &AuditedTable, table: &HostTable, found: &[Gap], looked_at: usize) -> Option<Finding> {
+    let instant = |gap: &Gap| gap.captured_at.format("%Y-%m-%d %H:%M:%S%.6fZ").to_string();
+    let acknowledge = |gap: &Gap| {
+        // As JSON it has no line break, and stays in the comment.
+        let key = Value::from(gap.row_key.as_str());
         format!(
-            "SELECT threadline.acknowledge_gap('{}', {}, jsonb_build_object('type', 'admin', 'id', current_user), \
-             'what wrote past capture is not known');",
-            id.transaction_id, id.ordinal
+            "-- {}, key ({}) {key}: after the change of {}\n\
+             SELECT threadline.acknowledge_gap('{}', {}, '{{\"type\": \"admin\", \"id\": \"…\"}}', <WHAT IS KNOWN OF THE WRITE, AS 'TEXT'>);",
+            table.name.to_plain().escape_debug(),
+            audited.key_columns.join(", ").escape_debug(),
+            instant(gap),
+            gap.change.transaction_id,
+            gap.change.ordinal
         )
     };
-    (!found.is_empty()).then(|| {
+    let first = found.iter().map(|gap| gap.captured_at).min()?;
+    let last = found.iter().map(|gap| gap.captured_at).max()?;
+    let when = match (first, last) {
+        (first, last) if first == last => format!("after the change of {}", instant(&found[0])),
+        (first, last) => {
+            let [first, last] = [first, last].map(|at| at.format("%Y-%m-%d %H:%M:%S%.6fZ"));
+            format!("after {} changes between {first} and {last}", found.len())
+        }
+    };
+    let changes: Vec<ChangeId> = found.iter().map(|gap| gap.change).collect();
+    let rows: Vec<Value> = found
+        .iter()
+        .map(|gap| json!({ "change": gap.change, "key": gap.row_key, "after": instant(gap) }))
+        .collect();
+    Some(
         Finding::new(
             Code::Gap,
             Severity::Error,
             format!(
-                "after {} of its changes a write to the row escaped capture ({looked_at} rows looked at); find out what wrote, \
-                 then have the trail say so",
-                found.len()
+                "{when} a write to the row escaped capture ({looked_at} rows looked at); `threadline history` shows the row on both \
+                 sides: find out what wrote, then have the trail say so in your own words"
             ),
         )
         .on(&table.name)
         .fix(found.iter().map(acknowledge).collect::<Vec<_>>().join("\n"))
-        .details(json!({ "changes": found, "rows": looked_at }))
-    })
+        .details(json!({ "changes": changes, "gaps": rows, "rows": looked_at })),
+    )
 }
 
 /// A stored key as the trail takes it.

@@ -3,12 +3,14 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use diesel::prelude::*;
-use diesel::sql_types::{Bool, Nullable, Text};
+use diesel::sql_types::{Array, Bool, Nullable, Text};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
 use super::finding::{Finding, FindingCode as Code, Severity};
-use super::shipped::{Kind, Shipped, callable_by_all, shipped};
+use super::properties::Properties;
+use super::shipped::{Kind, Shipped, callable_by_all, shipped, signatures};
+use super::tables;
 use crate::error::Error;
 use crate::investigation::Statement;
 use crate::operation::deployed::Deployed;
@@ -22,11 +24,16 @@ struct Object {
     kind: String,
     #[diesel(sql_type = Text)]
     name: String,
+    #[diesel(sql_type = Text)]
+    signature: String,
     #[diesel(sql_type = Nullable<Text>)]
     digest: Option<String>,
-    #[diesel(sql_type = Bool)]
-    is_definer: bool,
-    /// A function's path is pinned and it belongs to the schema's owner; an index is valid.
+    #[diesel(sql_type = Text)]
+    language: String,
+    #[diesel(sql_type = Text)]
+    flags: String,
+    #[diesel(sql_type = Array<Text>)]
+    settings: Vec<String>,
     #[diesel(sql_type = Bool)]
     is_sound: bool,
 }
@@ -54,19 +61,18 @@ pub(super) fn findings(conn: &mut PgConnection, deployed: &Deployed) -> Result<V
         .collect();
     let mut findings: Vec<Finding> = schema_behind(&behind).into_iter().collect();
 
-    let all = callable_by_all();
+    let (all, signatures) = (callable_by_all(), signatures());
     for shipped in shipped.iter().filter(|shipped| !behind.contains(&shipped.migration)) {
         let found = by_name.get(&(kind_name(shipped.kind), shipped.name)).map_or(&[][..], Vec::as_slice);
-        findings.extend(match shipped.kind {
-            Kind::Function { body, is_definer } => {
-                let digest = hex(&Sha256::digest(body));
-                let as_shipped = found.iter().any(|object| {
-                    object.digest.as_deref() == Some(&digest)
-                        && object.is_definer == is_definer
-                        && object.is_sound
-                });
-                (!as_shipped)
-                    .then(|| function_altered(shipped, found.is_empty(), all.contains(&shipped.name)))
+        let finding = match shipped.kind {
+            Kind::Function { body, header } => {
+                let signature = signatures.get(shipped.name).map(String::as_str).unwrap_or_default();
+                let (own, others): (Vec<&Object>, Vec<&Object>) =
+                    found.iter().copied().partition(|object| object.signature == signature);
+                findings.extend(others.into_iter().map(overload));
+                let differs = own.first().map(|object| differences(object, body, header));
+                (differs.as_ref().is_none_or(|differs| !differs.is_empty()))
+                    .then(|| function_altered(shipped, signature, differs, all.contains(&shipped.name)))
             }
             Kind::Table | Kind::Type => found.is_empty().then(|| {
                 let kind = kind_name(shipped.kind);
@@ -79,13 +85,15 @@ pub(super) fn findings(conn: &mut PgConnection, deployed: &Deployed) -> Result<V
                 .details(json!({ "missing": true, kind: shipped.name }))
             }),
             Kind::Index => index(shipped.name, found, shipped.statement),
-        });
+        };
+        findings.extend(finding);
     }
     if deployed.attached().any(|(audited, _)| audited.scope_column.is_some()) {
         let found = by_name.get(&("index", "audit_changes_scope_idx")).map_or(&[][..], Vec::as_slice);
         findings.extend(index("audit_changes_scope_idx", found, SCOPE_INDEX));
     }
     findings.extend(primary_keys(conn, &shipped, &objects)?);
+    findings.extend(tables::findings(conn, &behind)?);
     Ok(findings)
 }
 
@@ -115,21 +123,59 @@ fn schema_behind(behind: &[&str]) -> Option<Finding> {
     })
 }
 
-fn function_altered(shipped: &Shipped, is_missing: bool, is_for_all: bool) -> Finding {
+/// What is not as shipped of a function, in words.
+fn differences(object: &Object, body: &str, header: &str) -> Vec<&'static str> {
+    let mut differs = Vec::new();
+    if object.digest.as_deref() != Some(&hex(&Sha256::digest(body))) {
+        differs.push("its text");
+    }
+    let deployed = Properties::deployed(&object.language, &object.flags, &object.settings);
+    differs.extend(deployed.differences(&Properties::declared(header)));
+    if !object.is_sound {
+        differs.push("its owner");
+    }
+    differs
+}
+
+/// `differs`: what is not as shipped; `None` when it is missing.
+fn function_altered(
+    shipped: &Shipped,
+    signature: &str,
+    differs: Option<Vec<&'static str>>,
+    is_for_all: bool,
+) -> Finding {
     let name = shipped.name;
-    let what = if is_missing { "is missing" } else { "is not as shipped" };
+    let what = match &differs {
+        None => "is missing".to_owned(),
+        Some(differs) => format!("is not as shipped; it differs in {}", differs.join(", ")),
+    };
     // A function that is made anew can be called by everybody.
-    let mut fix = format!("{}\nREVOKE ALL ON FUNCTION threadline.{name} FROM PUBLIC;", shipped.statement);
+    let mut fix = format!("{}\nREVOKE ALL ON FUNCTION {signature} FROM PUBLIC;", shipped.statement);
     if is_for_all {
-        fix.push_str(&format!("\nGRANT EXECUTE ON FUNCTION threadline.{name} TO PUBLIC;"));
+        fix.push_str(&format!("\nGRANT EXECUTE ON FUNCTION {signature} TO PUBLIC;"));
     }
     fix.push_str(&format!(
-        "\nDO $$ BEGIN EXECUTE format('ALTER FUNCTION threadline.{name} OWNER TO %s', \
+        "\nDO $$ BEGIN EXECUTE format('ALTER FUNCTION {signature} OWNER TO %s', \
          (SELECT nspowner::regrole FROM pg_namespace WHERE nspname = 'threadline')); END $$;"
     ));
+    let missing = differs.is_none();
     Finding::new(Code::SchemaAltered, Severity::Error, format!("function `threadline.{name}` {what}"))
         .fix(fix)
-        .details(json!({ "function": name, "missing": is_missing, "migration": shipped.migration }))
+        .details(json!({ "function": name, "missing": missing, "differs": differs, "migration": shipped.migration }))
+}
+
+/// A function under the name of a shipped one: calls that mean that one may go to it.
+fn overload(object: &Object) -> Finding {
+    Finding::new(
+        Code::SchemaAltered,
+        Severity::Error,
+        format!(
+            "function `{}` is none that ships, and may be called instead of the one of its name",
+            object.signature
+        ),
+    )
+    .fix(format!("DROP FUNCTION {};", object.signature))
+    .details(json!({ "function": object.name, "signature": object.signature }))
 }
 
 fn index(name: &str, found: &[&Object], statement: &str) -> Option<Finding> {

@@ -22,14 +22,21 @@ use serde::Serialize;
 
 use crate::capture::{AuditSpec, TableName};
 use crate::error::Error;
+use crate::health;
 use crate::intent::Actor;
 use crate::investigation::in_one_snapshot;
 use crate::operation::deployed::{AuditedTable, Deployed, resolve};
-use crate::operation::evidence::{Record, Recorded, Reference, Status, Subject, Verdict, record_if_allowed};
+use crate::operation::evidence::{
+    NO_TABLE, Record, Recorded, Reference, Status, Subject, Verdict, closings, record_if_allowed,
+};
 use crate::registry::audited_models;
 
 /// What stands for a masked value when nothing else is declared: the default of `threadline.attach`.
 const DEFAULT_PLACEHOLDER: &str = "[REDACTED]";
+
+/// What is said of a table that is audited and that no declaration was given of.
+const NOT_DECLARED: &str =
+    "no declaration of it was given to compare with; it is recorded by the policy the database has";
 
 /// What a model, or its source, asks the database to record.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -144,7 +151,10 @@ pub struct TablePolicy {
     pub differences: Vec<Difference>,
     /// What the deployed policy keeps out of the trail; `None` when the table is not attached.
     pub redaction: Option<Redaction>,
-    /// The SQL that deploys what was declared; for a table nobody declares, that ends its audit. Empty when they match.
+    /// What is to be known besides: of a table that is audited and was not declared, that nobody said it should not be.
+    pub remark: Option<&'static str>,
+    /// The SQL that deploys what was declared. Empty when they match, and for a table that was not declared, unless it is gone or
+    /// its function was altered: whether it is to be audited is not for this to say.
     pub fix: String,
 }
 
@@ -156,6 +166,9 @@ impl fmt::Display for TablePolicy {
         }
         for difference in &self.differences {
             write!(f, "\n  {difference}")?;
+        }
+        if let Some(remark) = self.remark {
+            write!(f, "\n  {remark}")?;
         }
         if !self.fix.is_empty() {
             write!(f, "\n  fix: {}", self.fix.replace('\n', "\n       "))?;
@@ -213,8 +226,8 @@ pub fn evidence(report: &[TablePolicy], entry_point: &str, by: Option<&Actor>) -
     declared.map(record).collect()
 }
 
-/// Records [`evidence`]: reading the report writes nothing by itself. What has not changed for a day is not written again.
-/// Returns what became of each record; of none when the role may not record them.
+/// Records [`evidence`]: reading the report writes nothing by itself. What has not changed for a day is not written again. A
+/// table that was on record and is no more gets a last record, `ok`, where the role may read the evidence. Returns what became of each record; of none when the role may not record them.
 ///
 /// # Errors
 ///
@@ -225,7 +238,14 @@ pub fn record_evidence(
     entry_point: &str,
     by: Option<&Actor>,
 ) -> Result<Vec<Recorded>, Error> {
-    record_if_allowed(conn, Subject::RedactionPolicy, &evidence(report, entry_point, by))
+    let mut records = evidence(report, entry_point, by);
+    let current = report.iter().map(|policy| Reference::table(&policy.table)).collect();
+    for (reference, _) in closings(conn, Subject::RedactionPolicy, "state", &current, &HashSet::new())? {
+        let record =
+            Record::new(Subject::RedactionPolicy, reference, "threadline::policy", entry_point).by(by);
+        records.push(record.detail("state", "closed").names("differences", [NO_TABLE]));
+    }
+    record_if_allowed(conn, Subject::RedactionPolicy, &records)
 }
 
 /// The report, with what it was made of; `relation` says which one a declaration means.
@@ -250,7 +270,8 @@ pub(crate) fn of_deployed(
     for (audited, table) in deployed.attached().filter(|(audited, _)| !known.contains(&audited.id)) {
         let name = table.map_or_else(|| audited.name(), |table| table.name.clone());
         let fix = match table {
-            Some(_) => AuditSpec::detach_sql(&name),
+            Some(_) if audited.is_altered() => health::refresh(&name),
+            Some(_) => String::new(),
             None => format!("SELECT threadline.detach_gone({});", audited.id),
         };
         report.push(TablePolicy {
@@ -259,6 +280,7 @@ pub(crate) fn of_deployed(
             state: if audited.is_altered() { PolicyState::Altered } else { PolicyState::Unknown },
             differences: Vec::new(),
             redaction: Some(Redaction::of(audited)),
+            remark: table.map(|_| NOT_DECLARED),
             fix,
         });
     }
@@ -284,7 +306,20 @@ fn of_table(declared: &Declared<'_>, name: TableName, policy: Option<&AuditedTab
         }
     };
     let redaction = policy.map(Redaction::of);
-    TablePolicy { table: name, declared_by: Some(by.clone()), state, differences, redaction, fix }
+    TablePolicy {
+        table: name,
+        declared_by: Some(by.clone()),
+        state,
+        differences,
+        redaction,
+        remark: None,
+        fix,
+    }
+}
+
+/// Whether a deployed policy is not the declared one.
+pub(crate) fn drifts(spec: &AuditSpec<'_>, policy: &AuditedTable) -> bool {
+    !differences(spec, policy).is_empty()
 }
 
 fn differences(spec: &AuditSpec<'_>, policy: &AuditedTable) -> Vec<Difference> {

@@ -12,16 +12,24 @@
 //! for others would let them remove the trail.
 
 mod archive;
+mod batches;
+mod expire;
 mod month;
 mod plan;
 mod policy;
 mod record;
+mod removed;
 mod run;
+mod work;
 
-pub use self::archive::{Archive, LocalArchive, RestoredMonth, release_archive, restore_archive};
+pub use self::archive::{
+    Archive, ArchivedKind, ArchivedMonth, ArchivedObject, ArchivedRows, LocalArchive, RestoredMonth,
+    archives, release_archive, restore_archive, verify_archive,
+};
 pub use self::plan::{PlannedMonth, PlannedThinning, RetentionPlan, plan};
 pub use self::policy::RetentionPolicy;
 pub(super) use self::policy::instant_of;
 pub use self::record::{RetentionRun, RunState, runs};
-pub(super) use self::run::is_lock_timeout;
+pub use self::removed::{Removed, removed};
 pub use self::run::{Progress, run};
+pub(super) use self::work::is_lock_timeout;

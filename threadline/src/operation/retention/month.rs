@@ -8,8 +8,8 @@ use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
 use diesel::sql_types::{Array, BigInt, Nullable, Text, Timestamptz};
 
-use super::archive::{self, Archive, Counts};
-use super::run::{Work, is_timeout, name_of};
+use super::archive::{self, Archive, Archived, Counts};
+use super::work::{Work, is_timeout, name_of};
 use crate::capture::quote_ident;
 use crate::error::Error;
 
@@ -26,7 +26,7 @@ pub(super) fn archive(
     conn: &mut PgConnection,
     label: &str,
     archive: &mut dyn Archive,
-) -> Result<Counts, Error> {
+) -> Result<Archived, Error> {
     let mut beat = |conn: &mut PgConnection| work.beat(conn);
     archive::write(conn, label, archive, &mut beat)
 }
@@ -39,7 +39,7 @@ pub(super) fn remove(
     work: &Work<'_>,
     conn: &mut PgConnection,
     label: &str,
-    archived: Option<&Counts>,
+    archived: Option<&Archived>,
 ) -> Result<Left, Error> {
     #[derive(QueryableByName)]
     struct Now {
@@ -86,26 +86,27 @@ pub(super) fn remove(
         .get_result(conn)
         .map_err(|error| Error::from_query(conn, "", error))?;
     let now: Counts = serde_json::from_str(&counts).map_err(Error::Payload)?;
-    let unsound = archived.is_some_and(|archived| *archived != now);
+    let unsound = archived.is_some_and(|archived| archived.counts() != now);
     let returned = if unsound {
         Returned { bytes: None }
     } else {
         work.in_time(conn, |conn| {
-            diesel::sql_query("SELECT threadline.retention_drop($1, $2, $3::jsonb, $4::jsonb, $5) AS bytes")
-                .bind::<Nullable<BigInt>, _>(work.run)
-                .bind::<Text, _>(label)
-                .bind::<Text, _>(work.cutoffs.policy.to_string())
-                .bind::<Text, _>(&counts)
-                .bind::<Timestamptz, _>(began)
-                .get_result(conn)
+            diesel::sql_query(
+                "SELECT threadline.retention_drop($1, $2, $3::jsonb, $4::jsonb, $5, $6::jsonb) AS bytes",
+            )
+            .bind::<Nullable<BigInt>, _>(work.run)
+            .bind::<Text, _>(label)
+            .bind::<Text, _>(work.cutoffs.policy.to_string())
+            .bind::<Text, _>(&counts)
+            .bind::<Timestamptz, _>(began)
+            .bind::<Nullable<Text>, _>(archived.map(Archived::to_json))
+            .get_result(conn)
         })?
     };
     if let Some(bytes) = returned.bytes {
         return Ok(Left::Dropped { bytes: bytes.unsigned_abs() });
     }
-    work.in_time(conn, |conn| {
-        diesel::sql_query("SELECT threadline.retention_stay($1)").bind::<Text, _>(label).execute(conn)
-    })?;
+    stay(work, conn, label)?;
     if unsound {
         return Err(Error::ArchiveUnsound {
             object: name_of(label),
@@ -114,6 +115,14 @@ pub(super) fn remove(
         });
     }
     Ok(Left::Stays)
+}
+
+/// Has a month stay after all.
+pub(super) fn stay(work: &Work<'_>, conn: &mut PgConnection, label: &str) -> Result<(), Error> {
+    work.in_time(conn, |conn| {
+        diesel::sql_query("SELECT threadline.retention_stay($1)").bind::<Text, _>(label).execute(conn)
+    })?;
+    Ok(())
 }
 
 /// Where the six partitions of a month are, in the order in which they leave.
@@ -165,17 +174,5 @@ fn wait_for_snapshots(work: &Work<'_>, conn: &mut PgConnection, label: &str) -> 
         }
         open = Some(left.open);
         sleep(Duration::from_millis(20));
-    }
-}
-
-impl Work<'_> {
-    /// Says that the run goes on.
-    pub(super) fn beat(&self, conn: &mut PgConnection) -> Result<(), Error> {
-        self.in_time(conn, |conn| {
-            diesel::sql_query("SELECT threadline.retention_beat($1)")
-                .bind::<Nullable<BigInt>, _>(self.run)
-                .execute(conn)
-        })?;
-        Ok(())
     }
 }

@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::policy::{RetentionPolicy, instant_of};
-use super::run::{Month, Work, months_before};
+use super::work::{Month, Work, months_before};
 use crate::capture::TableName;
 use crate::error::Error;
 
@@ -75,7 +75,7 @@ pub fn plan(
     archiving: bool,
 ) -> Result<RetentionPlan, Error> {
     let cutoffs = policy.resolve(conn)?;
-    let work = Work { run: None, policy, cutoffs };
+    let work = Work::outside(policy, cutoffs);
     let mut plan =
         RetentionPlan { at: work.cutoffs.now, months: Vec::new(), thinned: Vec::new(), estimate: None };
     let months = match work.cutoffs.newest {

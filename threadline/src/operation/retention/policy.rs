@@ -9,7 +9,7 @@ use diesel::sql_types::{Integer, Text, Timestamptz};
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
-use super::run::Month;
+use super::work::Month;
 use crate::capture::TableName;
 use crate::error::Error;
 use crate::intent::Actor;

@@ -1,5 +1,7 @@
 //! What is on record of a run of retention: its row, and the evidence of how it ended.
 
+use std::time::Duration;
+
 use chrono::{DateTime, SecondsFormat, Utc};
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Nullable, Text};
@@ -9,6 +11,8 @@ use super::policy::RetentionPolicy;
 use crate::error::Error;
 use crate::intent::Actor;
 use crate::operation::evidence::{Record, Reference, Status, Subject, record_if_allowed};
+
+const DAY: Duration = Duration::from_secs(86_400);
 
 /// How a run stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -73,12 +77,17 @@ pub struct RetentionRun {
     pub evidence: u64,
     /// Access-log rows that expired.
     pub access_log: u64,
+    /// Rows of recorded baselines that expired.
+    pub baseline_rows: u64,
     /// Earlier runs that were forgotten.
     pub runs: u64,
+    /// How many runs it stands for. Those that find nothing due one after the other, asked for by the same actor, are one: it
+    /// began when the first did, and ended when the last did.
+    pub looks: u64,
 }
 
 impl RetentionRun {
-    /// That it ran, how it ended, and how much went.
+    /// That it ran, how it ended, and how much went. Of runs that find nothing due, one a day is recorded.
     fn evidence(&self) -> Record {
         let record = Record::new(
             Subject::RetentionRun,
@@ -93,6 +102,7 @@ impl RetentionRun {
         .detail("resumes", self.resumes)
         .detail("started_at", self.started_at.to_rfc3339_opts(SecondsFormat::Micros, true))
         .detail("bytes", self.bytes);
+        let record = if self.is_idle() { record.unless_unchanged_for(DAY) } else { record };
         let record = match self.ended_at {
             Some(ended_at) => record.recorded_at(ended_at),
             None => record,
@@ -100,8 +110,15 @@ impl RetentionRun {
         self.removed().into_iter().fold(record, |record, (kind, number)| record.detail(kind, number))
     }
 
+    /// Whether it found nothing due.
+    fn is_idle(&self) -> bool {
+        self.state == RunState::Completed
+            && self.resumes.is_none()
+            && self.removed().iter().all(|(_, number)| *number == 0)
+    }
+
     /// What went, by kind.
-    pub(super) fn removed(&self) -> [(&'static str, u64); 8] {
+    pub(super) fn removed(&self) -> [(&'static str, u64); 9] {
         [
             ("changes", self.changes),
             ("transactions", self.transactions),
@@ -110,6 +127,7 @@ impl RetentionRun {
             ("exports", self.exports),
             ("evidence", self.evidence),
             ("access_log", self.access_log),
+            ("baseline_rows", self.baseline_rows),
             ("runs", self.runs),
         ]
     }
@@ -135,6 +153,11 @@ pub(super) fn record_end(
     state: RunState,
     kind: Option<&str>,
 ) -> Result<RetentionRun, Error> {
+    #[derive(QueryableByName)]
+    struct Folded {
+        #[diesel(sql_type = BigInt)]
+        run: i64,
+    }
     conn.transaction(|conn| {
         let ended = diesel::sql_query(
             "UPDATE threadline.retention_runs SET state = $2, error = $3, ended_at = clock_timestamp() WHERE id = $1 AND state = 'running'",
@@ -144,8 +167,14 @@ pub(super) fn record_end(
         .bind::<Nullable<Text>, _>(kind)
         .execute(conn)
         .map_err(|error| Error::from_query(conn, "", error))?;
-        let found = read_runs(conn, "WHERE r.id = $1", run)?.into_iter().next();
-        let found = found.ok_or_else(|| superseded(run))?;
+        let mut found = read_run(conn, run)?;
+        if ended > 0 && found.is_idle() {
+            let Folded { run } = diesel::sql_query("SELECT threadline.fold_idle($1) AS run")
+                .bind::<BigInt, _>(run)
+                .get_result(conn)
+                .map_err(|error| Error::from_query(conn, "", error))?;
+            found = read_run(conn, run)?;
+        }
         if ended > 0 {
             record_if_allowed(conn, Subject::RetentionRun, &[found.evidence()])?;
         }
@@ -153,7 +182,7 @@ pub(super) fn record_end(
     })
 }
 
-/// The newest `limit` runs, newest first.
+/// The newest `limit` runs, newest first; those in a row that found nothing due as one.
 ///
 /// # Errors
 ///
@@ -178,9 +207,7 @@ fn read_runs(conn: &mut PgConnection, which: &str, value: i64) -> Result<Vec<Ret
     entries.into_iter().map(|entry| serde_json::from_str(&entry.entry).map_err(Error::Payload)).collect()
 }
 
-fn superseded(run: i64) -> Error {
-    Error::Refused {
-        message: format!("retention run {run} was taken for dead, and another has gone on with its work"),
-        hint: None,
-    }
+/// A run whose row is gone was taken for dead, and forgotten since.
+fn read_run(conn: &mut PgConnection, run: i64) -> Result<RetentionRun, Error> {
+    read_runs(conn, "WHERE r.id = $1", run)?.pop().ok_or(Error::RetentionSuperseded)
 }

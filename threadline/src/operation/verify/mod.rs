@@ -12,13 +12,15 @@
 //! ```
 
 mod report;
+mod statements;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Text};
 
 pub use self::report::{Rule, VerifyReport, Violation};
+use self::statements::Statements;
 use crate::capture::TableName;
 use crate::error::Error;
 use crate::health::{self, CoverageOptions, Decisions, FindingCode, HealthOptions, Severity};
@@ -33,6 +35,7 @@ use crate::policy::{self, Declared, PolicyState};
 pub struct Expected<'a> {
     declared: Option<Vec<Declared<'a>>>,
     tables: Vec<TableName>,
+    named: Vec<(TableName, String)>,
     coverage: CoverageOptions,
     scope_column: Option<String>,
 }
@@ -54,6 +57,14 @@ impl<'a> Expected<'a> {
     #[must_use]
     pub fn expect(mut self, table: TableName) -> Self {
         self.tables.push(table);
+        self
+    }
+
+    /// A table that is named somewhere, and should be one there is, or one that was audited; `place` goes on after "though", as
+    /// "`[retention] tables` has a window for it".
+    #[must_use]
+    pub fn named(mut self, table: TableName, place: impl Into<String>) -> Self {
+        self.named.push((table, place.into()));
         self
     }
 
@@ -105,14 +116,19 @@ pub fn verify(conn: &mut PgConnection, expected: &Expected<'_>) -> Result<Verify
             .collect();
         let relations = resolve(conn, &names)?;
         let decisions = Decisions::resolve(conn, &expected.coverage)?;
-        let deployed = Deployed::load(conn)?;
+        let loaded = Deployed::load(conn)?;
+        let deployed = &loaded;
         let wanted: HashSet<i64> = relations.values().copied().collect();
 
-        let mut violations = names_that_mean_nothing(&deployed, &names, &relations, &decisions);
-        violations.extend(contradictions(&deployed, &wanted, &decisions));
+        let mut violations = names_that_mean_nothing(deployed, &names, &relations, &decisions);
+        for (table, place) in health::unknown_to_the_trail(conn, &expected.named)? {
+            let message = format!("there is no such table, though {place}{}", did_you_mean(deployed, table));
+            violations.push(Violation::of_name(table, message));
+        }
+        violations.extend(contradictions(deployed, &wanted, &decisions));
 
         let options = HealthOptions::catalog_only().coverage(expected.coverage.clone());
-        let mut findings = health::of(conn, &deployed, &options, &decisions, &wanted)?;
+        let mut findings = health::of(conn, deployed, &options, &decisions, &wanted)?;
         health::sort(&mut findings);
         // Where the role sees other sessions or not is no matter of what is deployed.
         let fails = |finding: &health::Finding| match finding.code {
@@ -123,15 +139,22 @@ pub fn verify(conn: &mut PgConnection, expected: &Expected<'_>) -> Result<Verify
         let (failing, rest): (Vec<_>, Vec<_>) = findings.into_iter().partition(fails);
         violations.extend(failing.into_iter().map(Violation::from));
 
-        let coverage = health::of_deployed(&deployed, &expected.coverage, &decisions);
+        let coverage = health::of_deployed(deployed, &expected.coverage, &decisions);
         let mut policies = Vec::new();
+        let mut rest = rest;
         if deployed.audited.is_ok() {
-            violations.extend(scopes(conn, &deployed, expected)?);
+            let having = having_scope_column(conn, expected)?;
+            violations.extend(scopes(deployed, expected, &having));
             let relation = |declared: &Declared<'_>| relations.get(&declared.table).copied();
-            (policies, _) = policy::of_deployed(deployed, declared, relation)?;
+            let deployed;
+            (policies, deployed) = policy::of_deployed(loaded, declared, relation)?;
             // A table that is not attached, or whose function was altered, is told of above.
             let drift = policies.iter().filter(|policy| policy.state == PolicyState::Drift);
             violations.extend(drift.map(Violation::from));
+            let whole = Statements::new(&deployed, declared, &relations, &having);
+            violations.iter_mut().for_each(|violation| whole.mend(violation));
+            rest.iter_mut().for_each(|finding| whole.mend_finding(finding));
+            policies.iter_mut().for_each(|policy| whole.mend_policy(policy));
         }
         violations.sort_by(|a, b| {
             (&a.schema, &a.table, a.rule, &a.message).cmp(&(&b.schema, &b.table, b.rule, &b.message))
@@ -191,11 +214,17 @@ pub fn assert_expected(conn: &mut PgConnection, expected: &Expected<'_>) {
     }
 }
 
+/// The question that goes with a name that means nothing; empty when no other is near.
+fn did_you_mean(deployed: &Deployed, name: &TableName) -> String {
+    let near = health::nearest(deployed, name);
+    near.map(|near| format!("; did you mean `{}`?", near.to_plain())).unwrap_or_default()
+}
+
 /// Expected and ignored names have to be those of the host's tables.
 fn names_that_mean_nothing(
     deployed: &Deployed,
     names: &[TableName],
-    relations: &std::collections::HashMap<TableName, i64>,
+    relations: &HashMap<TableName, i64>,
     decisions: &Decisions<'_>,
 ) -> Vec<Violation> {
     let mut violations = Vec::new();
@@ -209,7 +238,7 @@ fn names_that_mean_nothing(
     };
     for name in names {
         let what = match relations.get(name) {
-            None => Some("does not exist".to_owned()),
+            None => Some(format!("does not exist{}", did_you_mean(deployed, name))),
             Some(oid) => problem(*oid),
         };
         violations.extend(
@@ -217,7 +246,10 @@ fn names_that_mean_nothing(
         );
     }
     for ignored in &decisions.nameless {
-        let message = "it is ignored and does not exist; take it off the list".to_owned();
+        let message = match did_you_mean(deployed, &ignored.table) {
+            near if near.is_empty() => "it is ignored and does not exist; take it off the list".to_owned(),
+            near => format!("it is ignored and does not exist{near}"),
+        };
         violations.push(Violation::of_name(&ignored.table, message));
     }
     for oid in decisions.relations() {
@@ -237,12 +269,11 @@ fn contradictions(deployed: &Deployed, wanted: &HashSet<i64>, decisions: &Decisi
     .collect()
 }
 
-/// Audited tables that have the column everybody's rows are told apart by, and do not declare it.
-fn scopes(
+/// The name of the scope column of each table that has it, by relation.
+fn having_scope_column(
     conn: &mut PgConnection,
-    deployed: &Deployed,
     expected: &Expected<'_>,
-) -> Result<Vec<Violation>, Error> {
+) -> Result<HashMap<i64, String>, Error> {
     #[derive(QueryableByName)]
     struct Having {
         #[diesel(sql_type = BigInt)]
@@ -250,20 +281,23 @@ fn scopes(
         #[diesel(sql_type = Text)]
         name: String,
     }
-    let Some(column) = &expected.scope_column else { return Ok(Vec::new()) };
+    let Some(column) = &expected.scope_column else { return Ok(HashMap::new()) };
     let mut statement = Statement::new(
         "SELECT a.attrelid::bigint AS relation, a.attname::text AS name FROM pg_catalog.pg_attribute a \
          JOIN pg_catalog.pg_class c ON c.oid = a.attrelid AND c.relkind IN ('r', 'p') WHERE a.attname::text = ",
     );
-    statement.bind(column).sql(" AND a.attnum > 0 AND NOT a.attisdropped ORDER BY 1");
+    statement.bind(column).sql(" AND a.attnum > 0 AND NOT a.attisdropped");
     let having: Vec<Having> = statement.load_from(conn)?;
-    let violations = having.into_iter().filter_map(|having| {
-        let table = deployed.table(having.relation).filter(|table| expected.coverage.sees(&table.name))?;
-        let policy = deployed.policy(table).filter(|_| !table.is_partition)?;
-        (policy.scope_column.as_deref() != Some(&having.name)).then(|| {
-            let fix = policy.attach_sql(&table.name, Some(&having.name), None);
-            Violation::of_scope(&table.name, &having.name, policy.scope_column.as_deref(), fix)
-        })
+    Ok(having.into_iter().map(|having| (having.relation, having.name)).collect())
+}
+
+/// Audited tables that have the column everybody's rows are told apart by, and do not declare it.
+fn scopes(deployed: &Deployed, expected: &Expected<'_>, having: &HashMap<i64, String>) -> Vec<Violation> {
+    let tables = deployed.roots().filter(|table| expected.coverage.sees(&table.name));
+    let violations = tables.filter_map(|table| {
+        let (column, policy) = (having.get(&table.oid)?, deployed.policy(table)?);
+        (policy.scope_column.as_deref() != Some(column))
+            .then(|| Violation::of_scope(&table.name, column, policy.scope_column.as_deref()))
     });
-    Ok(violations.collect())
+    violations.collect()
 }

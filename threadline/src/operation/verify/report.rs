@@ -57,7 +57,8 @@ pub struct Violation {
     pub table: Option<String>,
     /// What is wrong.
     pub message: String,
-    /// The SQL or the command that mends it; empty when it is the configuration that has to change.
+    /// The SQL or the command that mends it; empty when it is the configuration that has to change. What sets the policy of a
+    /// table is one statement for all that is wrong with it: the same in each of its violations.
     pub fix: String,
 }
 
@@ -71,12 +72,12 @@ impl Violation {
         Self::new(Rule::Names, table, message, String::new())
     }
 
-    pub(super) fn of_scope(table: &TableName, column: &str, declared: Option<&str>, fix: String) -> Self {
+    pub(super) fn of_scope(table: &TableName, column: &str, declared: Option<&str>) -> Self {
         let declared = declared.map_or("none".to_owned(), |declared| format!("`{declared}`"));
         let message = format!(
             "it has the column `{column}`, and its scope is {declared}; declare it on the model too, if there is one"
         );
-        Self::new(Rule::Scope, table, message, fix)
+        Self::new(Rule::Scope, table, message, String::new())
     }
 }
 
@@ -151,8 +152,20 @@ impl fmt::Display for VerifyReport {
             count(CoverageStatus::Ignored),
             self.violations.len()
         )?;
-        for violation in &self.violations {
-            writeln!(f, "{violation}")?;
+        for (place, violation) in self.violations.iter().enumerate() {
+            let is_same = |other: &Violation| {
+                (&other.schema, &other.table, &other.fix)
+                    == (&violation.schema, &violation.table, &violation.fix)
+            };
+            if !violation.fix.is_empty() && self.violations[..place].iter().any(is_same) {
+                writeln!(
+                    f,
+                    "{}\n  fix: the statement above",
+                    Violation { fix: String::new(), ..violation.clone() }
+                )?;
+            } else {
+                writeln!(f, "{violation}")?;
+            }
         }
         for finding in &self.findings {
             writeln!(f, "{finding}")?;

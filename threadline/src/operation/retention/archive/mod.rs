@@ -1,19 +1,22 @@
-//! Months in an archive: written before they leave, read back to be sure, attached again for reading.
+//! Months and parts of months in an archive: written before they leave, read back to be sure, there again for reading.
 
 mod local;
+pub(super) mod part;
+mod records;
 mod restore;
+mod store;
 mod write;
 
 use std::collections::BTreeMap;
 use std::io::{self, Read};
 
 use chrono::{DateTime, Utc};
-use flate2::read::MultiGzDecoder;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 pub use self::local::LocalArchive;
+pub(super) use self::records::verify;
+pub use self::records::{ArchivedMonth, ArchivedObject, archives, verify_archive};
 pub use self::restore::{RestoredMonth, release_archive, restore_archive};
 pub(super) use self::write::write;
 use crate::error::Error;
@@ -21,7 +24,10 @@ use crate::error::Error;
 /// Where months are kept after they have left the database: named objects, each written once and whole.
 ///
 /// A month `2025_01` is seven of them: `2025_01/<table>.ndjson.gz` for each of the six tables, one JSON object a line in the
-/// order they were stored, gzip; and `2025_01/manifest.json`, written last. Names are of ASCII letters, digits, `_`, `.` and `/`.
+/// order they were stored, gzip; and `2025_01/manifest.json`, written last. What leaves a month that stays is
+/// `2025_01/part_<run>_<number>.ndjson.gz`, an object for each batch, whose lines are `{"<table>": <row>}`. The database has count
+/// and digest of all of them ([`archives`]); an object it does not know is what a run that died left behind, and is not needed.
+/// Names are of ASCII letters, digits, `_`, `.` and `/`.
 pub trait Archive {
     /// Stores what `content` yields until its end under `name`, in the place of what is there: all of it durably, or, when this
     /// fails, nothing.
@@ -41,6 +47,54 @@ pub trait Archive {
 
 /// Rows by table.
 pub(super) type Counts = BTreeMap<String, u64>;
+
+/// What is archived of a partition: the whole of it, or what a batch removed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum ArchivedKind {
+    /// The six tables of a month that left as a whole; the object is their manifest.
+    Month,
+    /// What a batch removed.
+    Part,
+}
+
+/// A table's rows in an archive.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct ArchivedRows {
+    /// How many.
+    pub rows: u64,
+    /// Over a month's lines before compression, in hexadecimal; a part has one digest for all tables.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sha256: Option<String>,
+}
+
+/// What has been written and read back, as the database is to remember it with the removal.
+#[derive(Debug, Serialize)]
+pub(super) struct Archived {
+    object: String,
+    kind: ArchivedKind,
+    tables: BTreeMap<String, ArchivedRows>,
+    bytes: u64,
+    sha256: String,
+}
+
+impl Archived {
+    /// As `note_archive` takes it.
+    pub(super) fn to_json(&self) -> String {
+        serde_json::to_string(self).expect("it always serializes")
+    }
+
+    pub(super) fn object(&self) -> &str {
+        &self.object
+    }
+
+    /// How many rows each table has there.
+    pub(super) fn counts(&self) -> Counts {
+        self.tables.iter().map(|(name, part)| (name.clone(), part.rows)).collect()
+    }
+}
 
 /// What an archived month consists of.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -78,40 +132,11 @@ fn part_name(month: &str, table: &str) -> String {
 
 fn failed(object: &str) -> impl FnOnce(io::Error) -> Error {
     let object = object.to_owned();
-    move |error| Error::Archive { object, error }
-}
-
-/// Reads lines, and counts and digests them on the way.
-struct Lines<R> {
-    source: R,
-    rows: u64,
-    digest: Sha256,
-}
-
-impl<R: Read> Lines<R> {
-    fn new(source: R) -> Self {
-        Self { source, rows: 0, digest: Sha256::new() }
+    move |error| match error.kind() {
+        // It could be read, and is no file of ours.
+        io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput => {
+            store::differs(&object)
+        }
+        _ => Error::Archive { object, error },
     }
-
-    /// What was read.
-    fn part(self) -> Part {
-        let sha256 = self.digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
-        Part { rows: self.rows, sha256 }
-    }
-}
-
-impl<R: Read> Read for Lines<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = self.source.read(buffer)?;
-        self.rows += buffer[..count].iter().filter(|byte| **byte == b'\n').count() as u64;
-        self.digest.update(&buffer[..count]);
-        Ok(count)
-    }
-}
-
-fn open_lines<'a>(
-    archive: &'a mut dyn Archive,
-    object: &str,
-) -> Result<Lines<MultiGzDecoder<Box<dyn Read + 'a>>>, Error> {
-    archive.open(object).map(|source| Lines::new(MultiGzDecoder::new(source))).map_err(failed(object))
 }

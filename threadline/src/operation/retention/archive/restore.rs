@@ -1,22 +1,23 @@
-//! An archived month, attached again for reading.
+//! What an archive has of a month, there again for reading.
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
-use diesel::sql_types::{Array, Bool, Nullable, Text, Uuid as SqlUuid};
+use diesel::sql_types::{Array, BigInt, Bool, Nullable, Text, Uuid as SqlUuid};
 use serde::Serialize;
 
-use super::{Archive, FORMAT, Manifest, Part, failed, manifest_name, open_lines, part_name};
-use crate::capture::quote_ident;
+use super::records::{Remembered, part_of, read_manifest, remembered, verify};
+use super::store::open_lines;
+use super::{Archive, ArchivedKind, ArchivedObject, Part, failed, part_name};
+use crate::capture::{quote_ident, quote_literal};
 use crate::error::Error;
 use crate::operation::partitions;
 use crate::operation::retention::RetentionPolicy;
 use crate::operation::retention::month::{self, Left};
-use crate::operation::retention::policy::instant_of;
-use crate::operation::retention::run::{Work, is_lock_timeout, refuse_in_transaction};
+use crate::operation::retention::work::{Work, is_lock_timeout, name_of, refuse_in_transaction};
 
 /// How many lines are written at a time.
 const PAGE_LINES: usize = 1_000;
@@ -37,192 +38,291 @@ pub struct RestoredMonth {
     pub changes: u64,
 }
 
-/// Attaches an archived month again, for reading: all reads find it, and the past is known back to it when no later month is
-/// missing. Retention leaves it alone until [`release_archive`].
+/// Brings back what an archive has of a month, for reading. A month that has left is attached again, with the parts that had left
+/// it before; into one that has stayed, what had left it is put back. All reads find it, and the past is known back to it when
+/// no later month is missing, and nothing has gone that no archive has. Retention leaves the month alone until
+/// [`release_archive`].
 ///
-/// All or nothing, in one transaction; the tables of the trail are locked for the moment of attaching alone. Not inside an open
-/// transaction.
+/// Every object has to have count and digest that the database remembers. All or nothing, in one transaction; the tables of the
+/// trail are locked for the moment of attaching alone. Not inside an open transaction.
 ///
 /// # Errors
 ///
-/// [`Error::ArchiveUnsound`] when count or digest of a table are not those of the manifest; [`Error::Archive`] when the archive
-/// cannot be read; [`Error::Refused`] when there are partitions for its time already, or `month` is no month; others of the
-/// database.
+/// [`Error::ArchiveUnsound`] when an object is not what was written; [`Error::Archive`] when the archive cannot be read;
+/// [`Error::Refused`] when the month is there already, nothing of it was archived, or `month` is no month (`2025_01` or
+/// `2025-01`); others of the database.
 pub fn restore_archive(
     conn: &mut PgConnection,
     archive: &mut dyn Archive,
     month: &str,
 ) -> Result<RestoredMonth, Error> {
     refuse_in_transaction(conn)?;
-    if month.is_empty()
-        || !month.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
-        || month.len() > 40
-    {
+    let label = label_of(month)?;
+    let Some(month) = remembered(conn, Some(&label))?.pop() else {
         return Err(Error::Refused {
-            message: format!("`{}` is not the name of a month", month.escape_default()),
-            hint: Some("give it as the archive has it, such as `2025_01`".to_owned()),
+            message: format!("nothing of month `{}` is known to be in an archive", name_of(&label)),
+            hint: Some("list the archives to see of which months something is".to_owned()),
         });
-    }
-    let manifest = read_manifest(archive, month)?;
-    let result = in_transaction(conn, |conn| {
-        refuse_overlap(conn, &manifest)?;
-        for (table, part) in &manifest.tables {
-            load(conn, archive, month, table, part)?;
+    };
+    let is_attached = match month.state.as_deref() {
+        None => false,
+        Some("attached") if month.archived.needed().next().is_some() => true,
+        Some(_) => {
+            return Err(Error::Refused {
+                message: format!("month `{}` is there already", month.archived.month),
+                hint: Some("the trail has it without the archive".to_owned()),
+            });
         }
-        attach(conn, &manifest)
-    });
-    result?;
+    };
+    if let Some(object) = month.archived.whole() {
+        read_manifest(archive, &month.archived, object)?;
+    }
+    in_transaction(conn, |conn| {
+        pin_output(conn)?;
+        if !is_attached {
+            refuse_overlap(conn, &month)?;
+            create(conn, &month.label)?;
+        }
+        for object in month.archived.needed() {
+            load(conn, archive, &month, object)?;
+        }
+        if is_attached { fill(conn, &month) } else { attach(conn, &month) }
+    })?;
     // For what lies between it and the trail.
     let _ = partitions::maintain(conn, &partitions::MaintainOptions::default());
+    let changes = |object: &ArchivedObject| object.tables.get("audit_changes").map_or(0, |table| table.rows);
     Ok(RestoredMonth {
-        month: manifest.month,
-        from: manifest.first_id.map(instant_of),
-        to: instant_of(manifest.end_id),
-        archived_at: manifest.archived_at,
-        changes: manifest.tables.get("audit_changes").map_or(0, |part| part.rows),
+        changes: month.archived.needed().map(changes).sum(),
+        archived_at: month.archived.needed().map(|object| object.archived_at).max().unwrap_or_default(),
+        month: month.archived.month,
+        from: month.archived.from,
+        to: month.archived.to,
     })
 }
 
-/// Lets a month go again that was attached from an archive, and returns what the disk got back; `None` when transactions are
-/// open that may still read it: then call it again, or leave it to the next run of retention.
+/// Lets a month go again that was restored from an archive, and returns what the disk got back; `None` when transactions are
+/// open that may still read it: then call it again, or leave it to the next run of retention. One that had stayed, and that parts
+/// were put back into, is left to retention: what is due there goes as it went before, and is archived anew.
+///
+/// All that the archive has of the month is read first, and compared with what the database remembers: what is here is not let
+/// go for an archive that has lost it.
 ///
 /// # Errors
 ///
-/// [`Error::Refused`] when no such month is attached; others of the database.
-pub fn release_archive(conn: &mut PgConnection, month: &str) -> Result<Option<u64>, Error> {
+/// [`Error::Refused`] when the month was not restored, or something in it is held, naming the hold; [`Error::ArchiveUnsound`] and
+/// [`Error::Archive`] when the archive does not have it any more; then it stays. Others of the database.
+pub fn release_archive(
+    conn: &mut PgConnection,
+    archive: &mut dyn Archive,
+    month: &str,
+) -> Result<Option<u64>, Error> {
     #[derive(QueryableByName)]
     struct Released {
-        #[diesel(sql_type = Text)]
-        label: String,
+        #[diesel(sql_type = Bool)]
+        released: bool,
     }
     refuse_in_transaction(conn)?;
+    let label = label_of(month)?;
     let policy = RetentionPolicy::new();
-    let work = Work { run: None, policy: &policy, cutoffs: policy.resolve(conn)? };
-    let released: Option<Released> = work.in_time(conn, |conn| {
-        diesel::sql_query(
-            "WITH released AS (UPDATE threadline.retention_months SET state = 'released', since = clock_timestamp() \
-             WHERE label = '_' || $1 AND state IN ('restored', 'released') RETURNING label, first_id), \
-             purged AS (UPDATE threadline.retention_purges p SET restored = false FROM released r WHERE p.first_id = r.first_id AND p.kind = 'dropped') \
-             SELECT label FROM released",
-        )
-        .bind::<Text, _>(month)
-        .get_result(conn)
-        .optional()
+    let work = Work::outside(&policy, policy.resolve(conn)?);
+    let filled = work.in_time(conn, |conn| {
+        diesel::sql_query("DELETE FROM threadline.retention_months WHERE label = $1 AND state = 'filled'")
+            .bind::<Text, _>(&label)
+            .execute(conn)
     })?;
-    let Some(Released { label }) = released else {
+    if filled > 0 {
+        // What was put back is part of a month of the trail, and goes as it went.
+        return Ok(Some(0));
+    }
+    verify(conn, archive, &label)?;
+    let Released { released } = work.in_time(conn, |conn| {
+        diesel::sql_query("SELECT threadline.retention_release($1) AS released")
+            .bind::<Text, _>(&label)
+            .get_result(conn)
+    })?;
+    if !released {
         return Err(Error::Refused {
-            message: format!("month `{}` is not attached from an archive", month.escape_default()),
+            message: format!("month `{}` was not restored from an archive", name_of(&label)),
             hint: Some("list the partitions to see which are".to_owned()),
         });
-    };
+    }
     let left = month::remove(&work, conn, &label, None)?;
     let _ = partitions::maintain(conn, &partitions::MaintainOptions::default());
-    Ok(match left {
-        Left::Dropped { bytes } => Some(bytes),
-        Left::Postponed | Left::Stays => None,
-    })
-}
-
-fn read_manifest(archive: &mut dyn Archive, month: &str) -> Result<Manifest, Error> {
-    let object = manifest_name(month);
-    let mut text = Vec::new();
-    // As long as no manifest is, so that something else does not fill the memory.
-    archive
-        .open(&object)
-        .and_then(|reader| reader.take(1 << 20).read_to_end(&mut text))
-        .map_err(failed(&object))?;
-    let unsound =
-        |problem: &str| Error::ArchiveUnsound { object: object.clone(), problem: problem.to_owned() };
-    let manifest: Manifest =
-        serde_json::from_slice(&text).map_err(|_| unsound("is no manifest of this library's"))?;
-    if manifest.format != FORMAT || manifest.month != month || manifest.first_id >= Some(manifest.end_id) {
-        return Err(unsound("is of another month or another format"));
+    match left {
+        Left::Dropped { bytes } => Ok(Some(bytes)),
+        Left::Postponed => Ok(None),
+        Left::Stays => Err(Error::Refused {
+            message: format!("month `{}` came under a hold meanwhile, and stays", name_of(&label)),
+            hint: Some("release the hold first".to_owned()),
+        }),
     }
-    Ok(manifest)
 }
 
-fn refuse_overlap(conn: &mut PgConnection, manifest: &Manifest) -> Result<(), Error> {
+/// What the names of the month's partitions end in.
+fn label_of(month: &str) -> Result<String, Error> {
+    let is_dashed = month.len() == 7
+        && month
+            .bytes()
+            .enumerate()
+            .all(|(at, byte)| if at == 4 { byte == b'-' } else { byte.is_ascii_digit() });
+    let name = if is_dashed { month.replace('-', "_") } else { month.to_owned() };
+    if name.is_empty()
+        || !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+        || name.len() > 40
+    {
+        return Err(Error::Refused {
+            message: format!("`{}` is not the name of a month", month.escape_default()),
+            hint: Some("give it as `2025_01` or `2025-01`".to_owned()),
+        });
+    }
+    Ok(format!("_{name}"))
+}
+
+fn relation(table: &str, label: &str) -> String {
+    format!("threadline.{}", quote_ident(&format!("{table}{label}")))
+}
+
+fn pin_output(conn: &mut PgConnection) -> Result<(), Error> {
+    conn.batch_execute(
+        "SET LOCAL TimeZone = 'UTC'; SET LOCAL DateStyle = 'ISO, YMD'; SET LOCAL IntervalStyle = 'postgres'; SET LOCAL jit = off",
+    )
+    .map_err(|error| Error::from_query(conn, "", error))
+}
+
+fn refuse_overlap(conn: &mut PgConnection, month: &Remembered) -> Result<(), Error> {
     #[derive(QueryableByName)]
     struct There {
         #[diesel(sql_type = Bool)]
         there: bool,
+        /// Partitions that fill its gap and have rows by now.
+        #[diesel(sql_type = Nullable<Text>)]
+        fillers: Option<String>,
+        #[diesel(sql_type = BigInt)]
+        filler_rows: i64,
     }
-    #[derive(QueryableByName)]
-    struct Tables {
-        #[diesel(sql_type = Array<Text>)]
-        tables: Vec<String>,
-    }
-    let Tables { tables } = diesel::sql_query(
-        "SELECT array_agg(t ORDER BY t) AS tables FROM unnest(threadline.trail_tables()) t",
+    let There { there, fillers, filler_rows } = diesel::sql_query(
+        "WITH other AS (SELECT p.label, p.filler, CASE WHEN p.filler THEN \
+             (SELECT sum(n.value::bigint) FROM jsonb_each_text(threadline.month_counts(p.label)) n) END AS row_count \
+             FROM threadline.partitions() p WHERE p.label = $1 OR ((p.first_id IS NULL OR p.first_id < $3) \
+             AND (p.end_id IS NULL OR $2 IS NULL OR p.end_id > $2) AND NOT ($2 IS NULL AND p.end_id IS NULL AND p.first_id >= $3))) \
+         SELECT coalesce(bool_or(NOT o.filler OR o.label = $1), false) OR to_regclass('threadline.audit_changes' || $1) IS NOT NULL AS there, \
+             string_agg('`audit_changes' || o.label || '`', ', ' ORDER BY o.label) FILTER (WHERE o.row_count > 0) AS fillers, \
+             coalesce(sum(o.row_count), 0)::bigint AS filler_rows FROM other o",
     )
-    .get_result(conn)
-    .map_err(|error| Error::from_query(conn, "", error))?;
-    if !manifest.tables.keys().eq(tables.iter()) {
-        return Err(Error::ArchiveUnsound {
-            object: manifest_name(&manifest.month),
-            problem: "does not have the six tables of the trail".to_owned(),
-        });
-    }
-    let There { there } = diesel::sql_query(
-        "SELECT EXISTS (SELECT FROM threadline.partitions() p WHERE p.label = $1 OR (NOT (p.filler AND \
-         (SELECT sum(n.value::bigint) FROM jsonb_each_text(threadline.month_counts(p.label)) n) = 0) \
-         AND (p.first_id IS NULL OR p.first_id < $3) AND (p.end_id IS NULL OR $2 IS NULL OR p.end_id > $2) AND NOT ($2 IS NULL AND p.end_id IS NULL AND p.first_id >= $3))) \
-         OR to_regclass('threadline.audit_changes' || $1) IS NOT NULL AS there",
-    )
-    .bind::<Text, _>(format!("_{}", manifest.month))
-    .bind::<Nullable<SqlUuid>, _>(manifest.first_id)
-    .bind::<SqlUuid, _>(manifest.end_id)
+    .bind::<Text, _>(&month.label)
+    .bind::<Nullable<SqlUuid>, _>(month.first_id)
+    .bind::<SqlUuid, _>(month.end_id)
     .get_result(conn)
     .map_err(|error| Error::from_query(conn, "", error))?;
     if there {
         return Err(Error::Refused {
-            message: format!("there are partitions for month `{}` already", manifest.month),
+            message: format!("there are partitions for month `{}` already", month.archived.month),
             hint: Some("the trail has it, or part of it, without the archive".to_owned()),
+        });
+    }
+    if let Some(fillers) = fillers {
+        return Err(Error::Refused {
+            message: format!(
+                "rows ({filler_rows} in all six tables) lie where month `{}` goes, in {fillers}: they were written after it had left, \
+                 by a clock that was set back",
+                month.archived.month
+            ),
+            hint: Some(
+                "export them if they are to be kept, have retention take them, which are as old as the month, then restore it again"
+                    .to_owned(),
+            ),
         });
     }
     Ok(())
 }
 
-/// A table's rows into a table of their own.
+/// The six tables, for rows of theirs.
+fn create(conn: &mut PgConnection, label: &str) -> Result<(), Error> {
+    #[derive(QueryableByName)]
+    struct Table {
+        #[diesel(sql_type = Text)]
+        name: String,
+    }
+    let tables: Vec<Table> = diesel::sql_query("SELECT unnest(threadline.trail_tables()) AS name")
+        .load(conn)
+        .map_err(|error| Error::from_query(conn, "", error))?;
+    for Table { name } in tables {
+        conn.batch_execute(&format!(
+            "CREATE TABLE {} (LIKE threadline.{} INCLUDING ALL)",
+            relation(&name, label),
+            quote_ident(&name)
+        ))
+        .map_err(|error| Error::from_query(conn, "", error))?;
+    }
+    Ok(())
+}
+
+/// The rows of an object into the month's tables.
 fn load(
     conn: &mut PgConnection,
     archive: &mut dyn Archive,
-    month: &str,
-    table: &str,
-    part: &Part,
+    month: &Remembered,
+    object: &ArchivedObject,
 ) -> Result<(), Error> {
-    let object = part_name(month, table);
-    let relation = format!("threadline.{}", quote_ident(&format!("{table}_{month}")));
-    conn.batch_execute(&format!(
-        "SET LOCAL TimeZone = 'UTC'; SET LOCAL DateStyle = 'ISO, YMD'; SET LOCAL IntervalStyle = 'postgres'; SET LOCAL jit = off; \
-         CREATE TABLE {relation} (LIKE threadline.{} INCLUDING ALL)",
-        quote_ident(table)
-    ))
-    .map_err(|error| Error::from_query(conn, "", error))?;
-    let mut lines = BufReader::new(open_lines(archive, &object)?);
+    match object.kind {
+        ArchivedKind::Month => {
+            for (table, rows) in &object.tables {
+                let part = part_of(object, rows)?;
+                let insert = [insert(&relation(table, &month.label), "l.line::json", "true")];
+                load_lines(conn, archive, &part_name(&month.archived.month, table), &part, &insert)?;
+            }
+            Ok(())
+        }
+        ArchivedKind::Part => {
+            let part = Part { rows: object.rows(), sha256: object.sha256.clone() };
+            let tables = object.tables.keys().map(|table| {
+                let row = format!("l.line::json -> {}", quote_literal(table));
+                insert(&relation(table, &month.label), &row, &format!("({row}) IS NOT NULL"))
+            });
+            load_lines(conn, archive, &object.object, &part, &tables.collect::<Vec<_>>())
+        }
+    }
+}
+
+/// The statement that writes a page of lines, as its first value, of which `row` is the row.
+fn insert(relation: &str, row: &str, condition: &str) -> String {
+    format!(
+        "INSERT INTO {relation} SELECT r.* FROM unnest($1) l (line) CROSS JOIN LATERAL json_populate_record(NULL::{relation}, {row}) r WHERE {condition}"
+    )
+}
+
+fn load_lines(
+    conn: &mut PgConnection,
+    archive: &mut dyn Archive,
+    object: &str,
+    part: &Part,
+    inserts: &[String],
+) -> Result<(), Error> {
+    let mut lines = BufReader::new(open_lines(archive, object)?);
     let mut page = Vec::with_capacity(PAGE_LINES);
+    let mut written = 0;
     loop {
         let mut line = String::new();
-        let at_end = lines.read_line(&mut line).map_err(failed(&object))? == 0;
+        let at_end = lines.read_line(&mut line).map_err(failed(object))? == 0;
         if !at_end {
             page.push(line);
         }
         if page.len() == PAGE_LINES || (at_end && !page.is_empty()) {
-            diesel::sql_query(format!(
-                "INSERT INTO {relation} SELECT r.* FROM unnest($1) l (line) CROSS JOIN LATERAL json_populate_record(NULL::{relation}, l.line::json) r"
-            ))
-            .bind::<Array<Text>, _>(&page)
-            .execute(conn)
-            // A line is a row: what the database says of it stays out of messages.
-            .map_err(|_| differs(&object))?;
+            for insert in inserts {
+                written += diesel::sql_query(insert)
+                    .bind::<Array<Text>, _>(&page)
+                    .execute(conn)
+                    // A line is a row: what the database says of it stays out of messages.
+                    .map_err(|_| differs(object))?;
+            }
             page.clear();
         }
         if at_end {
             break;
         }
     }
-    if lines.into_inner().part() != *part {
-        return Err(differs(&object));
+    if lines.into_inner().part() != *part || written as u64 != part.rows {
+        return Err(differs(object));
     }
     Ok(())
 }
@@ -230,20 +330,37 @@ fn load(
 fn differs(object: &str) -> Error {
     Error::ArchiveUnsound {
         object: object.to_owned(),
-        problem: "does not have the rows its manifest says; nothing was attached".to_owned(),
+        problem: "does not have the rows that were written; nothing was restored".to_owned(),
     }
 }
 
-fn attach(conn: &mut PgConnection, manifest: &Manifest) -> Result<(), Error> {
+fn fill(conn: &mut PgConnection, month: &Remembered) -> Result<(), Error> {
+    diesel::sql_query("SELECT threadline.fill_month($1, $2, $3)")
+        .bind::<Text, _>(&month.label)
+        .bind::<Nullable<SqlUuid>, _>(month.first_id)
+        .bind::<SqlUuid, _>(month.end_id)
+        .execute(conn)
+        .map(drop)
+        .map_err(Error::from)
+}
+
+fn attach(conn: &mut PgConnection, month: &Remembered) -> Result<(), Error> {
+    // Before anything is locked: it reads the month once.
+    diesel::sql_query(
+        "SELECT threadline.make_whole($1, coalesce($2, '00000000-0000-0000-0000-000000000000'))",
+    )
+    .bind::<Text, _>(&month.label)
+    .bind::<Nullable<SqlUuid>, _>(month.first_id)
+    .execute(conn)?;
     let mut attempt = 0_u32;
     loop {
         // A savepoint: what it has locked is free again when it gives up.
         let result = conn.transaction(|conn| {
             conn.batch_execute("SET LOCAL lock_timeout = '500ms'")?;
             diesel::sql_query("SELECT threadline.attach_month($1, $2, $3)")
-                .bind::<Text, _>(format!("_{}", manifest.month))
-                .bind::<Nullable<SqlUuid>, _>(manifest.first_id)
-                .bind::<SqlUuid, _>(manifest.end_id)
+                .bind::<Text, _>(&month.label)
+                .bind::<Nullable<SqlUuid>, _>(month.first_id)
+                .bind::<SqlUuid, _>(month.end_id)
                 .execute(conn)
         });
         match result {

@@ -1,20 +1,22 @@
 //! A month's rows, written to an archive and read back.
 
 use std::collections::BTreeMap;
-use std::io::{self, Read};
+use std::io::Read;
 use std::time::{Duration, Instant};
 
 use chrono::Utc;
+use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Nullable, Text, Uuid as SqlUuid};
-use flate2::Compression;
-use flate2::read::GzEncoder;
 use uuid::Uuid;
 
-use super::{Archive, Counts, FORMAT, Lines, Manifest, Part, failed, manifest_name, open_lines, part_name};
+use super::store::{check, differs, page_of, sha256_of, store};
+use super::{
+    Archive, Archived, ArchivedKind, ArchivedRows, FORMAT, Manifest, Part, failed, manifest_name, part_name,
+};
 use crate::capture::quote_ident;
 use crate::error::Error;
-use crate::operation::retention::run::name_of;
+use crate::operation::retention::work::name_of;
 
 /// How many blocks of a table are read at a time: two megabytes, before what is stored out of line.
 const PAGE_BLOCKS: i64 = 256;
@@ -22,13 +24,13 @@ const PAGE_BLOCKS: i64 = 256;
 /// How often the run says that it goes on.
 const BEAT: Duration = Duration::from_secs(5);
 
-/// Writes a month's six tables and its manifest, and reads all of it back. Returns how many rows each table has there.
+/// Writes a month's six tables and its manifest, and reads all of it back. Returns what is to be remembered of it.
 pub(in crate::operation::retention) fn write(
     conn: &mut PgConnection,
     label: &str,
     archive: &mut dyn Archive,
     beat: &mut dyn FnMut(&mut PgConnection) -> Result<(), Error>,
-) -> Result<Counts, Error> {
+) -> Result<Archived, Error> {
     #[derive(QueryableByName)]
     struct Bounds {
         #[diesel(sql_type = Nullable<SqlUuid>)]
@@ -59,15 +61,16 @@ pub(in crate::operation::retention) fn write(
     let tables: Vec<Table> = diesel::sql_query("SELECT unnest(threadline.trail_tables()) AS name")
         .load(conn)
         .map_err(|error| Error::from_query(conn, "", error))?;
-    let mut parts = BTreeMap::new();
+    let (mut parts, mut bytes) = (BTreeMap::new(), 0);
     for Table { name } in tables {
         let object = part_name(&month, &name);
-        let part = store(conn, &format!("{name}{label}"), &object, archive, beat)?;
+        let mut pages = Pages::of(conn, &format!("{name}{label}"), beat)?;
+        let (part, written) = store(archive, &object, &mut || pages.next())?;
         check(archive, &object, &part)?;
         beat(conn)?;
         parts.insert(name, part);
+        bytes += written;
     }
-    let counts = parts.iter().map(|(name, part)| (name.clone(), part.rows)).collect();
     let object = manifest_name(&month);
     let manifest = Manifest {
         format: FORMAT,
@@ -84,90 +87,58 @@ pub(in crate::operation::retention) fn write(
     if stored != text {
         return Err(differs(&object));
     }
-    Ok(counts)
-}
-
-fn store(
-    conn: &mut PgConnection,
-    relation: &str,
-    object: &str,
-    archive: &mut dyn Archive,
-    beat: &mut dyn FnMut(&mut PgConnection) -> Result<(), Error>,
-) -> Result<Part, Error> {
-    #[derive(QueryableByName)]
-    struct Size {
-        #[diesel(sql_type = BigInt)]
-        blocks: i64,
-    }
-    let quoted = format!("threadline.{}", quote_ident(relation));
-    let Size { blocks } = diesel::sql_query(
-        "SELECT pg_relation_size($1::regclass) / current_setting('block_size')::bigint AS blocks",
-    )
-    .bind::<Text, _>(&quoted)
-    .get_result(conn)
-    .map_err(|error| Error::from_query(conn, "", error))?;
-    let rows = Rows {
-        conn,
-        beat,
-        beaten: Instant::now(),
-        relation: quoted,
-        next_block: 0,
-        blocks,
-        page: io::Cursor::default(),
-        error: None,
-    };
-    let mut content = GzEncoder::new(Lines::new(rows), Compression::default());
-    let stored = archive.store(object, &mut content);
-    let Lines { mut source, .. } = match stored {
-        Ok(()) => {
-            // Where the archive has not read to the end, that is an object with less in it.
-            let at_end = matches!(content.read(&mut [0]), Ok(0));
-            let lines = content.into_inner();
-            return if at_end { Ok(lines.part()) } else { Err(differs(object)) };
-        }
-        Err(_) => content.into_inner(),
-    };
-    match (source.error.take(), stored) {
-        (Some(error), _) => Err(error),
-        (None, Err(error)) => Err(failed(object)(error)),
-        (None, Ok(())) => Err(differs(object)),
-    }
-}
-
-/// Reads an object back.
-fn check(archive: &mut dyn Archive, object: &str, part: &Part) -> Result<(), Error> {
-    let mut lines = open_lines(archive, object)?;
-    io::copy(&mut lines, &mut io::sink()).map_err(failed(object))?;
-    if lines.part() == *part { Ok(()) } else { Err(differs(object)) }
-}
-
-fn differs(object: &str) -> Error {
-    Error::ArchiveUnsound {
-        object: object.to_owned(),
-        problem: "did not come back as it was stored; check the storage".to_owned(),
-    }
+    let tables = manifest.tables.into_iter();
+    Ok(Archived {
+        object,
+        kind: ArchivedKind::Month,
+        tables: tables
+            .map(|(name, Part { rows, sha256 })| (name, ArchivedRows { rows, sha256: Some(sha256) }))
+            .collect(),
+        bytes: bytes + text.len() as u64,
+        sha256: sha256_of(&text),
+    })
 }
 
 /// A table's rows as lines of JSON, a page in memory at a time.
-struct Rows<'a> {
+struct Pages<'a> {
     conn: &'a mut PgConnection,
     beat: &'a mut dyn FnMut(&mut PgConnection) -> Result<(), Error>,
     beaten: Instant,
     relation: String,
     next_block: i64,
     blocks: i64,
-    page: io::Cursor<Vec<u8>>,
-    /// What a read failed with.
-    error: Option<Error>,
 }
 
-impl Rows<'_> {
-    /// The rows in the next blocks. Nothing is written to a month that is due, so a row stays in its block.
-    fn next_page(&mut self) -> Result<Vec<u8>, Error> {
+impl<'a> Pages<'a> {
+    fn of(
+        conn: &'a mut PgConnection,
+        relation: &str,
+        beat: &'a mut dyn FnMut(&mut PgConnection) -> Result<(), Error>,
+    ) -> Result<Self, Error> {
+        #[derive(QueryableByName)]
+        struct Size {
+            #[diesel(sql_type = BigInt)]
+            blocks: i64,
+        }
+        let relation = format!("threadline.{}", quote_ident(relation));
+        let Size { blocks } = diesel::sql_query(
+            "SELECT pg_relation_size($1::regclass) / current_setting('block_size')::bigint AS blocks",
+        )
+        .bind::<Text, _>(&relation)
+        .get_result(conn)
+        .map_err(|error| Error::from_query(conn, "", error))?;
+        Ok(Self { conn, beat, beaten: Instant::now(), relation, next_block: 0, blocks })
+    }
+
+    /// The rows in the next blocks; `None` after the last. Nothing is written to a month that is due, so a row stays in its block.
+    fn next(&mut self) -> Result<Option<Vec<u8>>, Error> {
         #[derive(QueryableByName)]
         struct Line {
             #[diesel(sql_type = Text)]
             line: String,
+        }
+        if self.next_block >= self.blocks {
+            return Ok(None);
         }
         if self.beaten.elapsed() > BEAT {
             (self.beat)(self.conn)?;
@@ -178,7 +149,6 @@ impl Rows<'_> {
         let rows: Vec<Line> = self
             .conn
             .transaction(|conn| {
-                use diesel::connection::SimpleConnection;
                 conn.batch_execute(
                     "SET LOCAL TimeZone = 'UTC'; SET LOCAL DateStyle = 'ISO, YMD'; SET LOCAL IntervalStyle = 'postgres'; SET LOCAL jit = off",
                 )?;
@@ -190,29 +160,6 @@ impl Rows<'_> {
             })
             .map_err(|error| Error::from_query(self.conn, "", error))?;
         self.next_block = end;
-        let mut page = Vec::new();
-        for Line { line } in rows {
-            page.extend_from_slice(line.as_bytes());
-            page.push(b'\n');
-        }
-        Ok(page)
-    }
-}
-
-impl Read for Rows<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        loop {
-            let count = self.page.read(buffer)?;
-            if count > 0 || buffer.is_empty() || self.next_block >= self.blocks {
-                return Ok(count);
-            }
-            match self.next_page() {
-                Ok(page) => self.page = io::Cursor::new(page),
-                Err(error) => {
-                    self.error = Some(error);
-                    return Err(io::Error::other("the database failed"));
-                }
-            }
-        }
+        Ok(Some(page_of(rows.into_iter().map(|row| row.line))))
     }
 }

@@ -1,0 +1,147 @@
+//! `threadline retention archives`: what left to the archive, and whether it still has it.
+
+use std::io;
+
+use anyhow::Result;
+use indicatif::{HumanBytes, HumanCount};
+use serde::Serialize;
+use threadline::Error;
+use threadline::retention::{self, Archive, ArchivedMonth};
+
+use super::storage_archive;
+use crate::Outcome;
+use crate::configuration::ConfigArgs;
+use crate::database::DatabaseArgs;
+use crate::output::{BAD, DIM, GOOD, Line, Output, OutputArgs, Table, note, when};
+use crate::progress::Progress;
+
+/// List what is in the archive, by month, as the database remembers it
+///
+/// With `--verify` every file is read and compared with count and digest that were recorded when its rows left; exit code 1 when
+/// one is missing or is another.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Read every file, and compare
+    #[arg(long, help_heading = "Execution")]
+    verify: bool,
+
+    #[command(flatten)]
+    config: ConfigArgs,
+    #[command(flatten)]
+    output: OutputArgs,
+    #[command(flatten)]
+    database: DatabaseArgs,
+}
+
+/// What `--json` prints.
+#[derive(Serialize)]
+struct Document {
+    archives: Vec<Listed>,
+}
+
+#[derive(Serialize)]
+struct Listed {
+    #[serde(flatten)]
+    month: ArchivedMonth,
+    /// Rows, bytes and parts of what is not in the database.
+    rows: u64,
+    bytes: u64,
+    parts: usize,
+    /// Whether the archive has what was recorded; `null` without `--verify`.
+    sound: Option<bool>,
+    /// What is wrong with it.
+    problem: Option<String>,
+}
+
+impl Listed {
+    fn of(month: ArchivedMonth, problem: Option<Option<String>>) -> Self {
+        let needed = || month.objects.iter().filter(|object| object.returned_at.is_none());
+        let (rows, bytes) =
+            (needed().map(|object| object.rows()).sum(), needed().map(|object| object.bytes).sum());
+        let parts = needed().count();
+        let sound = problem.as_ref().map(Option::is_none);
+        Self { rows, bytes, parts, sound, problem: problem.flatten(), month }
+    }
+}
+
+pub(super) fn run(args: &Args) -> Result<Outcome> {
+    let mut archive = args
+        .verify
+        .then(|| args.config.load().and_then(|found| storage_archive(&found.config)))
+        .transpose()?;
+    let mut conn = args.database.connect()?;
+    let progress = Progress::to_terminal("reading the archive");
+    let mut archives = Vec::new();
+    for month in retention::archives(&mut conn)? {
+        let verified = match archive.as_mut() {
+            Some(archive) => {
+                progress.say(|| format!("reading {}", month.month));
+                Some(verify(archive, &month)?)
+            }
+            None => None,
+        };
+        archives.push(Listed::of(month, verified));
+    }
+    progress.end();
+    let unsound = archives.iter().any(|listed| listed.sound == Some(false));
+    let mut output = args.output.open();
+    if output.is_json() {
+        output.document(&Document { archives })?;
+    } else if archives.is_empty() {
+        note("nothing has been archived");
+    } else {
+        print(&mut output, &archives)?;
+    }
+    output.flush()?;
+    Ok(if unsound { Outcome::FoundSomething } else { Outcome::Done })
+}
+
+/// What is wrong with what the archive has; an error when that cannot be told.
+fn verify(archive: &mut dyn Archive, month: &ArchivedMonth) -> Result<Option<String>> {
+    match retention::verify_archive(archive, month) {
+        Ok(()) => Ok(None),
+        Err(error @ Error::ArchiveUnsound { .. }) => Ok(Some(error.to_string())),
+        Err(Error::Archive { object, error }) if error.kind() == io::ErrorKind::NotFound => {
+            Ok(Some(format!("archive object `{object}` is not there")))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn print(output: &mut Output, archives: &[Listed]) -> Result<()> {
+    let mut table = Table::new(&["MONTH", "PARTS", "ROWS", "SIZE", "ARCHIVED", "IN DATABASE", "SHA256"]);
+    for listed in archives {
+        let last = listed.month.objects.iter().rfind(|object| object.returned_at.is_none());
+        let sha256 = last.map_or("-", |object| object.sha256.get(..12).unwrap_or("-"));
+        table.row([
+            Line::from(&listed.month.month),
+            Line::from(HumanCount(listed.parts as u64).to_string()),
+            Line::from(HumanCount(listed.rows).to_string()),
+            Line::from(HumanBytes(listed.bytes).to_string()),
+            Line::from(last.map_or_else(|| "-".to_owned(), |object| when(object.archived_at))),
+            Line::from(match (listed.month.in_database, last) {
+                (true, None) => "yes",
+                (true, Some(_)) if is_whole(&listed.month) => "restored",
+                (true, Some(_)) => "the rest of it",
+                (false, _) => "no",
+            }),
+            Line::new().styled(DIM, sha256),
+        ]);
+    }
+    table.print(output)?;
+    for listed in archives {
+        match (&listed.problem, listed.sound) {
+            (Some(problem), _) => output.prose(BAD, "", problem)?,
+            (None, Some(true)) => {
+                output.line(&Line::new().styled(GOOD, "sound").plain(format!("  {}", listed.month.month)))?;
+            }
+            (None, _) => {}
+        }
+    }
+    Ok(())
+}
+
+/// Whether it left as a whole, so that what the database has of it was brought back.
+fn is_whole(month: &ArchivedMonth) -> bool {
+    month.objects.iter().any(|object| object.kind == retention::ArchivedKind::Month)
+}

@@ -1,0 +1,199 @@
+//! What the database remembers of archives, and whether they still have it.
+
+use std::collections::BTreeMap;
+use std::io::Read;
+
+use chrono::{DateTime, Utc};
+use diesel::prelude::*;
+use diesel::sql_types::{Nullable, Text};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::store::{check, differs, sha256_of};
+use super::{Archive, ArchivedKind, ArchivedRows, FORMAT, Manifest, Part, failed, part_name};
+use crate::error::Error;
+use crate::operation::retention::policy::instant_of;
+use crate::operation::retention::work::name_of;
+
+/// What an archive has of a month.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct ArchivedMonth {
+    /// As the names of its partitions end: `2025_01`.
+    pub month: String,
+    /// Where it begins; `None` for the beginning of time.
+    pub from: Option<DateTime<Utc>>,
+    /// Where it ends, exclusive.
+    pub to: DateTime<Utc>,
+    /// Whether the database has it, too: it never left as a whole, or it is attached for reading.
+    pub in_database: bool,
+    /// In the order they were archived.
+    pub objects: Vec<ArchivedObject>,
+}
+
+/// What was archived at once: a month, or what a batch removed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct ArchivedObject {
+    /// Its name in the archive; of a month that of its manifest.
+    pub object: String,
+    /// What it is.
+    pub kind: ArchivedKind,
+    /// The run that removed it from the database.
+    pub run: Option<i64>,
+    /// When it was removed.
+    pub archived_at: DateTime<Utc>,
+    /// Its rows by table of the trail.
+    pub tables: BTreeMap<String, ArchivedRows>,
+    /// What it takes in the archive, in bytes; of a month with its tables.
+    pub bytes: u64,
+    /// Of a month over its manifest, of a part over its lines before compression; in hexadecimal.
+    pub sha256: String,
+    /// When a part was put back into its month: should it leave again, it is archived anew. `None` while the archive is what has it.
+    pub returned_at: Option<DateTime<Utc>>,
+}
+
+impl ArchivedObject {
+    /// Its rows in all tables.
+    pub fn rows(&self) -> u64 {
+        self.tables.values().map(|table| table.rows).sum()
+    }
+}
+
+impl ArchivedMonth {
+    /// What is needed to have the month as it was.
+    pub(super) fn needed(&self) -> impl Iterator<Item = &ArchivedObject> {
+        self.objects.iter().filter(|object| object.returned_at.is_none())
+    }
+
+    pub(super) fn whole(&self) -> Option<&ArchivedObject> {
+        self.needed().find(|object| object.kind == ArchivedKind::Month)
+    }
+}
+
+/// A month as the database remembers it.
+pub(super) struct Remembered {
+    pub(super) label: String,
+    pub(super) first_id: Option<Uuid>,
+    pub(super) end_id: Uuid,
+    /// `attached` for one that has stayed; `leaving`, `restored`, `filled`, `released`; `None` when there are no partitions.
+    pub(super) state: Option<String>,
+    pub(super) archived: ArchivedMonth,
+}
+
+/// What the database remembers of archives, by month, oldest first.
+///
+/// # Errors
+///
+/// When the database cannot be asked.
+pub fn archives(conn: &mut PgConnection) -> Result<Vec<ArchivedMonth>, Error> {
+    Ok(remembered(conn, None)?.into_iter().map(|month| month.archived).collect())
+}
+
+/// All months, or the one with this label.
+pub(super) fn remembered(conn: &mut PgConnection, label: Option<&str>) -> Result<Vec<Remembered>, Error> {
+    #[derive(QueryableByName)]
+    struct Row {
+        #[diesel(sql_type = Text)]
+        label: String,
+        #[diesel(sql_type = diesel::sql_types::Uuid)]
+        first_id: Uuid,
+        #[diesel(sql_type = diesel::sql_types::Uuid)]
+        end_id: Uuid,
+        #[diesel(sql_type = Nullable<Text>)]
+        state: Option<String>,
+        #[diesel(sql_type = Text)]
+        objects: String,
+    }
+    let rows: Vec<Row> = diesel::sql_query(
+        "SELECT a.label, a.first_id, a.end_id, coalesce(m.state, CASE WHEN EXISTS (SELECT FROM threadline.partitions() p WHERE p.label = a.label) THEN 'attached' END) AS state, a.objects \
+         FROM (SELECT r.label, r.first_id, r.end_id, jsonb_agg(to_jsonb(r) - '{label, first_id, end_id}'::text[] ORDER BY r.archived_at, r.object)::text AS objects \
+             FROM threadline.retention_archives r WHERE $1 IS NULL OR r.label = $1 GROUP BY r.label, r.first_id, r.end_id) a \
+         LEFT JOIN threadline.retention_months m ON m.label = a.label ORDER BY a.first_id, a.label",
+    )
+    .bind::<Nullable<Text>, _>(label)
+    .load(conn)
+    .map_err(|error| Error::from_query(conn, "", error))?;
+    rows.into_iter()
+        .map(|row| {
+            let first_id = Some(row.first_id).filter(|id| !id.is_nil());
+            let archived = ArchivedMonth {
+                month: name_of(&row.label),
+                from: first_id.map(instant_of),
+                to: instant_of(row.end_id),
+                in_database: row.state.is_some(),
+                objects: serde_json::from_str(&row.objects).map_err(Error::Payload)?,
+            };
+            Ok(Remembered { label: row.label, first_id, end_id: row.end_id, state: row.state, archived })
+        })
+        .collect()
+}
+
+/// Reads all objects of a month, and compares them with what the database remembers. What was put back since is not read.
+///
+/// # Errors
+///
+/// [`Error::ArchiveUnsound`] for the first object that is another than what was written; [`Error::Archive`] for one that cannot be
+/// read, or is not there.
+pub fn verify_archive(archive: &mut dyn Archive, month: &ArchivedMonth) -> Result<(), Error> {
+    for object in month.needed() {
+        match object.kind {
+            ArchivedKind::Month => {
+                read_manifest(archive, month, object)?;
+                for (table, rows) in &object.tables {
+                    check(archive, &part_name(&month.month, table), &part_of(object, rows)?)?;
+                }
+            }
+            ArchivedKind::Part => {
+                let part = Part { rows: object.rows(), sha256: object.sha256.clone() };
+                check(archive, &object.object, &part)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// As [`verify_archive`], of a month by its label, if anything of it was archived.
+pub(in crate::operation::retention) fn verify(
+    conn: &mut PgConnection,
+    archive: &mut dyn Archive,
+    label: &str,
+) -> Result<(), Error> {
+    match remembered(conn, Some(label))?.pop() {
+        Some(month) => verify_archive(archive, &month.archived),
+        None => Ok(()),
+    }
+}
+
+/// The manifest of a month, which is the one that was written.
+pub(super) fn read_manifest(
+    archive: &mut dyn Archive,
+    month: &ArchivedMonth,
+    object: &ArchivedObject,
+) -> Result<Manifest, Error> {
+    let name = &object.object;
+    let mut text = Vec::new();
+    // As long as no manifest is, so that something else does not fill the memory.
+    archive
+        .open(name)
+        .and_then(|reader| reader.take(1 << 20).read_to_end(&mut text))
+        .map_err(failed(name))?;
+    let unsound = |problem: &str| Error::ArchiveUnsound { object: name.clone(), problem: problem.to_owned() };
+    let manifest: Manifest =
+        serde_json::from_slice(&text).map_err(|_| unsound("is no manifest of this library's"))?;
+    if manifest.format != FORMAT || manifest.month != month.month {
+        return Err(unsound("is of another month or another format"));
+    }
+    if sha256_of(&text) != object.sha256 {
+        return Err(unsound(
+            "is not the manifest that was written: the database remembers another digest; find the one that has it",
+        ));
+    }
+    Ok(manifest)
+}
+
+/// What a table's object of a month has to be.
+pub(super) fn part_of(object: &ArchivedObject, rows: &ArchivedRows) -> Result<Part, Error> {
+    let sha256 = rows.sha256.clone().ok_or_else(|| differs(&object.object))?;
+    Ok(Part { rows: rows.rows, sha256 })
+}
