@@ -81,7 +81,7 @@ fn exports_tells_rates_and_memory_of_both_ways() {
 #[test]
 fn unknown_name_or_flag_is_refused_with_the_known_ones() {
     for (args, known) in [
-        (&["captur"][..], "[possible values: capture, exports, read, request]"),
+        (&["captur"][..], "[possible values: capture, exports, health, read, request, retention]"),
         (&["capture", "--fast"], "[--quick] [--json]"),
         (&[], "<NAME>"),
     ] {

@@ -10,7 +10,9 @@ use std::time::Duration;
 use diesel::PgConnection;
 use diesel::connection::SimpleConnection;
 use threadline::holds::{self, Hold};
-use threadline::retention::{self, Archive, ArchivedKind, LocalArchive, RetentionPolicy, RetentionRun};
+use threadline::retention::{
+    self, Archive, ArchivedKind, ArchivedObject, LocalArchive, RetentionPolicy, RetentionRun,
+};
 use threadline::{AsOf, Error, Filter, Trail};
 use threadline_tests::{as_of, audited_database, clock, row_key, run, table, text, texts};
 
@@ -325,7 +327,7 @@ fn what_batches_take_is_archived_first_and_comes_back_to_the_byte() {
         );
     }
     assert!(archived.iter().any(|month| month.objects.len() > 1), "in more than one batch");
-    let in_archive: u64 = archived.iter().flat_map(|month| &month.objects).map(|object| object.rows()).sum();
+    let in_archive: u64 = archived.iter().flat_map(|month| &month.objects).map(ArchivedObject::rows).sum();
     assert_eq!(in_archive as usize + everything(conn).len(), before.len(), "each row is in one place");
 
     // Put back into months that have stayed, and attached; the answers are those of before.

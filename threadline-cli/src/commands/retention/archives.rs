@@ -6,7 +6,7 @@ use anyhow::Result;
 use indicatif::{HumanBytes, HumanCount};
 use serde::Serialize;
 use threadline::Error;
-use threadline::retention::{self, Archive, ArchivedMonth};
+use threadline::retention::{self, Archive, ArchivedMonth, ArchivedObject};
 
 use super::storage_archive;
 use crate::Outcome;
@@ -57,7 +57,7 @@ impl Listed {
     fn of(month: ArchivedMonth, problem: Option<Option<String>>) -> Self {
         let needed = || month.objects.iter().filter(|object| object.returned_at.is_none());
         let (rows, bytes) =
-            (needed().map(|object| object.rows()).sum(), needed().map(|object| object.bytes).sum());
+            (needed().map(ArchivedObject::rows).sum(), needed().map(|object| object.bytes).sum());
         let parts = needed().count();
         let sound = problem.as_ref().map(Option::is_none);
         Self { rows, bytes, parts, sound, problem: problem.flatten(), month }

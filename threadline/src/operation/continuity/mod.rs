@@ -170,10 +170,7 @@ fn problems(conn: &mut PgConnection, table: &TableName) -> Result<Vec<Missing>, 
 }
 
 /// What of these findings loses writes, each under the name of what it is about where that is not `table`.
-fn errors(
-    table: &TableName,
-    findings: impl IntoIterator<Item = Finding>,
-) -> impl Iterator<Item = Missing> {
+fn errors(table: &TableName, findings: impl IntoIterator<Item = Finding>) -> impl Iterator<Item = Missing> {
     let errors = findings.into_iter().filter(|finding| finding.severity == Severity::Error);
     errors.map(|finding| {
         let what = match finding.table_name() {

@@ -45,6 +45,8 @@ impl Check {
             "audit_changes",
             "audit_key_changes",
             "known_gaps",
+            "audit_baselines",
+            "audit_baseline_rows",
             "retention_purges",
         ],
     };
