@@ -11,7 +11,6 @@ use super::visit::Visit;
 #[derive(Clone, Debug)]
 pub(super) struct Group {
     pub(super) href: String,
-    pub(super) id: String,
     pub(super) when: Moment,
     pub(super) who: Who,
     pub(super) action: Option<ActionTag>,
@@ -49,7 +48,6 @@ pub(super) struct Entry {
     pub(super) table: String,
     pub(super) key: String,
     pub(super) row: Option<String>,
-    pub(super) when: Moment,
     pub(super) fields: Vec<Field>,
     /// Fields that are not shown.
     pub(super) more: usize,
@@ -122,7 +120,6 @@ impl Group {
         let id = first.change.id.transaction_id.to_string();
         Self {
             href: visit.href(&Link::to(format!("transactions/{id}"))),
-            id,
             when: visit.moment(first.change.captured_at),
             who: Who::new(
                 visit,
@@ -141,7 +138,7 @@ impl Group {
 impl Entry {
     fn new(visit: &Visit, linked: &LinkedChange) -> Self {
         const FIELDS: usize = 3;
-        let ChangeDiff { op, fields, captured_at, row_key, .. } = linked.diff();
+        let ChangeDiff { op, fields, row_key, .. } = linked.diff();
         let told = |field: &&FieldDiff| match op {
             // What a row consists of is for its own page; here is what it says.
             Op::Insert => !matches!(&field.after, FieldValue::Known(json) if json.is_null()),
@@ -156,7 +153,6 @@ impl Entry {
             table: table_text(&linked.table),
             key: key_text(linked.key.as_ref(), &row_key),
             row: linked.key.as_ref().map(|key| visit.href(&row_link(&linked.table, key))),
-            when: visit.moment(captured_at),
             more: shown_fields.len().saturating_sub(FIELDS),
             fields: shown_fields.into_iter().take(FIELDS).map(Field::new).collect(),
         }

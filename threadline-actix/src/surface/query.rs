@@ -1,5 +1,6 @@
 //! The query of a URL, of which every part has to be understood.
 
+use threadline::{Cursor, Error};
 use url::form_urlencoded;
 
 /// The parts of a query that nobody has asked for yet. Blank ones are as good as absent: a form sends all its fields.
@@ -44,6 +45,12 @@ impl Query {
             (_, Some(_)) => Err(Problem::new(name, "is given twice; give it once")),
             (value, None) => Ok(value),
         }
+    }
+
+    /// Takes the place a page goes on from.
+    pub(super) fn take_cursor(&mut self) -> Result<Option<Cursor>, Problem> {
+        let cursor = self.take("after")?.map(|text| text.parse()).transpose();
+        cursor.map_err(|error: Error| Problem::new("after", error.to_string()))
     }
 
     /// Takes all parts of these names.

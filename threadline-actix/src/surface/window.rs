@@ -4,8 +4,10 @@ use chrono::{DateTime, TimeDelta, Utc};
 use chrono_tz::Tz;
 use threadline::Filter;
 
+use super::link::Link;
 use super::moment;
 use super::query::{Problem, Query};
+use super::visit::Visit;
 
 /// The time a list is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,9 +46,6 @@ impl Window {
         Self::Last(Span::Month),
         Self::All,
     ];
-
-    /// The names of the parts of a query it is made of.
-    pub(super) const NAMES: [&str; 3] = ["window", "from", "to"];
 
     /// Takes it out of a query; `from` and `to` win, and without any of them it is `or`.
     pub(super) fn take(query: &mut Query, zone: Tz, or: Self) -> Result<Self, Vec<Problem>> {
@@ -174,5 +173,24 @@ impl Window {
             Self::Exact { from, to } => (from, to),
             _ => (None, None),
         }
+    }
+}
+
+/// A time that is offered ready made.
+pub(super) struct Preset {
+    pub(super) label: &'static str,
+    pub(super) href: String,
+    pub(super) current: bool,
+}
+
+impl Preset {
+    /// All of them, each leading to the same question about its time.
+    pub(super) fn all(visit: &Visit, current: Window, link: impl Fn(Window) -> Link) -> Vec<Self> {
+        let presets = Window::PRESETS.into_iter().map(|preset| Self {
+            label: preset.label(),
+            href: visit.href(&link(preset)),
+            current: preset == current,
+        });
+        presets.collect()
     }
 }

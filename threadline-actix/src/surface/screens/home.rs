@@ -5,7 +5,7 @@ use askama::Template;
 use threadline::{Filter, PageRequest, TableName};
 use uuid::Uuid;
 
-use crate::surface::entry::{Group, table_text};
+use crate::surface::entry::Group;
 use crate::surface::failure::Failure;
 use crate::surface::link::Link;
 use crate::surface::moment::Moment;
@@ -21,7 +21,6 @@ struct HomePage {
     problem: Option<Problem>,
     last: Option<Moment>,
     groups: Vec<Group>,
-    tables: Vec<String>,
 }
 
 /// What it takes a person to see that something is, or is not, right.
@@ -46,16 +45,12 @@ pub(in crate::surface) async fn home(visit: &Visit) -> Result<HttpResponse, Fail
         .read(|conn, trail| trail.timeline_page(conn, &Filter::new(), &PageRequest::new().size(8)?))
         .await?
         .entries;
-    let mut tables: Vec<TableName> = newest.iter().map(|change| change.table.clone()).collect();
-    tables.sort();
-    tables.dedup();
     visit.page(&HomePage {
         shell: visit.shell(),
         find: find.unwrap_or_default(),
         problem,
         last: newest.first().map(|change| visit.moment(change.change.captured_at)),
         groups: Group::all(visit, &newest),
-        tables: tables.iter().map(table_text).collect(),
     })
 }
 

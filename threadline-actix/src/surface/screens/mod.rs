@@ -1,12 +1,18 @@
 //! The screens, one a file: what each asks the trail, and what it shows of the answer.
 
+mod actions;
+mod actor;
 mod choose;
+mod correlation;
 mod home;
 mod row;
 mod timeline;
 mod transaction;
 
+pub(super) use self::actions::actions;
+pub(super) use self::actor::actor;
 pub(super) use self::choose::choose;
+pub(super) use self::correlation::correlation;
 pub(super) use self::home::home;
 pub(super) use self::row::row;
 pub(super) use self::timeline::timeline;

@@ -13,7 +13,7 @@ use crate::surface::query::{Problem, Query};
 use crate::surface::shell::Shell;
 use crate::surface::value::shown;
 use crate::surface::visit::Visit;
-use crate::surface::window::{Span, Window};
+use crate::surface::window::{Preset, Span, Window};
 
 /// What is shown unless somebody asks for another time.
 const USUAL: Window = Window::Last(Span::Day);
@@ -54,14 +54,7 @@ pub(in crate::surface) struct FilterForm {
     pub(in crate::surface) to: String,
     pub(in crate::surface) chips: Vec<Chip>,
     pub(in crate::surface) problems: Vec<Problem>,
-    pub(in crate::surface) tables: Vec<String>,
     written: Vec<(String, String)>,
-}
-
-pub(in crate::surface) struct Preset {
-    pub(in crate::surface) label: &'static str,
-    pub(in crate::surface) href: String,
-    pub(in crate::surface) current: bool,
 }
 
 /// A part of the filter that can be taken away.
@@ -110,10 +103,7 @@ impl Question {
             problems.extend(wrong);
             USUAL
         });
-        let after = query.take("after").and_then(|text| {
-            let cursor = text.map(|text| text.parse()).transpose();
-            cursor.map_err(|error: threadline::Error| Problem::new("after", error.to_string()))
-        });
+        let after = query.take_cursor();
         let after = after.unwrap_or_else(|problem| {
             problems.push(problem);
             None
@@ -218,20 +208,12 @@ fn form(visit: &Visit, question: &Question, written: Vec<(String, String)>) -> F
         }
     });
     FilterForm {
-        presets: Window::PRESETS
-            .into_iter()
-            .map(|preset| Preset {
-                label: preset.label(),
-                href: visit.href(&Question::written(&question.filter, preset)),
-                current: preset == question.window,
-            })
-            .collect(),
+        presets: Preset::all(visit, question.window, |window| Question::written(&question.filter, window)),
         window: if question.window == USUAL { "" } else { question.window.name() },
         from: field(from),
         to: field(to),
         chips: chips.collect(),
         problems: Vec::new(),
-        tables: Vec::new(),
         written,
     }
 }

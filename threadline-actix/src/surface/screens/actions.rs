@@ -1,0 +1,162 @@
+//! What the application said it did: also what failed, and what changed nothing.
+
+use actix_web::HttpResponse;
+use actix_web::http::StatusCode;
+use askama::Template;
+use threadline::{AuditAction, Filter, Order, PageRequest};
+
+use crate::surface::entry::{ActionTag, Correlation, Who};
+use crate::surface::failure::Failure;
+use crate::surface::link::Link;
+use crate::surface::moment::Moment;
+use crate::surface::query::Problem;
+use crate::surface::shell::Shell;
+use crate::surface::value::shown;
+use crate::surface::visit::{ACCESS, Visit};
+use crate::surface::window::{Preset, Span, Window};
+
+/// What is shown unless somebody asks for another time.
+const USUAL: Window = Window::Last(Span::Day);
+
+/// Actions on a page.
+const SIZE: u32 = 50;
+
+/// What a filter can ask of actions here.
+const NAMES: [&str; 7] = ["action", "status", "category", "actor", "correlation_id", "request_id", "job_id"];
+
+#[derive(Template)]
+#[template(path = "surface/actions.html")]
+struct ActionsPage {
+    shell: Shell,
+    presets: Vec<Preset>,
+    window: &'static str,
+    fields: Vec<FormField>,
+    failed_only: bool,
+    problems: Vec<Problem>,
+    words: String,
+    actions: Vec<ActionRow>,
+    older: Option<String>,
+    widest: Option<String>,
+}
+
+struct FormField {
+    name: &'static str,
+    label: &'static str,
+    hint: &'static str,
+    value: String,
+}
+
+struct ActionRow {
+    tag: ActionTag,
+    when: Moment,
+    who: Who,
+    reason: Option<String>,
+    comment: Option<String>,
+    category: Option<String>,
+    correlation: Option<Correlation>,
+    transaction: Option<String>,
+}
+
+/// The actions.
+pub(in crate::surface) async fn actions(visit: &Visit) -> Result<HttpResponse, Failure> {
+    let mut query = visit.query();
+    let written = query.rest().to_vec();
+    let mut problems = Vec::new();
+    let window = Window::take(&mut query, visit.preferences.zone, USUAL).unwrap_or_else(|wrong| {
+        problems.extend(wrong);
+        USUAL
+    });
+    let after = query.take_cursor();
+    let after = after.unwrap_or_else(|problem| {
+        problems.push(problem);
+        None
+    });
+    let filter = Filter::from_pairs(query.take_all(&NAMES)).unwrap_or_else(|invalid| {
+        if let Failure::Invalid(wrong) = Failure::from(threadline::Error::from(invalid)) {
+            problems.extend(wrong);
+        }
+        Filter::new()
+    });
+    let known: Vec<&str> = NAMES.into_iter().chain(["window", "from", "to", "after"]).collect();
+    problems.extend(query.unknown(&known));
+    let page = |problems: Vec<Problem>, actions, older, widest| ActionsPage {
+        shell: visit.shell(),
+        presets: Preset::all(visit, window, |window| link(&filter, window)),
+        window: if window == USUAL { "" } else { window.name() },
+        fields: fields(&written),
+        failed_only: written.iter().any(|(name, value)| name == "status" && value == "error"),
+        problems,
+        words: window.words(visit.preferences.zone),
+        actions,
+        older,
+        widest,
+    };
+    if !problems.is_empty() {
+        return visit.page_with(StatusCode::BAD_REQUEST, &page(problems, Vec::new(), None, None));
+    }
+    let mut asked = window.narrow(filter.clone(), visit.now);
+    if window == Window::All {
+        // Without a beginning all there is would be read for a filter that few answer to; the pages lead there.
+        asked = filter.clone();
+    }
+    let mut request = PageRequest::new().size(SIZE)?;
+    if let Some(after) = after {
+        request = request.order(Order::NewestFirst).after(after);
+    }
+    let found = match visit.read(move |conn, trail| trail.actions(conn, &asked, &request)).await {
+        Ok(found) => found,
+        Err(Failure::Invalid(problems)) => {
+            return visit.page_with(StatusCode::BAD_REQUEST, &page(problems, Vec::new(), None, None));
+        }
+        Err(failure) => return Err(failure),
+    };
+    // Who looked at what has a screen of its own; here it would bury what was done.
+    let asks_for_looks = written.iter().any(|(name, value)| name == "category" && value == ACCESS);
+    let is_shown = |action: &&AuditAction| asks_for_looks || action.category.as_deref() != Some(ACCESS);
+    let rows: Vec<ActionRow> =
+        found.entries.iter().filter(is_shown).map(|action| ActionRow::new(visit, action)).collect();
+    let older = found
+        .cursor
+        .map(|cursor| visit.href(&link(&filter, window).with("after", cursor.to_string())));
+    let widest = (rows.is_empty() && window != Window::All).then(|| visit.href(&link(&filter, Window::All)));
+    visit.page(&page(Vec::new(), rows, older, widest))
+}
+
+fn link(filter: &Filter, window: Window) -> Link {
+    Link::to("actions").with_all(filter.pairs()).with_all(window.pairs(USUAL))
+}
+
+fn fields(written: &[(String, String)]) -> Vec<FormField> {
+    let labels = [
+        ("action", "Action", "post.published"),
+        ("actor", "Actor", "user:42"),
+        ("category", "Category", "content"),
+        ("correlation_id", "Correlation", "an id"),
+        ("request_id", "Request", "an id"),
+    ];
+    let fields = labels.into_iter().map(|(name, label, hint)| FormField {
+        name,
+        label,
+        hint,
+        value: written.iter().find(|(field, _)| field == name).map(|(_, value)| value.clone()).unwrap_or_default(),
+    });
+    fields.collect()
+}
+
+impl ActionRow {
+    fn new(visit: &Visit, action: &AuditAction) -> Self {
+        let text = |text: &Option<String>| text.as_deref().filter(|text| !text.is_empty()).map(shown);
+        Self {
+            tag: ActionTag::new(action),
+            when: visit.moment(action.occurred_at),
+            who: Who::new(visit, action.actor(), None),
+            reason: text(&action.reason),
+            comment: text(&action.comment),
+            category: text(&action.category),
+            correlation: action.correlation_id.as_deref().map(|id| Correlation::new(visit, id)),
+            transaction: action
+                .transaction_id
+                .map(|id| visit.href(&Link::to(format!("transactions/{id}")))),
+        }
+    }
+}

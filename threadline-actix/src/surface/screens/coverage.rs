@@ -1,0 +1,129 @@
+//! Coverage: whether everything that is to be captured is, and what mends what is not.
+
+use actix_web::HttpResponse;
+use askama::Template;
+use threadline::health::{self, CoverageOptions, CoverageStatus, Finding, HealthOptions, Severity, TableCoverage};
+
+use crate::surface::entry::table_text;
+use crate::surface::failure::Failure;
+use crate::surface::link::Link;
+use crate::surface::shell::Shell;
+use crate::surface::value::shown;
+use crate::surface::visit::Visit;
+
+#[derive(Template)]
+#[template(path = "surface/coverage.html")]
+struct CoveragePage {
+    shell: Shell,
+    verdict: Verdict,
+    findings: Vec<FindingView>,
+    uncovered: Vec<TableView>,
+    covered: Vec<TableView>,
+    ignored: Vec<TableView>,
+}
+
+struct Verdict {
+    class: &'static str,
+    words: String,
+}
+
+struct FindingView {
+    severity: &'static str,
+    code: String,
+    table: Option<String>,
+    message: String,
+    fix: String,
+}
+
+struct TableView {
+    name: String,
+    timeline: Option<String>,
+    reasons: Vec<String>,
+}
+
+/// What is captured, and what is wrong.
+pub(in crate::surface) async fn coverage(visit: &Visit) -> Result<HttpResponse, Failure> {
+    let unknown = visit.query().unknown(&[]);
+    if !unknown.is_empty() {
+        return Err(Failure::Invalid(unknown));
+    }
+    let tables = visit.config.operation.tables.clone();
+    let limit = visit.config.limit;
+    let (tables, findings) = visit
+        .read(move |conn, _| {
+            let ignored = tables.ignored.iter().fold(CoverageOptions::new(), |options, ignored| {
+                options.ignore(ignored.table.clone(), &ignored.reason)
+            });
+            let mut options = HealthOptions::from(&tables).statement_timeout(limit);
+            for model in threadline::audited_models() {
+                options = options.expect(model.table()?);
+            }
+            Ok((health::coverage(conn, &ignored)?, health::findings(conn, &options)?))
+        })
+        .await?;
+    let of = |statuses: &[CoverageStatus]| {
+        let tables = tables.iter().filter(|table| statuses.contains(&table.status));
+        tables.map(|table| TableView::new(visit, table)).collect::<Vec<_>>()
+    };
+    let uncovered = of(&[CoverageStatus::Uncovered, CoverageStatus::Gone]);
+    visit.page(&CoveragePage {
+        shell: visit.shell(),
+        verdict: Verdict::new(&findings, uncovered.len()),
+        findings: findings.iter().map(FindingView::new).collect(),
+        uncovered,
+        covered: of(&[CoverageStatus::Covered]),
+        ignored: of(&[CoverageStatus::Ignored]),
+    })
+}
+
+impl Verdict {
+    fn new(findings: &[Finding], uncovered: usize) -> Self {
+        let count = |severity| findings.iter().filter(|finding| finding.severity == severity).count();
+        let (errors, warnings) = (count(Severity::Error), count(Severity::Warning));
+        let words = |number: usize, one: &str| match number {
+            1 => format!("1 {one}"),
+            _ => format!("{number} {one}s"),
+        };
+        match (errors, warnings) {
+            (0, 0) if uncovered == 0 => {
+                Self { class: "good", words: "Every table is captured, or left out by decision.".to_owned() }
+            }
+            (0, 0) => Self { class: "warning", words: format!("{} not captured.", words(uncovered, "table")) },
+            (0, _) => Self {
+                class: "warning",
+                words: format!("Nothing is being lost that is to be captured; {} to look into.", words(warnings, "thing")),
+            },
+            _ => Self {
+                class: "bad",
+                words: format!("The trail cannot be relied on as it is: {} to mend.", words(errors, "error")),
+            },
+        }
+    }
+}
+
+impl FindingView {
+    fn new(finding: &Finding) -> Self {
+        Self {
+            severity: match finding.severity {
+                Severity::Error => "error",
+                Severity::Warning => "warning",
+                _ => "info",
+            },
+            code: finding.code.to_string(),
+            table: finding.table_name().as_ref().map(table_text),
+            message: shown(&finding.message),
+            fix: shown(&finding.fix),
+        }
+    }
+}
+
+impl TableView {
+    fn new(visit: &Visit, coverage: &TableCoverage) -> Self {
+        let link = Link::to("timeline").with("table", coverage.table.to_plain()).with("window", "30d");
+        Self {
+            name: table_text(&coverage.table),
+            timeline: (coverage.status == CoverageStatus::Covered).then(|| visit.href(&link)),
+            reasons: coverage.reasons.iter().map(|reason| shown(reason)).collect(),
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! Evidence: what is on record about how the trail is governed, and what that supports.
+
+use actix_web::HttpResponse;
+use actix_web::http::header::{CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_TYPE};
+use askama::Template;
+use threadline::evidence::{ClaimFinding, EvidenceRecord, Mode, ProofDocument, ProofRequest, Status};
+
+use crate::surface::failure::Failure;
+use crate::surface::link::Link;
+use crate::surface::moment::Moment;
+use crate::surface::query::Problem;
+use crate::surface::shell::Shell;
+use crate::surface::value::shown;
+use crate::surface::visit::Visit;
+
+#[derive(Template)]
+#[template(path = "surface/evidence.html")]
+struct EvidencePage {
+    shell: Shell,
+    finding: &'static str,
+    words: String,
+    claims: Vec<ClaimView>,
+    records: Vec<RecordView>,
+    truncated: bool,
+    document: String,
+}
+
+struct ClaimView {
+    subject: String,
+    finding: &'static str,
+    words: String,
+    evidence: String,
+    records: u64,
+    because: Option<&'static str>,
+}
+
+struct RecordView {
+    subject: String,
+    reference: String,
+    failed: bool,
+    status: String,
+    when: Moment,
+    by: Option<String>,
+    role: String,
+    detail: String,
+}
+
+/// The proof, as a page; with `?document=json` as the document itself.
+pub(in crate::surface) async fn evidence(visit: &Visit) -> Result<HttpResponse, Failure> {
+    let mut query = visit.query();
+    let document = query.take("document")?;
+    let unknown = query.unknown(&["document"]);
+    if !unknown.is_empty() {
+        return Err(Failure::Invalid(unknown));
+    }
+    let as_document = match document.as_deref() {
+        None => false,
+        Some("json") => true,
+        Some(_) => return Err(Problem::new("document", "is not json").into()),
+    };
+    let proof = visit
+        .read(|conn, _| ProofDocument::generate(conn, &ProofRequest::overview().mode(Mode::Latest).limit(100)))
+        .await?;
+    if as_document {
+        return Ok(HttpResponse::Ok()
+            .insert_header((CONTENT_TYPE, "application/json"))
+            .insert_header((CACHE_CONTROL, "no-store"))
+            .insert_header((CONTENT_DISPOSITION, "attachment; filename=\"threadline-evidence.json\""))
+            .body(proof.to_json()));
+    }
+    let assessment = &proof.claim_assessment;
+    visit.page(&EvidencePage {
+        shell: visit.shell(),
+        finding: class(assessment.finding),
+        words: sentence(assessment.finding).to_owned(),
+        claims: assessment
+            .claims
+            .iter()
+            .map(|claim| ClaimView {
+                subject: claim.subject.to_string().replace('_', " "),
+                finding: class(claim.finding),
+                words: claim.finding.to_string(),
+                evidence: claim.evidence.to_string(),
+                records: claim.records,
+                because: claim.because,
+            })
+            .collect(),
+        records: proof.records.iter().map(|record| RecordView::new(visit, record)).collect(),
+        truncated: proof.summary.truncated,
+        document: visit.href(&Link::to("evidence").with("document", "json")),
+    })
+}
+
+fn class(finding: ClaimFinding) -> &'static str {
+    match finding {
+        ClaimFinding::Holds => "good",
+        ClaimFinding::Violated => "bad",
+        ClaimFinding::Unknown => "warning",
+        ClaimFinding::NotApplicable => "quiet",
+    }
+}
+
+fn sentence(finding: ClaimFinding) -> &'static str {
+    match finding {
+        ClaimFinding::Holds => "By what is on record, all is as it should be.",
+        ClaimFinding::Violated => "By what is on record, something is not as it should be.",
+        ClaimFinding::Unknown => "What is on record does not tell whether all is as it should be.",
+        ClaimFinding::NotApplicable => "There is nothing yet that could be on record.",
+    }
+}
+
+impl RecordView {
+    fn new(visit: &Visit, record: &EvidenceRecord) -> Self {
+        Self {
+            subject: record.subject.to_string().replace('_', " "),
+            reference: shown(&record.reference.to_string()),
+            failed: record.status != Status::Ok,
+            status: record.status.to_string(),
+            when: visit.moment(record.recorded_at),
+            by: record.actor.as_ref().map(|actor| shown(&actor.to_string())),
+            role: shown(&record.provenance.db_role),
+            detail: shown(record.detail.as_str()),
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! Retention: what is kept for how long, what is held, which months there are, and what earlier runs removed.
+
+use std::time::Duration;
+
+use actix_web::HttpResponse;
+use askama::Template;
+use threadline::config::Retention;
+use threadline::holds::{self, LegalHold};
+use threadline::partitions::{self, Partition, PartitionState};
+use threadline::retention::{self, RetentionRun, RunState};
+
+use crate::surface::entry::table_text;
+use crate::surface::failure::Failure;
+use crate::surface::moment::Moment;
+use crate::surface::shell::Shell;
+use crate::surface::value::shown;
+use crate::surface::visit::Visit;
+
+/// Runs on the page.
+const RUNS: u32 = 40;
+
+#[derive(Template)]
+#[template(path = "surface/retention.html")]
+struct RetentionPage {
+    shell: Shell,
+    windows: Vec<Window>,
+    holds: Vec<HoldView>,
+    months: Vec<Month>,
+    runs: Vec<RunView>,
+}
+
+struct Window {
+    what: String,
+    kept: String,
+}
+
+struct HoldView {
+    id: i64,
+    what: String,
+    reason: String,
+    by: String,
+    when: Moment,
+}
+
+struct Month {
+    name: String,
+    changes: String,
+    size: String,
+    state: &'static str,
+}
+
+struct RunView {
+    id: i64,
+    when: Moment,
+    state: &'static str,
+    failed: bool,
+    error: Option<String>,
+    by: String,
+    changes: u64,
+    months: u64,
+    size: String,
+}
+
+/// What is kept, and what went.
+pub(in crate::surface) async fn retention(visit: &Visit) -> Result<HttpResponse, Failure> {
+    let unknown = visit.query().unknown(&[]);
+    if !unknown.is_empty() {
+        return Err(Failure::Invalid(unknown));
+    }
+    let (holds, partitions, runs) = visit
+        .read(|conn, _| Ok((holds::list(conn, false)?, partitions::list(conn)?, retention::runs(conn, RUNS)?)))
+        .await?;
+    visit.page(&RetentionPage {
+        shell: visit.shell(),
+        windows: windows(&visit.config.operation.retention),
+        holds: holds.iter().map(|hold| HoldView::new(visit, hold)).collect(),
+        months: partitions.partitions.iter().rev().filter(|month| !is_filler(month)).map(Month::new).collect(),
+        runs: runs.iter().map(|run| RunView::new(visit, run)).collect(),
+    })
+}
+
+/// Whether only a clock that was set back leads there.
+fn is_filler(partition: &Partition) -> bool {
+    partition.name.starts_with("filler")
+}
+
+fn windows(section: &Retention) -> Vec<Window> {
+    let kept = |window: Option<Duration>| window.map_or_else(|| "for ever".to_owned(), days);
+    let window = |what: String, kept: String| Window { what, kept };
+    let mut windows = vec![window("Changes".to_owned(), kept(section.keep))];
+    windows.extend(
+        section.tables.iter().map(|(table, &time)| window(format!("Changes of {}", table_text(table)), days(time))),
+    );
+    windows.extend(
+        section.actions.iter().map(|(name, &time)| window(format!("Changes by action {}", shown(name)), days(time))),
+    );
+    windows.push(window("Export files".to_owned(), days(section.exports)));
+    windows.push(window("Evidence".to_owned(), kept(section.evidence)));
+    windows.push(window("Access log".to_owned(), kept(section.access_log)));
+    windows.push(window("Never younger than".to_owned(), days(section.minimum)));
+    windows
+}
+
+/// A time in the largest unit that says it exactly.
+fn days(time: Duration) -> String {
+    let seconds = time.as_secs();
+    let (count, unit) = match seconds {
+        _ if seconds > 0 && seconds.is_multiple_of(86_400) => (seconds / 86_400, "day"),
+        _ if seconds > 0 && seconds.is_multiple_of(3_600) => (seconds / 3_600, "hour"),
+        _ if seconds > 0 && seconds.is_multiple_of(60) => (seconds / 60, "minute"),
+        _ => (seconds, "second"),
+    };
+    format!("{count} {unit}{}", if count == 1 { "" } else { "s" })
+}
+
+/// A size in the unit that leaves it readable.
+fn size(bytes: u64) -> String {
+    const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
+    let place = (bytes.max(1).ilog2() / 10).min(4) as usize;
+    match place {
+        0 => format!("{bytes} B"),
+        _ => format!("{:.1} {}", bytes as f64 / (1_u64 << (10 * place)) as f64, UNITS[place]),
+    }
+}
+
+impl HoldView {
+    fn new(visit: &Visit, hold: &LegalHold) -> Self {
+        let mut what: Vec<String> = Vec::new();
+        what.extend(hold.table.as_ref().map(|table| format!("table {}", table_text(table))));
+        what.extend(hold.row_key.as_deref().map(|key| format!("row {}", shown(key))));
+        what.extend(hold.scope.as_deref().map(|scope| format!("tenant {}", shown(scope))));
+        what.extend(hold.actor.as_ref().map(|actor| format!("actor {}", shown(&actor.to_string()))));
+        let clock = |at: chrono::DateTime<chrono::Utc>| visit.moment(at).shown;
+        what.extend(hold.from.map(|from| format!("from {}", clock(from))));
+        what.extend(hold.to.map(|to| format!("to {}", clock(to))));
+        Self {
+            id: hold.id,
+            what: if what.is_empty() { "everything".to_owned() } else { what.join(", ") },
+            reason: shown(&hold.reason),
+            by: shown(&hold.placed_by.to_string()),
+            when: visit.moment(hold.placed_at),
+        }
+    }
+}
+
+impl Month {
+    fn new(partition: &Partition) -> Self {
+        Self {
+            name: partition.name.replace('_', "-"),
+            changes: partition.changes_estimate.to_string(),
+            size: size(partition.bytes),
+            state: match partition.state {
+                PartitionState::Attached => "in the trail",
+                PartitionState::Leaving => "leaving",
+                PartitionState::Restored => "restored for reading",
+            },
+        }
+    }
+}
+
+impl RunView {
+    fn new(visit: &Visit, run: &RetentionRun) -> Self {
+        Self {
+            id: run.id,
+            when: visit.moment(run.started_at),
+            state: run.state.as_str(),
+            failed: !matches!(run.state, RunState::Completed | RunState::Running),
+            error: run.error.clone(),
+            by: shown(&run.asked_by.to_string()),
+            changes: run.changes,
+            months: run.months,
+            size: size(run.bytes),
+        }
+    }
+}
