@@ -113,7 +113,7 @@ impl StepView {
             badge,
             table: table_text(&step.table),
             key: key_text(None, &step.row_key),
-            columns: step.columns.iter().map(|column| shown(&column.name)).collect(),
+            columns: step.columns.iter().map(|column| shown(&column.column)).collect(),
             conflicts: step.conflicts.iter().map(|conflict| shown(&conflict.to_string())).collect(),
         }
     }
