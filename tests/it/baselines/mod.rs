@@ -234,6 +234,36 @@ fn a_baseline_tells_a_tenant_of_its_own_rows_alone() {
 }
 
 #[test]
+fn whose_a_row_was_is_said_from_both_sides_and_where_they_differ_nobody_sees_the_other_one() {
+    let db = audited_database();
+    let conn = &mut db.connect();
+    run(
+        conn,
+        "CREATE TABLE notes (id integer PRIMARY KEY, org text, v text); SELECT threadline.attach('notes', scope => 'org');
+        INSERT INTO notes VALUES (1, 'a', 'of-a'), (2, 'a', 'of-a')",
+    );
+    record(conn, "notes");
+    let at = clock(conn);
+    // What escapes gives both rows away; the one is deleted by its new owner, the other one kept.
+    run(
+        conn,
+        "BEGIN; SET LOCAL session_replication_role = replica; UPDATE notes SET org = 'b', v = 'of-b'; COMMIT; DELETE FROM notes WHERE id = 1",
+    );
+    for id in [1, 2] {
+        let key = row_key(&format!("id={id}"));
+        let unscoped = Trail::unscoped().row_as_of(conn, &table("notes"), &key, at).unwrap();
+        assert!(matches!(unscoped, AsOf::Gap { .. }), "{id}: {unscoped:?}");
+        for (tenant, other) in [("a", "of-b"), ("b", "of-a")] {
+            let trail = Trail::scoped(move |_| Ok(Scope::tenant(tenant)));
+            let answer = trail.row_as_of(conn, &table("notes"), &key, at).unwrap();
+            assert_eq!(answer, AsOf::Unknown, "{id} for {tenant}");
+            let seen = trail.row_history(conn, &table("notes"), &key, HistoryLimit::All).unwrap();
+            assert!(!format!("{seen:?}").contains(other), "{id} for {tenant}: {seen:?}");
+        }
+    }
+}
+
+#[test]
 fn a_baseline_is_refused_with_the_reason() {
     let db = audited_database();
     let conn = &mut db.connect();

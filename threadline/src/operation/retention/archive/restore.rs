@@ -356,7 +356,7 @@ fn attach(conn: &mut PgConnection, month: &Remembered) -> Result<(), Error> {
     loop {
         // A savepoint: what it has locked is free again when it gives up.
         let result = conn.transaction(|conn| {
-            conn.batch_execute("SET LOCAL lock_timeout = '500ms'")?;
+            conn.batch_execute("SET LOCAL lock_timeout = '500ms'; SET LOCAL row_security = off")?;
             diesel::sql_query("SELECT threadline.attach_month($1, $2, $3)")
                 .bind::<Text, _>(&month.label)
                 .bind::<Nullable<SqlUuid>, _>(month.first_id)
