@@ -225,7 +225,9 @@ fn a_month_is_archived_restored_and_released() {
     assert!(plan.contains("2001_01  whole, archived first"), "{plan}");
     site.done(&["retention", "run", "--execute"]);
     assert_eq!(site.changes(), 0);
-    assert!(site.path().join("storage/archive/2001_01/manifest.json").is_file());
+    let mut attempts = fs::read_dir(site.path().join("storage/archive/2001_01")).expect("is there");
+    let attempt = attempts.next().expect("one attempt").expect("readable").path();
+    assert!(attempts.next().is_none() && attempt.join("manifest.json").is_file());
     // The history of a row says where it begins, and why.
     let history = site.run(&["history", "posts", "1"]);
     assert!(history.stderr.contains("changes of posts before 20"), "{}", history.stderr);
@@ -246,12 +248,12 @@ fn a_month_is_archived_restored_and_released() {
     assert_eq!((&restored["restored"]["changes"], site.changes()), (&json!(before), before));
     assert!(site.done(&["partitions"]).contains("restored"));
     assert!(site.refused(&["retention", "restore", "2001_01"]).contains("already"));
-    let file = site.path().join("storage/archive/2001_01/audit_changes.ndjson.gz");
+    let file = attempt.join("audit_changes.ndjson.gz");
     let whole = fs::read(&file).expect("is there");
     fs::write(&file, &whole[..whole.len() - 9]).expect("can be written");
     let found = site.run(&["retention", "archives", "--verify"]);
     assert_eq!(found.code, Some(1), "{}{}", found.stdout, found.stderr);
-    assert!(found.stdout.contains("2001_01/audit_changes.ndjson.gz"), "{}", found.stdout);
+    assert!(found.stdout.contains("/audit_changes.ndjson.gz"), "{}", found.stdout);
     site.refused(&["retention", "release", "2001_01"]);
     fs::remove_file(&file).expect("is there");
     assert!(site.run(&["retention", "archives", "--verify"]).stdout.contains("is not there"));

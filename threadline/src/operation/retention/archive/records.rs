@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::store::{check, differs, sha256_of};
-use super::{Archive, ArchivedKind, ArchivedRows, FORMAT, Manifest, Part, failed, part_name};
+use super::{Archive, ArchivedKind, ArchivedRows, FORMAT, Manifest, Part, failed, table_name};
 use crate::error::Error;
 use crate::operation::retention::policy::instant_of;
 use crate::operation::retention::work::name_of;
@@ -64,10 +64,6 @@ impl ArchivedMonth {
     /// What is needed to have the month as it was.
     pub(super) fn needed(&self) -> impl Iterator<Item = &ArchivedObject> {
         self.objects.iter().filter(|object| object.returned_at.is_none())
-    }
-
-    pub(super) fn whole(&self) -> Option<&ArchivedObject> {
-        self.needed().find(|object| object.kind == ArchivedKind::Month)
     }
 }
 
@@ -141,7 +137,7 @@ pub fn verify_archive(archive: &mut dyn Archive, month: &ArchivedMonth) -> Resul
             ArchivedKind::Month => {
                 read_manifest(archive, month, object)?;
                 for (table, rows) in &object.tables {
-                    check(archive, &part_name(&month.month, table), &part_of(object, rows)?)?;
+                    check(archive, &table_name(&object.object, table), &part_of(object, rows)?)?;
                 }
             }
             ArchivedKind::Part => {

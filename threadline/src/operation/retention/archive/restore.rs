@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::records::{Remembered, part_of, read_manifest, remembered, verify};
 use super::store::open_lines;
-use super::{Archive, ArchivedKind, ArchivedObject, Part, failed, part_name};
+use super::{Archive, ArchivedKind, ArchivedObject, Part, failed, table_name};
 use crate::capture::{quote_ident, quote_literal};
 use crate::error::Error;
 use crate::operation::partitions;
@@ -74,7 +74,8 @@ pub fn restore_archive(
             });
         }
     };
-    if let Some(object) = month.archived.whole() {
+    // More than one where a clock was set back, and rows of the month left again.
+    for object in month.archived.needed().filter(|object| object.kind == ArchivedKind::Month) {
         read_manifest(archive, &month.archived, object)?;
     }
     in_transaction(conn, |conn| {
@@ -269,7 +270,7 @@ fn load(
             for (table, rows) in &object.tables {
                 let part = part_of(object, rows)?;
                 let insert = [insert(&relation(table, &month.label), "l.line::json", "true")];
-                load_lines(conn, archive, &part_name(&month.archived.month, table), &part, &insert)?;
+                load_lines(conn, archive, &table_name(&object.object, table), &part, &insert)?;
             }
             Ok(())
         }
