@@ -105,7 +105,10 @@ fn a_month_leaves_by_the_worker_and_comes_back_from_its_storage() {
     }
     assert_eq!((told(conn), count(conn, "audit_changes")), (before, captured));
     // The storage's files are those of an archive in the directory.
-    assert!(retention::release_archive(conn, &mut directory.archive(), "2001_01").unwrap().is_some());
+    assert!(matches!(
+        retention::release_archive(conn, &mut directory.archive(), "2001_01").unwrap(),
+        retention::Release::Gone { .. }
+    ));
     let mut local = LocalArchive::new(directory.0.join("archive"));
     assert_eq!(retention::restore_archive(conn, &mut local, "2001_01").unwrap().changes, captured);
 }
