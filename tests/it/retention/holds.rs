@@ -27,6 +27,31 @@ fn ten_notes(conn: &mut PgConnection) {
 }
 
 #[test]
+fn evidence_about_a_hold_stays_while_it_is_in_force_and_the_plan_says_what_goes_beside_the_trail() {
+    let db = audited_database();
+    let conn = &mut db.connect();
+    let held = |conn: &mut diesel::PgConnection| {
+        text(
+            conn,
+            "SELECT coalesce(string_agg(DISTINCT reference ->> 'hold', ' '), '') FROM threadline.evidence_records WHERE subject = 'legal_hold'",
+        )
+    };
+    for reason in ["first", "second"] {
+        holds::place(conn, &Hold::new(reason), &operator()).unwrap();
+    }
+    holds::release(conn, 1, &operator(), "over").unwrap();
+    assert_eq!(held(conn), "1 2");
+    let expiring = policy(Duration::from_secs(1000)).evidence(Duration::ZERO);
+    let plan = threadline::retention::plan(conn, &expiring, false).unwrap();
+    assert_eq!(plan.beside.evidence, 2, "placed and released: {plan:?}");
+    retain(conn, &expiring);
+    assert_eq!(held(conn), "2");
+    holds::release(conn, 2, &operator(), "over").unwrap();
+    retain(conn, &expiring);
+    assert_eq!(held(conn), "");
+}
+
+#[test]
 fn a_hold_says_who_why_and_when_and_is_never_forgotten() {
     let db = audited_database();
     let conn = &mut db.connect();
