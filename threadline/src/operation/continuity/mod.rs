@@ -67,7 +67,11 @@ fn read(conn: &mut PgConnection, table: &TableName) -> Result<Continuity, Error>
              WHERE m.table_id = a.id AND m.row_key = '' AND m.op = 'T') t",
     );
     let known: Vec<Known> = load(conn, table, &statement)?;
-    let known = known.into_iter().next().ok_or_else(|| Error::NotAudited { table: table.to_sql() })?;
+    let known = known.into_iter().next().ok_or_else(|| Error::NotAudited {
+        table: table.to_plain(),
+        renamed_to: None,
+        nearest: None,
+    })?;
 
     #[derive(QueryableByName)]
     struct Row {
@@ -192,7 +196,7 @@ pub fn missing(conn: &mut PgConnection, table: &TableName) -> Result<Vec<Missing
 }
 
 fn present(conn: &mut PgConnection, table: &TableName) -> Result<(TableName, Vec<Missing>), Error> {
-    let no_such_table = || Error::NoSuchTable { table: table.to_sql() };
+    let no_such_table = || Error::NoSuchTable { table: table.to_plain() };
     let oid = resolve(conn, std::slice::from_ref(table))?.remove(table).ok_or_else(no_such_table)?;
     let deployed = Deployed::load(conn)?;
     let name = deployed.table(oid).map(|table| table.name.clone()).ok_or_else(no_such_table)?;

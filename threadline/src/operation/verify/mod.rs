@@ -23,7 +23,7 @@ pub use self::report::{Rule, VerifyReport, Violation};
 use self::statements::Statements;
 use crate::capture::TableName;
 use crate::error::Error;
-use crate::health::{self, CoverageOptions, Decisions, FindingCode, HealthOptions, Severity};
+use crate::health::{self, CoverageOptions, Decisions, FindingCode, HealthOptions, Severity, Unknown};
 use crate::intent::Actor;
 use crate::investigation::{Statement, in_one_snapshot};
 use crate::operation::deployed::{Deployed, resolve};
@@ -121,8 +121,10 @@ pub fn verify(conn: &mut PgConnection, expected: &Expected<'_>) -> Result<Verify
         let wanted: HashSet<i64> = relations.values().copied().collect();
 
         let mut violations = names_that_mean_nothing(deployed, &names, &relations, &decisions);
-        for (table, place) in health::unknown_to_the_trail(conn, &expected.named)? {
-            let message = format!("there is no such table, though {place}{}", did_you_mean(deployed, table));
+        for Unknown { table, place, renamed_to } in health::unknown_to_the_trail(conn, &expected.named)? {
+            let better = renamed_to.map(|name| format!("; it was renamed to `{name}`"));
+            let better = better.unwrap_or_else(|| did_you_mean(deployed, table));
+            let message = format!("there is no such table, though {place}{better}");
             violations.push(Violation::of_name(table, message));
         }
         violations.extend(contradictions(deployed, &wanted, &decisions));
@@ -216,7 +218,7 @@ pub fn assert_expected(conn: &mut PgConnection, expected: &Expected<'_>) {
 
 /// The question that goes with a name that means nothing; empty when no other is near.
 fn did_you_mean(deployed: &Deployed, name: &TableName) -> String {
-    let near = health::nearest(deployed, name);
+    let near = health::nearest_table(deployed, name);
     near.map(|near| format!("; did you mean `{}`?", near.to_plain())).unwrap_or_default()
 }
 
