@@ -48,6 +48,7 @@ pub(crate) use self::finding::sort;
 pub use self::finding::{Finding, FindingCode, Severity};
 pub(crate) use self::names::{Unknown, nearest, nearest_table, unknown_to_the_trail};
 pub use self::options::HealthOptions;
+pub(crate) use self::recent::stored_key;
 use crate::error::Error;
 use crate::investigation::in_one_snapshot;
 use crate::operation::deployed::{Deployed, resolve};
