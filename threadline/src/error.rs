@@ -272,8 +272,8 @@ pub enum Error {
         /// The tables, views and sequences, each with its schema, in the order of their names.
         tables: Vec<TableName>,
     },
-    /// Writes to the table escape capture, or may.
-    #[error("table `{table}` is not ready: {}; see `threadline::continuity::missing` for what mends it", problems.join("; "))]
+    /// Writes to the table escape capture, or may. [`continuity::missing`](crate::continuity::missing) has what mends each.
+    #[error("table `{table}` is not ready: {}; `threadline continuity {table}` names what mends it", problems.join("; "))]
     NotReady {
         /// The table as a person writes it.
         table: String,
