@@ -191,3 +191,37 @@ fn a_table_that_was_renamed_is_named_as_it_is_called_now() {
         format!("table `public.blils` has never been audited; did you mean `public.bills`? If not, {attach}")
     );
 }
+
+#[test]
+fn an_action_that_is_named_and_not_on_record_is_found_with_the_one_that_is_near() {
+    let db = audited_database();
+    let conn = &mut db.connect();
+    for name in ["login.failed", "post.published", "post.removed"] {
+        run(
+            conn,
+            &format!(
+                r#"SELECT threadline.record_action('{{"actor": {{"type": "admin", "id": "7"}}}}', '{{"name": "{name}"}}')"#
+            ),
+        );
+    }
+    let window = "`[retention] actions` has a window for it";
+    let options = HealthOptions::catalog_only()
+        .named_action("login.faild", window)
+        .named_action("login.failed", window)
+        .named_action("invoice.sent", window);
+    let findings = found(conn, &options);
+    let seen: Vec<_> = findings.iter().map(|finding| (finding.severity, finding.message.as_str())).collect();
+    assert_eq!(
+        seen,
+        [
+            (
+                Severity::Warning,
+                "no action `login.faild` is on record, though `[retention] actions` has a window for it; did you mean `login.failed`?"
+            ),
+            (
+                Severity::Info,
+                "no action `invoice.sent` is on record, though `[retention] actions` has a window for it"
+            ),
+        ]
+    );
+}

@@ -124,6 +124,9 @@ pub(crate) fn of(
         Ok(_) => checks.run(conn, Check::ACTORS, |conn| recent::actorless(conn, deployed, options))?,
         Err(unanswered) => checks.could_not(Check::ACTORS, unanswered),
     }
+    if !options.named_actions.is_empty() {
+        checks.run(conn, Check::ACTIONS, |conn| names::unknown_actions(conn, options))?;
+    }
     if options.orphans {
         checks.run(conn, Check::ORPHANS, |conn| recent::orphans(conn, options))?;
     }

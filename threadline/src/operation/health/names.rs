@@ -126,11 +126,85 @@ pub(crate) fn nearest<'a>(
         None => candidate.name().to_owned(),
     };
     let name = written(table);
-    let furthest = (name.chars().count() / 3).clamp(1, 4);
+    let candidates = candidates.into_iter();
     candidates
-        .into_iter()
-        .map(|candidate| (strsim::damerau_levenshtein(&written(candidate), &name), candidate))
-        .filter(|(distance, _)| *distance <= furthest)
+        .filter_map(|candidate| Some((distance(&written(candidate), &name)?, candidate)))
         .min()
         .map(|(_, near)| near)
+}
+
+/// Of these the one that is nearest to a name, if one is near.
+pub(crate) fn nearest_name<'a>(
+    candidates: impl IntoIterator<Item = &'a String>,
+    name: &str,
+) -> Option<&'a String> {
+    let candidates = candidates.into_iter();
+    candidates
+        .filter_map(|candidate| Some((distance(candidate, name)?, candidate)))
+        .min()
+        .map(|(_, near)| near)
+}
+
+/// How far a name is from one that is written, unless that is too far for a slip.
+fn distance(candidate: &str, name: &str) -> Option<usize> {
+    let furthest = (name.chars().count() / 3).clamp(1, 4);
+    Some(strsim::damerau_levenshtein(candidate, name)).filter(|distance| *distance <= furthest)
+}
+
+/// Names of actions that are looked through for the one that may be meant.
+const ACTIONS_READ: u32 = 1_000;
+
+/// Actions that are named somewhere and are not on record.
+pub(super) fn unknown_actions(
+    conn: &mut PgConnection,
+    options: &HealthOptions,
+) -> Result<Vec<Finding>, Error> {
+    #[derive(QueryableByName)]
+    struct Action {
+        #[diesel(sql_type = Text)]
+        name: String,
+    }
+    let names: Vec<String> = options.named_actions.iter().map(|(name, _)| name.clone()).collect();
+    let mut statement = Statement::new("SELECT n.name FROM unnest(");
+    statement.bind(names).sql(
+        "::text[]) n (name) WHERE NOT EXISTS (SELECT FROM threadline.audit_actions a WHERE a.name = n.name COLLATE \"C\")",
+    );
+    let unknown: Vec<Action> = statement.load_from(conn)?;
+    if unknown.is_empty() {
+        return Ok(Vec::new());
+    }
+    // From name to name by the index, not through all that were recorded.
+    let recorded: Vec<Action> = Statement::new(&format!(
+        "WITH RECURSIVE known (name) AS ((SELECT a.name FROM threadline.audit_actions a ORDER BY a.name LIMIT 1) UNION ALL \
+         SELECT (SELECT a.name FROM threadline.audit_actions a WHERE a.name > k.name ORDER BY a.name LIMIT 1) FROM known k WHERE k.name IS NOT NULL) \
+         SELECT k.name FROM known k WHERE k.name IS NOT NULL LIMIT {ACTIONS_READ}"
+    ))
+    .load_from(conn)?;
+    let recorded: Vec<String> = recorded.into_iter().map(|action| action.name).collect();
+    let named =
+        options.named_actions.iter().filter(|(name, _)| unknown.iter().any(|action| action.name == *name));
+    let finding = |(name, place): &(String, String)| {
+        let nearest = nearest_name(&recorded, name);
+        let (severity, question, fix) = match nearest {
+            Some(near) => (
+                Severity::Warning,
+                format!("; did you mean `{near}`?"),
+                format!("-- in the configuration: write `{near}` for `{name}`, if that is meant"),
+            ),
+            None => (
+                Severity::Info,
+                String::new(),
+                "-- in the configuration: correct the name, unless it is one that will be recorded"
+                    .to_owned(),
+            ),
+        };
+        Finding::new(
+            FindingCode::UnknownAction,
+            severity,
+            format!("no action `{name}` is on record, though {place}{question}"),
+        )
+        .fix(fix)
+        .details(json!({ "action": name, "nearest": nearest }))
+    };
+    Ok(named.map(finding).collect())
 }
