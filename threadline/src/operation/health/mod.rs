@@ -46,7 +46,7 @@ pub use self::coverage::{
 pub(crate) use self::coverage::{Decisions, of_deployed};
 pub(crate) use self::finding::sort;
 pub use self::finding::{Finding, FindingCode, Severity};
-pub(crate) use self::names::{Unknown, nearest, nearest_table, unknown_to_the_trail};
+pub(crate) use self::names::{Unknown, nearest, nearest_name, nearest_table, unknown_to_the_trail};
 pub use self::options::HealthOptions;
 pub(crate) use self::recent::stored_key;
 use crate::error::Error;
