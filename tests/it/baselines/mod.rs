@@ -285,3 +285,24 @@ fn a_baseline_is_refused_with_the_reason() {
     });
     assert!(inside.unwrap_err().to_string().contains("inside an open transaction"));
 }
+
+#[test]
+fn a_plan_counts_a_table_that_is_small_and_does_not_guess_at_one_that_is_not() {
+    let db = audited_database();
+    let conn = &mut db.connect();
+    run(
+        conn,
+        "CREATE TABLE wide (id integer PRIMARY KEY, v text) WITH (autovacuum_enabled = off); SELECT threadline.attach('wide');
+        INSERT INTO wide VALUES (1, 'a'), (2, 'b'), (3, 'c')",
+    );
+    let mut planned = || continuity::plan_baseline(conn, &table("wide")).unwrap().rows_estimate;
+    assert_eq!(planned(), Some(3));
+    run(
+        &mut db.connect(),
+        "ALTER TABLE wide ALTER v SET STORAGE PLAIN; SET session_replication_role = replica;
+        INSERT INTO wide SELECT i, repeat('x', 7000) FROM generate_series(4, 2500) i",
+    );
+    assert_eq!(planned(), None);
+    run(&mut db.connect(), "ANALYZE wide");
+    assert_eq!(planned(), Some(2500));
+}

@@ -7,6 +7,7 @@ use diesel::prelude::*;
 use serde::Serialize;
 use tracing::field::Empty;
 
+use super::capture::detached_at;
 use super::finding::Severity;
 use super::options::HealthOptions;
 use crate::capture::TableName;
@@ -297,7 +298,10 @@ fn of_table(deployed: &Deployed, decisions: &Decisions<'_>, table: &HostTable) -
         return TableCoverage {
             table: table.name.clone(),
             status: if reason.is_some() { CoverageStatus::Ignored } else { CoverageStatus::Uncovered },
-            reasons: vec![reason.unwrap_or_else(|| "it is not attached".to_owned())],
+            reasons: vec![reason.unwrap_or_else(|| match deployed.former(table) {
+                Some(former) => format!("it is not attached: it was detached at {}", detached_at(former)),
+                None => "it is not attached".to_owned(),
+            })],
             partitions: partitions.collect(),
         };
     };
