@@ -14,6 +14,7 @@ mod feed;
 mod filter;
 mod fold;
 mod history;
+mod horizon;
 mod image;
 mod key;
 mod log;
@@ -45,6 +46,7 @@ pub use self::feed::{
 };
 pub use self::filter::{Filter, InvalidFilter};
 pub use self::history::{History, HistoryLimit, Version};
+pub use self::horizon::TableHorizon;
 pub use self::image::{Json, RowImage, RowState};
 pub use self::key::{AuditKey, KeyColumns, RowKey};
 pub(crate) use self::page::Place;
