@@ -52,6 +52,7 @@ pub use self::key::{AuditKey, KeyColumns, RowKey};
 pub(crate) use self::page::Place;
 pub use self::page::{Cursor, Order, Page, PageRequest};
 pub use self::past_rows::PastRow;
+pub(crate) use self::scan::check_filter;
 pub(crate) use self::scope::relation_named;
 pub use self::scope::{Scope, Surface};
 pub use self::scope_form::InvalidScope;
