@@ -66,9 +66,8 @@ pub(crate) fn run(args: &Args) -> Result<Outcome> {
     let mut conn = args.database.connect()?;
     if args.once {
         // Else every task would say that there is no schema.
-        match exports::due(&mut conn) {
-            Err(error @ (Error::SchemaMissing | Error::SchemaVersion { .. })) => return Err(error.into()),
-            Ok(_) | Err(_) => {}
+        if let Err(error @ (Error::SchemaMissing | Error::SchemaVersion { .. })) = exports::due(&mut conn) {
+            return Err(error.into());
         }
     }
     drop(conn);
