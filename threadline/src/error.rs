@@ -27,13 +27,13 @@ pub enum Error {
     ConnectionLost(#[source] DieselError),
     /// The database has no schema `threadline`, or half of one.
     #[error(
-        "the database has no audit schema; run `threadline install` and `diesel migration run`, or \
+        "the database has no audit schema; run `threadline migrate`, or `threadline install` and `diesel migration run`, or \
          `run_pending_migrations(threadline::MIGRATIONS)`"
     )]
     SchemaMissing,
     /// The audit schema is not of the version this library was written for.
     #[error(
-        "the audit schema is version {found} and this library needs {needed}; run `threadline install` and \
+        "the audit schema is version {found} and this library needs {needed}; run `threadline migrate`, or `threadline install` and \
          `diesel migration run`, or `run_pending_migrations(threadline::MIGRATIONS)`"
     )]
     SchemaVersion {

@@ -217,6 +217,65 @@ fn what_is_held_stays_until_it_is_released() {
 }
 
 #[test]
+fn what_retention_left_is_never_shown_as_the_whole() {
+    let site = Site::short("tables = { \"public.users\" = \"10 years\" }");
+    site.sample.run_sql(
+        "BEGIN;
+         UPDATE posts SET views = views + 1;
+         INSERT INTO users VALUES (77, 'a', 'b');
+         COMMIT",
+    );
+    let whole = site.sample.text(
+        "SELECT transaction_id FROM threadline.audit_changes ORDER BY captured_at DESC, ordinal DESC LIMIT 1",
+    );
+    assert_eq!(site.json("incident", &["incident", &whole])["removed"], json!(false));
+    assert_eq!(site.json("timeline", &["timeline"])["removed"], json!([]));
+    assert!(!site.run(&["timeline"]).stderr.contains("retention"));
+    sleep(Duration::from_millis(1100));
+    site.done(&["retention", "run", "--execute"]);
+
+    let incident = site.json("incident", &["incident", &whole]);
+    assert_eq!((&incident["removed"], incident["changes"].as_array().map(Vec::len)), (&json!(true), Some(1)));
+    let told = site.done(&["incident", &whole]);
+    assert!(told.contains("! retention has removed other changes of this transaction"), "{told}");
+
+    let gone = |document: &Value| {
+        let tables = document["removed"].as_array().expect("a list").iter();
+        tables.map(|one| one["table"]["name"].as_str().expect("a name").to_owned()).collect::<Vec<_>>()
+    };
+    let said = "changes of public.posts before 20";
+    let all = ["logs", "members", "posts"];
+    for arguments in [&["timeline"][..], &["actor", "user:42"], &["correlation", "import-7"]] {
+        assert_eq!(gone(&site.json("timeline", arguments)), all, "{arguments:?}");
+        let run = site.run(arguments);
+        assert!(
+            run.stderr.contains(said) && run.stderr.contains("were removed by retention"),
+            "{}",
+            run.stderr
+        );
+    }
+    assert_eq!(gone(&site.json("count", &["timeline", "--table", "posts", "--count"])), ["posts"]);
+    // Nothing is said of a table that lost nothing, nor of a time from which all is there.
+    for arguments in [&["timeline", "--table", "users"][..], &["timeline", "--from", "0s"]] {
+        assert_eq!(gone(&site.json("timeline", arguments)), [""; 0], "{arguments:?}");
+    }
+    let export = ["export", "--table", "posts", "--output", "posts.csv", "--manifest"];
+    let run = site.run(&export);
+    assert!(run.code == Some(0) && run.stderr.contains(said), "{}", run.stderr);
+    let manifest = fs::read_to_string(site.path().join("posts.csv.manifest.json")).expect("is written");
+    let manifest: Value = serde_json::from_str(&manifest).expect("JSON");
+    assert_documented("export", &manifest);
+    assert_eq!((gone(&manifest), &manifest["truncated"]), (vec!["posts".to_owned()], &json!(false)));
+    // There is no archive that it could come back from.
+    let history = site.run(&["history", "posts", "1"]);
+    assert!(
+        history.stderr.contains("removed by retention") && !history.stderr.contains("restore"),
+        "{}",
+        history.stderr
+    );
+}
+
+#[test]
 fn a_month_is_archived_restored_and_released() {
     let site = Site::short("archive = true");
     let before = site.changes();
@@ -234,6 +293,7 @@ fn a_month_is_archived_restored_and_released() {
     assert!(
         history.stderr.contains(" were removed by retention (the last run that removed any, 1, ended 20")
     );
+    assert!(history.stderr.contains("`threadline retention restore` 2001_01, and"), "{}", history.stderr);
     assert!(site.json("history", &["history", "posts", "1"])["removed"]["before"].is_string());
     let listed = site.json("retention-archives", &["retention", "archives", "--verify"]);
     let month = &listed["archives"][0];

@@ -18,7 +18,7 @@ use uuid::Uuid;
 use crate::capture::TableName;
 use crate::error::Error;
 use crate::intent::{Actor, depth, gave_way};
-use crate::investigation::{RecordedBaseline, Statement};
+use crate::investigation::{RecordedBaseline, Statement, relation_named};
 use crate::operation::evidence::{Record, Reference, Subject, record_if_allowed};
 use crate::operation::retention::is_lock_timeout;
 
@@ -190,7 +190,9 @@ fn copy(conn: &mut PgConnection, table: &TableName, who: &Actor, reason: &str) -
         recorded: RecordedBaseline { id: copied.id, recorded_at: at, recorded_by, reason: reason.to_owned() },
         rows: copied.row_count.unsigned_abs(),
     };
-    record_if_allowed(conn, Subject::RecordedBaseline, &[baseline.evidence(table, who)])?;
+    let named = relation_named(conn, table)?;
+    let evidence = baseline.evidence(named.as_ref().unwrap_or(table), who);
+    record_if_allowed(conn, Subject::RecordedBaseline, &[evidence])?;
     Ok(baseline)
 }
 
