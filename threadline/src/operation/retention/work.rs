@@ -50,7 +50,8 @@ impl<'a> Work<'a> {
     }
 
     /// One transaction under the timeouts, in which each statement sees what was committed before it: a hold that was placed while
-    /// it waited for a lock counts. Once more when it gave way to another or a lock was not free in time.
+    /// it waited for a lock counts, and one that row security hides makes it fail. Once more when it gave way to another or a
+    /// lock was not free in time.
     pub(super) fn whole<T>(
         &self,
         conn: &mut PgConnection,
