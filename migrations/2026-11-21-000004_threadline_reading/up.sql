@@ -11,6 +11,8 @@ DECLARE
     parts CONSTANT text[] := parse_ident(name);
     found_id integer := threadline.table_id(relation);
     candidates integer[];
+    renamed_to text;
+    alike text;
 BEGIN
     IF found_id IS NULL AND relation IS NULL THEN
         candidates := (SELECT array_agg(a.id) FROM threadline.audited_tables a WHERE threadline.audited_relation(a.id) IS NULL
@@ -20,6 +22,26 @@ BEGIN
                 CONSTRAINT = 'threadline_ambiguous_table', HINT = 'Name its schema too.';
         END IF;
         found_id := candidates[1];
+    END IF;
+    IF found_id IS NULL AND relation IS NULL THEN
+        SELECT format('%I.%I', n.nspname, c.relname) INTO renamed_to FROM threadline.audited_tables a
+            JOIN pg_class c ON c.oid = threadline.audited_relation(a.id)::oid JOIN pg_namespace n ON n.oid = c.relnamespace
+            WHERE a.table_name = parts[cardinality(parts)] AND (cardinality(parts) = 1 OR a.schema_name = parts[cardinality(parts) - 1])
+                AND (n.nspname, c.relname) <> (a.schema_name, a.table_name)
+            ORDER BY a.id LIMIT 1;
+        IF renamed_to IS NOT NULL THEN
+            RAISE EXCEPTION 'threadline: table % was renamed to %', name, renamed_to USING ERRCODE = 'undefined_object',
+                CONSTRAINT = 'threadline_not_audited', TABLE = renamed_to, HINT = 'Ask for it by that name.';
+        END IF;
+        -- Those that may be meant: which is nearest the library finds out.
+        SELECT string_agg(a.name, ', ') INTO alike FROM (SELECT format('%I.%I', a.schema_name, a.table_name) AS name FROM threadline.audited_tables a
+            WHERE abs(length(a.table_name) - length(parts[cardinality(parts)])) <= 4
+                AND (left(a.table_name, 1) = left(parts[cardinality(parts)], 1) OR right(a.table_name, 2) = right(parts[cardinality(parts)], 2))
+            ORDER BY abs(length(a.table_name) - length(parts[cardinality(parts)])), a.schema_name, a.table_name LIMIT 50) a;
+        IF alike IS NOT NULL THEN
+            RAISE EXCEPTION 'threadline: table % has never been audited', name USING ERRCODE = 'undefined_object',
+                CONSTRAINT = 'threadline_not_audited', DETAIL = alike, HINT = 'The detail names audited tables of a similar name.';
+        END IF;
     END IF;
     IF found_id IS NULL THEN
         RAISE EXCEPTION 'threadline: table % has never been audited', name USING ERRCODE = 'undefined_object',

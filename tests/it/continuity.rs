@@ -1,6 +1,6 @@
 //! Continuity: since when a table is known, and what is not.
 
-use threadline::{Error, continuity};
+use threadline::{Actor, ChangeId, Error, continuity};
 use threadline_tests::{audited_database, clock, run, table, text};
 
 #[test]
@@ -131,4 +131,52 @@ fn what_is_not_captured_comes_first_each_with_what_mends_it() {
         run(conn, &missing.fix);
     }
     continuity::assert_ready(conn, &table("posts")).unwrap();
+}
+
+#[test]
+fn only_a_gap_that_is_there_can_be_acknowledged() {
+    let db = audited_database();
+    let conn = &mut db.connect();
+    run(conn, "CREATE TABLE posts (id integer PRIMARY KEY, body text); SELECT threadline.attach('posts')");
+    for statement in [
+        "INSERT INTO posts VALUES (1, 'a')",
+        "UPDATE posts SET body = 'b' WHERE id = 1",
+        "BEGIN; SET LOCAL session_replication_role = replica; UPDATE posts SET body = 'unseen' WHERE id = 1; COMMIT",
+        "UPDATE posts SET body = 'c' WHERE id = 1",
+    ] {
+        run(conn, statement);
+    }
+    let changes: Vec<ChangeId> = threadline_tests::texts(
+        conn,
+        "SELECT transaction_id || ' ' || ordinal FROM threadline.audit_changes ORDER BY transaction_id, ordinal",
+    )
+    .iter()
+    .map(|change| change.split_once(' ').unwrap())
+    .map(|(transaction, ordinal)| ChangeId {
+        transaction_id: transaction.parse().unwrap(),
+        ordinal: ordinal.parse().unwrap(),
+    })
+    .collect();
+    let acknowledge = |conn: &mut diesel::PgConnection, place: usize| {
+        continuity::acknowledge_gap(conn, changes[place], &Actor::admin(7), "a repair")
+    };
+    for place in [0, 2] {
+        let refused = acknowledge(conn, place).unwrap_err();
+        assert!(matches!(refused, Error::Refused { .. }), "{refused:?}");
+        assert!(refused.to_string().starts_with("no write escaped after change `"), "{refused}");
+    }
+    assert_eq!(text(conn, "SELECT count(*) FROM threadline.known_gaps"), "0");
+    acknowledge(conn, 1).unwrap();
+    // After the last change, to the row as it is now; and it can be said better.
+    run(conn, "BEGIN; SET LOCAL session_replication_role = replica; DELETE FROM posts WHERE id = 1; COMMIT");
+    acknowledge(conn, 2).unwrap();
+    acknowledge(conn, 1).unwrap();
+    assert!(acknowledge(conn, 0).is_err());
+    // Also of a table that is not audited any more.
+    run(conn, "SELECT threadline.detach('posts')");
+    assert!(acknowledge(conn, 0).is_err());
+    let nowhere = ChangeId { ordinal: 99, ..changes[0] };
+    let refused = continuity::acknowledge_gap(conn, nowhere, &Actor::admin(7), "x").unwrap_err();
+    assert!(refused.to_string().contains("has no change 99"), "{refused}");
+    assert_eq!(continuity::report(conn, &table("posts")).unwrap().gaps.len(), 2);
 }

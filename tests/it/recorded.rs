@@ -400,3 +400,22 @@ fn a_fact_and_its_record_are_there_together_or_not_at_all() {
     let (_, new) = added(conn, |conn| holds::release(conn, held.id, &Actor::admin(1), "done").unwrap());
     assert_eq!(new.len(), 1);
 }
+
+#[test]
+fn no_table_is_on_record_as_covered_while_what_its_triggers_write_is_lost() {
+    let db = audited_database();
+    let conn = &mut db.connect();
+    run(
+        conn,
+        "CREATE TABLE notes (id integer PRIMARY KEY); SELECT threadline.attach('notes');
+        CREATE RULE lost AS ON INSERT TO threadline.audit_changes DO INSTEAD NOTHING",
+    );
+    let covered = health::coverage(conn, &CoverageOptions::default()).unwrap();
+    let (_, new) = added(conn, |conn| health::record_evidence(conn, &covered, "a test", None).unwrap());
+    let of_notes = new.iter().find(|(.., detail)| detail["coverage"] == "covered").unwrap();
+    assert_eq!((of_notes.1, &of_notes.3["trail"]), (Status::Finding, &json!(["trail_rule"])));
+    run(conn, "DROP RULE lost ON threadline.audit_changes");
+    let (_, new) = added(conn, |conn| health::record_evidence(conn, &covered, "a test", None).unwrap());
+    let of_notes = new.iter().find(|(.., detail)| detail["coverage"] == "covered").unwrap();
+    assert_eq!((of_notes.1, &of_notes.3["trail"]), (Status::Ok, &Value::Null));
+}

@@ -319,3 +319,28 @@ fn a_new_column_is_masked_until_an_attach_says_what_it_is() {
     run(conn, "UPDATE a SET n = 7");
     assert_eq!(changes(conn, "a")[2], r#"U 1 {"n": [6, 7]}"#);
 }
+
+#[test]
+fn whoever_attaches_a_table_with_less_redaction_than_it_had_is_warned() {
+    let db = audited_database();
+    let conn = &mut db.connect();
+    run(conn, "CREATE TABLE users (id integer PRIMARY KEY, email text, hash text)");
+    run(
+        conn,
+        "SELECT threadline.attach('users', exclude => '{hash}', mask => '{email}'); SELECT threadline.detach('users')",
+    );
+    let warned = |sql: &str| {
+        let ran = db.command("psql").args(["-XqAt", "-v", "ON_ERROR_STOP=1", "-c", sql]).output().unwrap();
+        assert!(ran.status.success(), "{ran:?}");
+        String::from_utf8(ran.stderr).unwrap()
+    };
+    assert_eq!(warned("SELECT threadline.attach('users', exclude => '{email}', mask => '{hash}')"), "");
+    let said = warned("SELECT threadline.attach('users', mask => '{hash}')");
+    assert!(
+        said.contains(r#"table public.users was audited without the values of "email", and is with them"#),
+        "{said}"
+    );
+    run(conn, "SELECT threadline.detach('users')");
+    let said = warned("SELECT threadline.attach('users')");
+    assert!(said.contains(r#"without the values of "hash""#), "{said}");
+}

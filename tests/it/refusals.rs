@@ -158,7 +158,7 @@ fn each_way_the_database_can_be_unfit_is_an_error_of_its_own() {
     let conn = &mut db.connect();
     run(conn, "CREATE TABLE notes (id integer PRIMARY KEY)");
     let error = read(conn);
-    assert!(matches!(&error, Error::NotAudited { table } if table.contains("notes")), "{error:?}");
+    assert!(matches!(&error, Error::NotAudited { table, .. } if table.contains("notes")), "{error:?}");
     run(conn, "SELECT threadline.attach('notes')");
     let error =
         Trail::unscoped().row_history(conn, &notes, &row_key("number=1"), HistoryLimit::All).unwrap_err();

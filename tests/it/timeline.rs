@@ -396,7 +396,7 @@ fn what_cannot_be_asked_is_an_error_that_names_it() {
         "invalid filter: schema: no table in it was ever audited"
     );
     assert!(
-        matches!(refused(conn, &Filter::new().table(table("nowhere"))), Error::NotAudited { table } if table == "nowhere")
+        matches!(refused(conn, &Filter::new().table(table("nowhere"))), Error::NotAudited { table, .. } if table == "nowhere")
     );
     assert!(
         message(refused(conn, &notes().key(row_key("number=1"))))

@@ -311,3 +311,22 @@ fn what_could_not_be_checked_does_not_pass() {
     let report = verify(&mut ci.connect(), &expected()).unwrap();
     assert!(report.passed(), "{report}");
 }
+
+#[test]
+fn a_scope_column_that_no_table_has_is_named_with_the_one_that_is_near() {
+    let db = audited_database();
+    let conn = &mut db.connect();
+    let expected = |column: &str| Expected::new().declared(Vec::new()).scope_column(column);
+    assert!(verify(conn, &expected("orgid")).unwrap().passed(), "there is no table yet");
+    run(
+        conn,
+        "CREATE TABLE posts (id integer PRIMARY KEY, org_id integer); SELECT threadline.attach('posts', scope => 'org_id')",
+    );
+    assert!(verify(conn, &expected("org_id")).unwrap().passed());
+    let report = verify(conn, &expected("orgid")).unwrap();
+    assert_eq!(violated(&report), ["scope -"]);
+    assert_eq!(
+        report.violations[0].message,
+        "no table has the column `orgid`, though it is the scope column of all; did you mean `org_id`?"
+    );
+}

@@ -63,6 +63,11 @@ impl Configuration {
         windows.map(|table| (table.clone(), "`[retention] tables` has a window for it"))
     }
 
+    /// Actions that are named, each with where, as the check of names takes it.
+    pub(crate) fn named_actions(&self) -> impl Iterator<Item = (&String, &'static str)> {
+        self.config.retention.actions.keys().map(|name| (name, "`[retention] actions` has a window for it"))
+    }
+
     /// Which tables are to be looked at, and which of them need not be audited.
     pub(crate) fn coverage(&self, schemas: &[String]) -> CoverageOptions {
         let ignored = self.config.tables.ignored.iter();

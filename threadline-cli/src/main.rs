@@ -69,11 +69,19 @@ fn main() -> ExitCode {
         // Whoever read the output has had enough of it, as `head` has.
         Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            note(&format!("error: {error:#}"));
+            let told = format!("{error:#}");
+            note(&format!("error: {told}"));
+            // The server's words, in whatever they are wrapped: diesel keeps no SQLSTATE.
+            if told.contains("permission denied for ") {
+                note(GRANTS);
+            }
             ExitCode::from(if is_finding(&error) { 1 } else { 2 })
         }
     }
 }
+
+const GRANTS: &str = "the role of this connection lacks a grant: `guides/production.md`, \"Roles and grants\", has what each role \
+     needs, and `threadline doctor` what this one may";
 
 fn is_closed_pipe(error: &anyhow::Error) -> bool {
     let kinds = error.chain().filter_map(|cause| cause.downcast_ref::<io::Error>()).map(io::Error::kind);

@@ -4,9 +4,9 @@ use std::io;
 
 use anyhow::Result;
 use serde::Serialize;
-use threadline::{Cursor, Order, Page, PageRequest};
+use threadline::{Cursor, Order, Page, PageRequest, TableHorizon};
 
-use crate::output::{Listing, Output, note};
+use crate::output::{Listing, Output, note, note_removed};
 use crate::progress::Progress;
 
 /// Which part of a list to show.
@@ -36,6 +36,9 @@ pub(crate) struct PageArgs {
 struct End {
     cursor: Option<Cursor>,
     has_more: bool,
+    /// What retention has removed of what was asked for, where that is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    removed: Option<Vec<TableHorizon>>,
 }
 
 impl PageArgs {
@@ -60,6 +63,18 @@ impl PageArgs {
         &self,
         output: &mut Output,
         called: &str,
+        read: impl FnMut(&PageRequest) -> Result<Page<T>, threadline::Error>,
+        show: impl FnMut(&mut Output, &[T]) -> io::Result<()>,
+    ) -> Result<()> {
+        self.walk_beyond(None, output, called, read, show)
+    }
+
+    /// As [`walk`](Self::walk), of what retention has removed a part of perhaps, and says that in the end.
+    pub(crate) fn walk_beyond<T: Serialize>(
+        &self,
+        removed: Option<Vec<TableHorizon>>,
+        output: &mut Output,
+        called: &str,
         mut read: impl FnMut(&PageRequest) -> Result<Page<T>, threadline::Error>,
         mut show: impl FnMut(&mut Output, &[T]) -> io::Result<()>,
     ) -> Result<()> {
@@ -81,7 +96,7 @@ impl PageArgs {
             }
             match page.cursor.filter(|_| self.all) {
                 Some(cursor) => request = self.request()?.after(cursor),
-                None => break End { cursor: page.cursor, has_more: page.has_more },
+                None => break End { cursor: page.cursor, has_more: page.has_more, removed },
             }
             page = read(&request)?;
         };
@@ -92,8 +107,15 @@ impl PageArgs {
             note(&format!("no {called} found"));
         }
         output.flush()?;
-        if let Some(cursor) = end.cursor.filter(|_| !output.is_json()) {
+        if output.is_json() {
+            return Ok(());
+        }
+        if let Some(cursor) = end.cursor {
             note(&format!("there are more {called}; the next page: --cursor {cursor}"));
+        }
+        // From the newest on, it is the last page that ends where retention has ended it.
+        if self.oldest_first || !end.has_more {
+            note_removed(end.removed.as_deref().unwrap_or_default());
         }
         Ok(())
     }

@@ -27,9 +27,13 @@ impl StoredKeys {
         Self(all)
     }
 
+    /// The key with its columns, where they are known.
+    pub(crate) fn key(&self, table: &TableName, stored: &str) -> Option<RowKey> {
+        self.0.get(table).and_then(|columns| RowKey::stored(columns, stored))
+    }
+
     pub(crate) fn text(&self, table: &TableName, stored: &str) -> String {
-        let key = self.0.get(table).and_then(|columns| RowKey::stored(columns, stored));
-        key_text(key.as_ref(), stored)
+        key_text(self.key(table, stored).as_ref(), stored)
     }
 }
 

@@ -43,7 +43,8 @@ pub(crate) fn told(error: &Error, command: &Command) -> Option<String> {
         ErrorKind::ValueValidation => format!("`{value}` is no value of `{}`: {cause}", name(&argument)),
         ErrorKind::MissingRequiredArgument => {
             let missing: Vec<String> = of(ContextKind::InvalidArg).iter().map(|one| written(one)).collect();
-            format!("{} is missing; {help}", missing.join(" and "))
+            let verb = if missing.len() == 1 { "is" } else { "are" };
+            format!("{} {verb} missing; {help}", missing.join(" and "))
         }
         ErrorKind::ArgumentConflict => {
             let others: Vec<String> =

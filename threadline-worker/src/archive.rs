@@ -8,13 +8,13 @@ use tokio::runtime::Runtime;
 
 use crate::object::ObjectName;
 use crate::reader::{StoredReader, runtime, told};
-use crate::storage::Storage;
+use crate::storage::{Storage, StorageError};
 use crate::upload::Upload;
 
 /// What the names in the storage begin with.
 const PREFIX: &str = "archive";
 
-/// An [`Archive`] in a [`Storage`]: month `2025_01` is below `archive/2025_01/`. In a local directory that is what a
+/// An [`Archive`] in a [`Storage`]: month `2025_01` is below `archive/2025_01/`. Databases may share it. In a local directory that is what a
 /// [`LocalArchive`](threadline::retention::LocalArchive) in its `archive` has, too.
 ///
 /// It does its work on the thread that calls it, which must not be one of an asynchronous runtime.
@@ -58,15 +58,18 @@ fn named(object: &str) -> io::Result<ObjectName> {
 impl Archive for StorageArchive {
     fn store(&mut self, name: &str, content: &mut dyn Read) -> io::Result<()> {
         let name = named(name)?;
-        let mut upload = Upload::begin(&self.runtime, &self.storage, &name).map_err(told)?;
+        let mut upload = Upload::begin_new(&self.runtime, &self.storage, &name).map_err(told)?;
         if let Err(error) = io::copy(content, &mut upload) {
             // The first failure is the one to tell; so far the storage has no file of that name from us.
             let _ = upload.abort();
             return Err(error);
         }
         upload.finish().map_err(|error| {
-            // It may be there all the same, and nobody has read it back. Its month stays in the database, and is written again.
-            let _ = self.runtime.block_on(self.storage.delete(&name));
+            // It may be there all the same, and nobody has read it back: its rows stay in the database, and are written again. What
+            // was there before is not ours.
+            if !matches!(error, StorageError::Exists) {
+                let _ = self.runtime.block_on(self.storage.delete(&name));
+            }
             told(error)
         })
     }

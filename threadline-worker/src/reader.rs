@@ -69,6 +69,7 @@ pub(crate) fn runtime() -> io::Result<Runtime> {
 pub(crate) fn told(error: StorageError) -> io::Error {
     match error {
         StorageError::NotFound => io::Error::new(io::ErrorKind::NotFound, error),
+        StorageError::Exists => io::Error::new(io::ErrorKind::AlreadyExists, error),
         error => io::Error::other(error),
     }
 }

@@ -58,6 +58,9 @@ pub enum StorageError {
     /// The file is not the one that was written: another length or another digest.
     #[error("the storage's file is not what was written")]
     NotWhole,
+    /// There is a file of that name, and it was not to be replaced.
+    #[error("the storage has a file of that name, which is never replaced")]
+    Exists,
     /// What stands there in a local directory, or on the way, is a link, a pipe, or something else that no storage has written.
     #[error("the storage's file is no regular file: somebody has put something else in its place")]
     NotRegular,
@@ -99,6 +102,7 @@ impl From<object_store::Error> for StorageError {
     fn from(error: object_store::Error) -> Self {
         match error {
             object_store::Error::NotFound { .. } => Self::NotFound,
+            object_store::Error::AlreadyExists { .. } => Self::Exists,
             object_store::Error::Unauthenticated { .. } | object_store::Error::PermissionDenied { .. } => {
                 Self::Denied
             }
@@ -346,6 +350,15 @@ impl Storage {
             if read == b"threadline" { Ok(()) } else { Err(StorageError::NotWhole) }
         });
         done.and(runtime.block_on(self.delete(&name)))
+    }
+
+    /// That there is no file of this name.
+    pub(crate) async fn refuse_existing(&self, name: &ObjectName) -> Result<(), StorageError> {
+        match self.store.head(&self.path(name)).await {
+            Ok(_) => Err(StorageError::Exists),
+            Err(object_store::Error::NotFound { .. }) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
     }
 
     pub(crate) fn store(&self) -> &dyn ObjectStore {

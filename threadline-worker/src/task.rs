@@ -44,6 +44,11 @@ impl Done {
         &self.text
     }
 
+    /// Whether a part of it failed: whether it counts any `failed`.
+    pub fn has_failures(&self) -> bool {
+        self.counts.iter().any(|(name, number)| *name == "failed" && *number > 0)
+    }
+
     /// The numbers, by name.
     pub fn counts(&self) -> &[(&'static str, u64)] {
         &self.counts

@@ -4,7 +4,7 @@ use std::io;
 use std::mem;
 
 use bytes::Bytes;
-use object_store::{MultipartUpload, ObjectStoreExt, PutPayload};
+use object_store::{MultipartUpload, ObjectStoreExt, PutMode, PutPayload};
 use tokio::runtime::Runtime;
 
 use crate::object::ObjectName;
@@ -21,6 +21,8 @@ pub struct Upload<'a> {
     runtime: &'a Runtime,
     storage: &'a Storage,
     name: &'a ObjectName,
+    /// Whether a file of that name is left alone.
+    keeps: bool,
     parts: Option<Box<dyn MultipartUpload>>,
     filling: Vec<u8>,
 }
@@ -37,7 +39,23 @@ impl<'a> Upload<'a> {
         name: &'a ObjectName,
     ) -> Result<Self, StorageError> {
         storage.prepare(name)?;
-        Ok(Self { runtime, storage, name, parts: None, filling: Vec::new() })
+        Ok(Self { runtime, storage, name, keeps: false, parts: None, filling: Vec::new() })
+    }
+
+    /// As [`begin`](Self::begin), of a file that replaces none.
+    ///
+    /// # Errors
+    ///
+    /// [`StorageError::Exists`] when there is one of that name; that may also be found by [`finish`](Self::finish), which leaves it
+    /// as it is. As [`begin`](Self::begin).
+    pub fn begin_new(
+        runtime: &'a Runtime,
+        storage: &'a Storage,
+        name: &'a ObjectName,
+    ) -> Result<Self, StorageError> {
+        let upload = Self { keeps: true, ..Self::begin(runtime, storage, name)? };
+        runtime.block_on(storage.refuse_existing(name))?;
+        Ok(upload)
     }
 
     fn send(&mut self, part: Vec<u8>) -> Result<(), StorageError> {
@@ -61,12 +79,25 @@ impl<'a> Upload<'a> {
         let rest = mem::take(&mut self.filling);
         if self.parts.is_none() {
             let (store, path) = (self.storage.store(), self.storage.path(self.name));
-            self.runtime.block_on(store.put(&path, PutPayload::from_bytes(Bytes::from(rest))))?;
+            let mode = if self.keeps { PutMode::Create } else { PutMode::Overwrite };
+            let payload = PutPayload::from_bytes(Bytes::from(rest));
+            self.runtime.block_on(async {
+                match store.put_opts(&path, payload.clone(), mode.into()).await {
+                    // Few stores know no condition; that there is none of that name was asked when this began.
+                    Err(object_store::Error::NotImplemented { .. }) => store.put(&path, payload).await,
+                    put => put,
+                }
+            })?;
             return Ok(());
         }
         let sent = if rest.is_empty() { Ok(()) } else { self.send(rest) };
         let Some(mut parts) = self.parts.take() else { return sent };
         self.runtime.block_on(async {
+            let sent = match sent {
+                // A completion takes no condition.
+                Ok(()) if self.keeps => self.storage.refuse_existing(self.name).await,
+                sent => sent,
+            };
             match sent {
                 Ok(()) => match parts.complete().await {
                     Ok(_) => Ok(()),

@@ -254,11 +254,15 @@ impl Worker {
     ///
     /// # Errors
     ///
-    /// Everything that failed.
+    /// Everything that failed, exports that could not be made included.
     pub fn run_once(self, stop: &Stop) -> Result<(), Vec<TaskFailure>> {
         let mut failures = Vec::new();
         self.run_once_telling(stop, |TaskReport { task, outcome }| {
-            failures.extend(outcome.err().map(|error| TaskFailure { task, error }));
+            let error = match outcome {
+                Ok(done) => done.has_failures().then(|| done.text().into()),
+                Err(error) => Some(error),
+            };
+            failures.extend(error.map(|error| TaskFailure { task, error }));
         });
         if failures.is_empty() { Ok(()) } else { Err(failures) }
     }
@@ -338,7 +342,7 @@ impl Drop for WorkerHandle {
 pub struct TaskReport {
     /// Its name: `exports`, `expiry`, or that of a [`Task`].
     pub task: String,
-    /// What was done, or why it failed, which may quote a value.
+    /// What was done, some of which may have failed, or why it failed, which may quote a value.
     pub outcome: Result<Done, TaskError>,
 }
 

@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use diesel::prelude::*;
 use diesel::r2d2::PoolError;
-use diesel::result::{DatabaseErrorKind, Error as DieselError};
+use diesel::result::{DatabaseErrorInformation, DatabaseErrorKind, Error as DieselError};
 use diesel::sql_types::{Bool, Integer, Nullable};
 use uuid::Uuid;
 
 use crate::capture::TableName;
+use crate::health;
 use crate::intent::{InvalidContext, gave_way};
 use crate::investigation::undo::{Conflict, Limit, LimitReason, UndoPlan};
 use crate::investigation::{FeedCursor, InvalidFeedCursor, InvalidFilter, InvalidScope};
@@ -28,13 +29,13 @@ pub enum Error {
     ConnectionLost(#[source] DieselError),
     /// The database has no schema `threadline`, or half of one.
     #[error(
-        "the database has no audit schema; run `threadline install` and `diesel migration run`, or \
+        "the database has no audit schema; run `threadline migrate`, or `threadline install` and `diesel migration run`, or \
          `run_pending_migrations(threadline::MIGRATIONS)`"
     )]
     SchemaMissing,
     /// The audit schema is not of the version this library was written for.
     #[error(
-        "the audit schema is version {found} and this library needs {needed}; run `threadline install` and \
+        "the audit schema is version {found} and this library needs {needed}; run `threadline migrate`, or `threadline install` and \
          `diesel migration run`, or `run_pending_migrations(threadline::MIGRATIONS)`"
     )]
     SchemaVersion {
@@ -44,10 +45,14 @@ pub enum Error {
         needed: i32,
     },
     /// The trail has nothing under this table's name.
-    #[error("table `{table}` has never been audited; attach it in a migration (`threadline generate`)")]
+    #[error("table `{table}` {}", unknown_to_the_trail(renamed_to.as_deref(), nearest.as_deref()))]
     NotAudited {
-        /// The table as it was asked for.
+        /// The table as it was asked for, as a person writes it.
         table: String,
+        /// What it is called now, where the trail knew it by this name.
+        renamed_to: Option<String>,
+        /// The audited table whose name is nearest, if one is near.
+        nearest: Option<String>,
     },
     /// The table to be audited is not there.
     #[error("table `{table}` does not exist; create it in an earlier migration, or name its schema")]
@@ -277,8 +282,8 @@ pub enum Error {
         /// The tables, views and sequences, each with its schema, in the order of their names.
         tables: Vec<TableName>,
     },
-    /// Writes to the table escape capture, or may.
-    #[error("table `{table}` is not ready: {}; see `threadline::continuity::missing` for what mends it", problems.join("; "))]
+    /// Writes to the table escape capture, or may. [`continuity::missing`](crate::continuity::missing) has what mends each.
+    #[error("table `{table}` is not ready: {}; `threadline continuity {table}` names what mends it", problems.join("; "))]
     NotReady {
         /// The table as a person writes it.
         table: String,
@@ -288,6 +293,15 @@ pub enum Error {
     /// What the trail holds is not what this library writes.
     #[error("the audit trail holds a payload this library cannot read")]
     Payload(#[source] serde_json::Error),
+}
+
+fn unknown_to_the_trail(renamed_to: Option<&str>, nearest: Option<&str>) -> String {
+    let attach = "attach it in a migration (`threadline generate`)";
+    match (renamed_to, nearest) {
+        (Some(name), _) => format!("was renamed to `{name}`; ask for it by that name"),
+        (None, Some(name)) => format!("has never been audited; did you mean `{name}`? If not, {attach}"),
+        (None, None) => format!("has never been audited; {attach}"),
+    }
 }
 
 /// Why what was at an instant is not known.
@@ -370,12 +384,25 @@ impl Error {
         }
     }
 
+    /// What `threadline.find_table` says of a name: what it is called now, or which audited tables are called much like it.
+    pub(crate) fn not_audited(table: &str, said: &dyn DatabaseErrorInformation) -> Self {
+        let asked = TableName::from_sql(table);
+        let similar: Vec<TableName> =
+            said.details().into_iter().flat_map(|names| names.split(", ")).map(TableName::from_sql).collect();
+        let renamed_to = said.table_name().filter(|name| !name.is_empty());
+        Self::NotAudited {
+            renamed_to: renamed_to.map(|name| TableName::from_sql(name).to_plain()),
+            nearest: health::nearest(&similar, &asked).map(TableName::to_plain),
+            table: asked.to_plain(),
+        }
+    }
+
     /// Names what a failed call ran into, asking the database where the error alone does not say.
     pub(crate) fn from_query(conn: &mut PgConnection, table: &str, error: DieselError) -> Self {
         if let DieselError::DatabaseError(_, information) = &error
             && information.constraint_name() == Some("threadline_not_audited")
         {
-            return Self::NotAudited { table: table.to_owned() };
+            return Self::not_audited(table, information.as_ref());
         }
         match Self::from(error) {
             Self::Query(error @ DieselError::DatabaseError(..)) => {

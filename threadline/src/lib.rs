@@ -62,8 +62,8 @@ pub use crate::investigation::{
     FieldValue, Filter, History, HistoryLimit, IncidentBundle, InvalidFeedCursor, InvalidFilter,
     InvalidScope, Json, KeyColumns, LinkedChange, LinkedTransaction, Op, Order, Page, PageRequest, PastRow,
     RecordedBaseline, Resolution, RowChange, RowDiff, RowImage, RowKey, RowState, Scope, Surface,
-    TableChange, TableDiff, TableRows, Trail, TransactionBundle, Travel, UndoPlan, UndoTarget, Version,
-    change_diff, feed_hold, listen_for_feed, travel, undo, wait_for_feed,
+    TableChange, TableDiff, TableHorizon, TableRows, Trail, TransactionBundle, Travel, UndoPlan, UndoTarget,
+    Version, change_diff, feed_hold, listen_for_feed, travel, undo, wait_for_feed,
 };
 pub use crate::migrations::{CORE_MIGRATIONS, CoreMigration, CoreMigrations, MIGRATIONS};
 pub use crate::operation::{

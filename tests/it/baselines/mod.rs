@@ -234,6 +234,36 @@ fn a_baseline_tells_a_tenant_of_its_own_rows_alone() {
 }
 
 #[test]
+fn whose_a_row_was_is_said_from_both_sides_and_where_they_differ_nobody_sees_the_other_one() {
+    let db = audited_database();
+    let conn = &mut db.connect();
+    run(
+        conn,
+        "CREATE TABLE notes (id integer PRIMARY KEY, org text, v text); SELECT threadline.attach('notes', scope => 'org');
+        INSERT INTO notes VALUES (1, 'a', 'of-a'), (2, 'a', 'of-a')",
+    );
+    record(conn, "notes");
+    let at = clock(conn);
+    // What escapes gives both rows away; the one is deleted by its new owner, the other one kept.
+    run(
+        conn,
+        "BEGIN; SET LOCAL session_replication_role = replica; UPDATE notes SET org = 'b', v = 'of-b'; COMMIT; DELETE FROM notes WHERE id = 1",
+    );
+    for id in [1, 2] {
+        let key = row_key(&format!("id={id}"));
+        let unscoped = Trail::unscoped().row_as_of(conn, &table("notes"), &key, at).unwrap();
+        assert!(matches!(unscoped, AsOf::Gap { .. }), "{id}: {unscoped:?}");
+        for (tenant, other) in [("a", "of-b"), ("b", "of-a")] {
+            let trail = Trail::scoped(move |_| Ok(Scope::tenant(tenant)));
+            let answer = trail.row_as_of(conn, &table("notes"), &key, at).unwrap();
+            assert_eq!(answer, AsOf::Unknown, "{id} for {tenant}");
+            let seen = trail.row_history(conn, &table("notes"), &key, HistoryLimit::All).unwrap();
+            assert!(!format!("{seen:?}").contains(other), "{id} for {tenant}: {seen:?}");
+        }
+    }
+}
+
+#[test]
 fn a_baseline_is_refused_with_the_reason() {
     let db = audited_database();
     let conn = &mut db.connect();
@@ -254,4 +284,25 @@ fn a_baseline_is_refused_with_the_reason() {
         continuity::record_baseline(conn, &table("notes"), &Actor::admin(7), "x").map(drop)
     });
     assert!(inside.unwrap_err().to_string().contains("inside an open transaction"));
+}
+
+#[test]
+fn a_plan_counts_a_table_that_is_small_and_does_not_guess_at_one_that_is_not() {
+    let db = audited_database();
+    let conn = &mut db.connect();
+    run(
+        conn,
+        "CREATE TABLE wide (id integer PRIMARY KEY, v text) WITH (autovacuum_enabled = off); SELECT threadline.attach('wide');
+        INSERT INTO wide VALUES (1, 'a'), (2, 'b'), (3, 'c')",
+    );
+    let mut planned = || continuity::plan_baseline(conn, &table("wide")).unwrap().rows_estimate;
+    assert_eq!(planned(), Some(3));
+    run(
+        &mut db.connect(),
+        "ALTER TABLE wide ALTER v SET STORAGE PLAIN; SET session_replication_role = replica;
+        INSERT INTO wide SELECT i, repeat('x', 7000) FROM generate_series(4, 2500) i",
+    );
+    assert_eq!(planned(), None);
+    run(&mut db.connect(), "ANALYZE wide");
+    assert_eq!(planned(), Some(2500));
 }

@@ -284,5 +284,10 @@ fn a_baseline_goes_when_its_window_has_passed_unless_it_is_held() {
             .unwrap()
             .unwrap();
     assert_eq!(of_old.detail.to_value().unwrap()["rows"], 9);
+    assert_eq!(
+        of_old.detail.to_value().unwrap()["tables"],
+        serde_json::json!(["public.notes"]),
+        "with the schema, as other records have it"
+    );
     assert!(!format!("{of_old:?}").contains("after the restore"), "a reason is people's own words");
 }

@@ -346,6 +346,7 @@ fn the_summary_is_a_manifest_that_says_what_the_file_is() {
             "max_rows": 600,
             "rows": 600,
             "truncated": true,
+            "removed": [],
             "earliest": summary.earliest,
             "latest": summary.latest,
             "tables": [

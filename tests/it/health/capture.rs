@@ -3,7 +3,9 @@
 use std::thread;
 use std::time::Duration;
 
+use diesel::PgConnection;
 use threadline::health::{FindingCode as Code, HealthOptions, Severity};
+use threadline::verify::{Expected, verify};
 use threadline_tests::{audited_database, changes, run, table, text};
 
 use super::{EVENTS, NOTES, codes, found, mend, prove};
@@ -255,4 +257,50 @@ fn an_interrupted_detach_is_found() {
     let left = codes(&found(conn, &HealthOptions::catalog_only()));
     // Of its own now, and nobody has decided on it yet.
     assert!(!left.iter().any(|code| code.starts_with("detach_pending")), "{left:?}");
+}
+
+#[test]
+fn what_attaches_a_detached_table_again_keeps_out_of_the_trail_what_was_kept_out() {
+    const USERS: &str = "CREATE TABLE users (id integer PRIMARY KEY, org integer, email text, password_hash text, seen integer);
+        SELECT threadline.attach('users', exclude => '{password_hash}', mask => '{email}', mask_placeholder => '***', ignore => '{seen}',
+            scope => 'org', on_truncate => 'refuse', actor_policy => 'allow')";
+    const POLICY: &str = "SELECT to_jsonb(a) - ARRAY['changed_at', 'layout', 'function_digest'] FROM threadline.audited_tables a";
+    let db = audited_database();
+    let conn = &mut db.connect();
+    run(conn, USERS);
+    let policy = text(conn, POLICY);
+    let options = HealthOptions::catalog_only();
+    let asked: [fn(&mut PgConnection, &HealthOptions) -> String; 3] = [
+        |conn, options| {
+            let findings = found(conn, options);
+            assert_eq!(codes(&findings), ["uncovered_table public.users"]);
+            assert!(findings[0].message.contains("until it was detached at 20"), "{findings:?}");
+            findings[0].fix.clone()
+        },
+        |conn, _| {
+            let problems = threadline::continuity::missing(conn, &table("users")).unwrap();
+            assert!(
+                problems[0].what.starts_with("it is not attached: it was detached at 20"),
+                "{problems:?}"
+            );
+            problems[0].fix.clone()
+        },
+        |conn, _| {
+            let expected = Expected::new().declared(Vec::new());
+            verify(conn, &expected).unwrap().violations[0].fix.clone()
+        },
+    ];
+    for (place, fix) in asked.into_iter().enumerate() {
+        run(conn, "SELECT threadline.detach('users')");
+        let fix = fix(conn, &options);
+        run(conn, &fix);
+        assert_eq!(text(conn, POLICY), policy, "{fix}");
+        run(
+            conn,
+            &format!("INSERT INTO users VALUES ({place}, 7, 'planted@example.org', 'planted-hash', 1)"),
+        );
+        assert_eq!(codes(&found(conn, &options)), [""; 0]);
+    }
+    let recorded = text(conn, "SELECT string_agg(c::text, '') FROM threadline.audit_changes c");
+    assert!(recorded.contains("***") && !recorded.contains("planted"), "{recorded}");
 }

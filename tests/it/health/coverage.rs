@@ -1,11 +1,14 @@
 //! Coverage: what is audited, by the triggers that fire.
 
+use std::time::Duration;
+
 use diesel::PgConnection;
 use threadline::health::{CoverageOptions, CoverageStatus, HealthOptions, Severity, coverage};
+use threadline::retention::{self, RetentionPolicy};
 use threadline::verify::{self, Expected};
 use threadline_tests::{audited_database, run, table};
 
-use super::{EVENTS, found};
+use super::{EVENTS, codes, found};
 
 fn lines(conn: &mut PgConnection, options: &CoverageOptions) -> Vec<String> {
     let partitions = |table: &threadline::health::TableCoverage| {
@@ -149,4 +152,76 @@ fn names_that_mean_no_table_are_found_with_the_one_that_is_near() {
     let report = verify::verify(conn, &expected).unwrap();
     assert_eq!(report.violations.len(), 3, "{report}");
     assert_eq!(report.to_string().matches("; did you mean `public.posts`?").count(), 3, "{report}");
+}
+
+#[test]
+fn a_table_that_was_renamed_is_named_as_it_is_called_now() {
+    let db = audited_database();
+    let conn = &mut db.connect();
+    run(conn, "CREATE TABLE invoices (id integer PRIMARY KEY); SELECT threadline.attach('invoices')");
+    run(conn, "ALTER TABLE invoices RENAME TO bills");
+    let window = "`[retention] tables` has a window for it";
+    let said = "there is no such table, though `[retention] tables` has a window for it; it was renamed to `public.bills`";
+    let findings = found(conn, &HealthOptions::catalog_only().named(table("public.invoices"), window));
+    assert_eq!(codes(&findings), ["unknown_table public.invoices"]);
+    assert_eq!(findings[0].message, said);
+    let expected = Expected::new().declared(Vec::new()).named(table("invoices"), window);
+    assert_eq!(verify::verify(conn, &expected).unwrap().violations[0].message, said);
+
+    let policy = RetentionPolicy::new().table(table("public.invoices"), Duration::from_secs(90 * 86_400));
+    let refused = retention::plan(conn, &policy, false).unwrap_err().to_string();
+    assert!(refused.contains("table `public.invoices` was renamed to `public.bills`"), "{refused}");
+    let refused = |conn: &mut PgConnection, name: &str| {
+        threadline::continuity::report(conn, &table(name)).unwrap_err().to_string()
+    };
+    assert_eq!(
+        refused(conn, "invoices"),
+        "table `invoices` was renamed to `public.bills`; ask for it by that name"
+    );
+    // Capture compiled anew for the new name forgets the old one, and does not take it for one that is near.
+    run(conn, "SELECT threadline.refresh('bills')");
+    let attach = "attach it in a migration (`threadline generate`)";
+    assert_eq!(refused(conn, "invoices"), format!("table `invoices` has never been audited; {attach}"));
+    assert_eq!(
+        refused(conn, "bils"),
+        format!("table `bils` has never been audited; did you mean `public.bills`? If not, {attach}")
+    );
+    assert_eq!(
+        refused(conn, "public.blils"),
+        format!("table `public.blils` has never been audited; did you mean `public.bills`? If not, {attach}")
+    );
+}
+
+#[test]
+fn an_action_that_is_named_and_not_on_record_is_found_with_the_one_that_is_near() {
+    let db = audited_database();
+    let conn = &mut db.connect();
+    for name in ["login.failed", "post.published", "post.removed"] {
+        run(
+            conn,
+            &format!(
+                r#"SELECT threadline.record_action('{{"actor": {{"type": "admin", "id": "7"}}}}', '{{"name": "{name}"}}')"#
+            ),
+        );
+    }
+    let window = "`[retention] actions` has a window for it";
+    let options = HealthOptions::catalog_only()
+        .named_action("login.faild", window)
+        .named_action("login.failed", window)
+        .named_action("invoice.sent", window);
+    let findings = found(conn, &options);
+    let seen: Vec<_> = findings.iter().map(|finding| (finding.severity, finding.message.as_str())).collect();
+    assert_eq!(
+        seen,
+        [
+            (
+                Severity::Warning,
+                "no action `login.faild` is on record, though `[retention] actions` has a window for it; did you mean `login.failed`?"
+            ),
+            (
+                Severity::Info,
+                "no action `invoice.sent` is on record, though `[retention] actions` has a window for it"
+            ),
+        ]
+    );
 }

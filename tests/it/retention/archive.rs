@@ -7,13 +7,15 @@ use std::path::PathBuf;
 use std::thread;
 use std::time::Duration;
 
-use diesel::PgConnection;
 use diesel::connection::SimpleConnection;
+use diesel::{Connection, PgConnection};
+use diesel_migrations::MigrationHarness;
 use threadline::holds::{self, Hold};
 use threadline::retention::{
-    self, Archive, ArchivedKind, ArchivedObject, LocalArchive, RetentionPolicy, RetentionRun,
+    self, Archive, ArchivedKind, ArchivedObject, LocalArchive, Release, RetentionPolicy, RetentionRun,
 };
 use threadline::{AsOf, Error, Filter, Trail};
+use threadline_devdb::TestDatabase;
 use threadline_tests::{as_of, audited_database, clock, row_key, run, table, text, texts};
 
 use super::{count, operator, policy, split_time, wait_for_end};
@@ -30,6 +32,14 @@ impl Directory {
 
     fn archive(&self) -> LocalArchive {
         LocalArchive::new(&self.0)
+    }
+
+    /// Where the only attempt at a month has its files.
+    fn month(&self, month: &str) -> PathBuf {
+        let attempts: Vec<_> =
+            fs::read_dir(self.0.join(month)).unwrap().map(|entry| entry.unwrap().path()).collect();
+        assert!(attempts.len() == 1 && attempts[0].is_dir(), "{attempts:?}");
+        attempts[0].clone()
     }
 }
 
@@ -130,11 +140,10 @@ fn an_archived_month_comes_back_to_the_byte_and_goes_again() {
     assert_eq!(retain_to(conn, &policy(Duration::ZERO), &mut dir.archive()).unwrap().months, 0);
     run(conn, "INSERT INTO notes (id) VALUES (5000)");
     for month in ["2001_01", "2001_02", "2001_03"] {
-        assert!(
-            retention::release_archive(conn, &mut dir.archive(), month)
-                .unwrap()
-                .is_some_and(|bytes| bytes > 0)
-        );
+        assert!(matches!(
+            retention::release_archive(conn, &mut dir.archive(), month).unwrap(),
+            Release::Gone { bytes } if bytes > 0
+        ));
         assert!(matches!(as_of(conn, "notes", "id=3", instants[0]), AsOf::BeforeHorizon { .. }));
         let again = retention::release_archive(conn, &mut dir.archive(), month);
         assert!(matches!(&again, Err(Error::Refused { .. })), "{again:?}");
@@ -148,6 +157,61 @@ fn an_archived_month_comes_back_to_the_byte_and_goes_again() {
 }
 
 #[test]
+fn a_database_and_its_copy_share_an_archive_and_each_gets_back_its_own() {
+    let copy = || {
+        TestDatabase::from_template("threadline-retention-copies", |url| {
+            let conn = &mut PgConnection::establish(url).unwrap();
+            conn.run_pending_migrations(threadline::MIGRATIONS).unwrap();
+            run(
+                conn,
+                "CREATE TABLE notes (id integer PRIMARY KEY, body text); SELECT threadline.attach('notes')",
+            );
+            split_time(conn, 2, Duration::from_millis(1500));
+            run(conn, "INSERT INTO notes SELECT n, 'both' FROM generate_series(1, 5) n");
+        })
+    };
+    let dir = Directory::new("copies");
+    let copies = [copy(), copy()];
+    let mut conns = copies.each_ref().map(TestDatabase::connect);
+    for month in 1..=2 {
+        for (copy, conn) in conns.iter_mut().enumerate() {
+            for id in 0..4 {
+                run(conn, &format!("INSERT INTO notes VALUES ({month}0{id}, 'of copy {copy}')"));
+            }
+        }
+        run(
+            &mut conns[0],
+            "SELECT pg_sleep_until(min(threadline.instant_of(p.end_id)) + interval '10 milliseconds') FROM threadline.partitions() p",
+        );
+    }
+    // The second month goes in part, under the same numbers of run and batch.
+    let mut before = Vec::new();
+    for conn in &mut conns {
+        holds::place(conn, &Hold::new("case").row(table("notes"), row_key("id=200")), &operator()).unwrap();
+        wait_for_end(conn);
+        before.push(everything(conn));
+    }
+    assert_ne!(before[0], before[1]);
+    let mut objects = Vec::new();
+    for conn in &mut conns {
+        let done = retain_to(conn, &policy(Duration::ZERO).batch_rows(2), &mut dir.archive()).unwrap();
+        assert!(done.months == 1 && done.changes > 4, "{done:?}");
+        objects.extend(texts(conn, "SELECT object FROM threadline.retention_archives"));
+    }
+    let names = objects.len();
+    objects.sort();
+    objects.dedup();
+    assert!(names > 4 && objects.len() == names, "{objects:?}");
+    for (conn, before) in conns.iter_mut().zip(before) {
+        for month in retention::archives(conn).unwrap() {
+            retention::verify_archive(&mut dir.archive(), &month).unwrap();
+        }
+        restore_all(conn, &mut dir.archive());
+        assert_eq!(everything(conn), before);
+    }
+}
+
+#[test]
 fn an_archive_that_was_altered_is_not_attached() {
     let db = audited_database();
     let conn = &mut db.connect();
@@ -156,7 +220,7 @@ fn an_archive_that_was_altered_is_not_attached() {
     retain_to(conn, &policy(Duration::ZERO), &mut dir.archive()).unwrap();
     let relations = "SELECT count(*) FROM pg_class WHERE relnamespace = 'threadline'::regnamespace";
     let before = text(conn, relations);
-    let object = dir.0.join("2001_02/audit_changes.ndjson.gz");
+    let object = dir.month("2001_02").join("audit_changes.ndjson.gz");
     let whole = fs::read(&object).unwrap();
     let mut reader = flate2::read::GzDecoder::new(whole.as_slice());
     let mut lines = String::new();
@@ -278,7 +342,7 @@ fn with_an_archive_the_end_of_a_window_waits_for_its_month() {
     let done = retain_to(conn, &policy(window), &mut dir.archive()).unwrap();
     assert_eq!((done.months, plan.months.len(), plan.thinned.len()), (2, 2, 0), "{plan:?}");
     assert_eq!(count(conn, "audit_changes_2001_03"), changes);
-    assert!(dir.0.join("2001_02/manifest.json").exists() && !dir.0.join("2001_03").exists());
+    assert!(dir.month("2001_02").join("manifest.json").exists() && !dir.0.join("2001_03").exists());
 }
 
 fn months_known(conn: &mut PgConnection) -> Vec<String> {
@@ -343,7 +407,21 @@ fn what_batches_take_is_archived_first_and_comes_back_to_the_byte() {
     // Retention leaves them alone until they are released; then they go again, into objects of their own.
     assert_eq!(retain_to(conn, &small, &mut dir.archive()).unwrap().changes, 0);
     for month in ["2001-01", "2001-02", "2001-03"] {
-        retention::release_archive(conn, &mut dir.archive(), month).unwrap();
+        let stayed = stay.contains(&month.replace('-', "_"));
+        let known = retention::archives(conn).unwrap();
+        let known = known.iter().find(|known| known.month == month.replace('-', "_")).unwrap();
+        if stayed {
+            // What was put back is verified like the rest, and not let go of without the archive.
+            let object = dir.0.join(&known.objects[0].object);
+            let aside = object.with_extension("aside");
+            fs::rename(&object, &aside).unwrap();
+            assert!(retention::verify_archive(&mut dir.archive(), known).is_err());
+            assert!(retention::release_archive(conn, &mut dir.archive(), month).is_err());
+            fs::rename(&aside, &object).unwrap();
+        }
+        retention::verify_archive(&mut dir.archive(), known).unwrap();
+        let released = retention::release_archive(conn, &mut dir.archive(), month).unwrap();
+        assert_eq!(released == Release::LeftToRetention, stayed, "{month}: {released:?}");
     }
     holds::release(conn, first.id, &operator(), "over").unwrap();
     let done = retain_to(conn, &small, &mut dir.archive()).unwrap();
@@ -461,11 +539,11 @@ fn a_manifest_that_agrees_only_with_itself_is_not_believed() {
     };
     verified(conn).unwrap();
     // Another month's rows under this one's name, with a manifest that fits them.
-    for entry in fs::read_dir(dir.0.join("2001_01")).unwrap() {
+    for entry in fs::read_dir(dir.month("2001_01")).unwrap() {
         let entry = entry.unwrap();
-        fs::copy(entry.path(), dir.0.join("2001_02").join(entry.file_name())).unwrap();
+        fs::copy(entry.path(), dir.month("2001_02").join(entry.file_name())).unwrap();
     }
-    let manifest = dir.0.join("2001_02/manifest.json");
+    let manifest = dir.month("2001_02").join("manifest.json");
     let forged = fs::read_to_string(&manifest).unwrap().replace("2001_01", "2001_02");
     fs::write(&manifest, forged).unwrap();
     for refused in [verified(conn), retention::restore_archive(conn, &mut dir.archive(), "2001_02").map(drop)]
@@ -506,11 +584,11 @@ fn a_restored_month_is_not_let_go_against_a_hold_or_without_its_archive() {
     );
     holds::release(conn, hold.id, &operator(), "over").unwrap();
 
-    let object = dir.0.join(&month).join("audit_changes.ndjson.gz");
+    let object = dir.month(&month).join("audit_changes.ndjson.gz");
     let whole = fs::read(&object).unwrap();
     fs::remove_file(&object).unwrap();
     assert!(matches!(release(conn), Err(Error::Archive { .. })));
-    fs::copy(dir.0.join(&month).join("audit_transactions.ndjson.gz"), &object).unwrap();
+    fs::copy(dir.month(&month).join("audit_transactions.ndjson.gz"), &object).unwrap();
     assert!(matches!(release(conn), Err(Error::ArchiveUnsound { .. })));
     assert_eq!(everything(conn), before, "nothing has gone");
     fs::write(&object, whole).unwrap();
@@ -537,5 +615,5 @@ fn a_restored_month_is_not_let_go_against_a_hold_or_without_its_archive() {
     assert_eq!(everything(conn), before);
     assert_eq!(retain_to(conn, &policy(Duration::ZERO), &mut dir.archive()).unwrap().months, 0);
     holds::release(conn, hold.id, &operator(), "over").unwrap();
-    assert!(release(conn).unwrap().is_some());
+    assert!(matches!(release(conn).unwrap(), Release::Gone { .. }));
 }

@@ -8,9 +8,9 @@ use diesel::PgConnection;
 use threadline::holds::{self, Hold, HoldWarning};
 use threadline::retention::Progress;
 use threadline::{Actor, Error};
-use threadline_tests::{audited_database, clock, row_key, run, table, text};
+use threadline_tests::{TestRole, audited_database, clock, row_key, run, table, text};
 
-use super::{count, operator, policy, retain, split_time, wait_for_end};
+use super::{count, operator, policy, retain, split_time, try_retain, wait_for_end};
 
 const NOTES: &str =
     "CREATE TABLE notes (id integer PRIMARY KEY, v integer); SELECT threadline.attach('notes')";
@@ -24,6 +24,31 @@ fn ten_notes(conn: &mut PgConnection) {
         thread::sleep(Duration::from_millis(60));
     }
     wait_for_end(conn);
+}
+
+#[test]
+fn evidence_about_a_hold_stays_while_it_is_in_force_and_the_plan_says_what_goes_beside_the_trail() {
+    let db = audited_database();
+    let conn = &mut db.connect();
+    let held = |conn: &mut diesel::PgConnection| {
+        text(
+            conn,
+            "SELECT coalesce(string_agg(DISTINCT reference ->> 'hold', ' '), '') FROM threadline.evidence_records WHERE subject = 'legal_hold'",
+        )
+    };
+    for reason in ["first", "second"] {
+        holds::place(conn, &Hold::new(reason), &operator()).unwrap();
+    }
+    holds::release(conn, 1, &operator(), "over").unwrap();
+    assert_eq!(held(conn), "1 2");
+    let expiring = policy(Duration::from_secs(1000)).evidence(Duration::ZERO);
+    let plan = threadline::retention::plan(conn, &expiring, false).unwrap();
+    assert_eq!(plan.beside.evidence, 2, "placed and released: {plan:?}");
+    retain(conn, &expiring);
+    assert_eq!(held(conn), "2");
+    holds::release(conn, 2, &operator(), "over").unwrap();
+    retain(conn, &expiring);
+    assert_eq!(held(conn), "");
 }
 
 #[test]
@@ -213,4 +238,33 @@ fn what_was_captured_before_the_tenant_was_declared_is_told() {
     assert!(placed.warnings[0].to_string().contains("hold the table as well"));
     let placed = holds::place(conn, &Hold::new("case").scope("nobody"), &operator()).unwrap();
     assert_eq!(placed.warnings, [HoldWarning::MatchesNothing, HoldWarning::BeforeScope { changes: 2 }]);
+}
+
+#[test]
+fn nothing_goes_while_row_security_hides_the_holds_from_who_removes() {
+    let db = audited_database();
+    let conn = &mut db.connect();
+    ten_notes(conn);
+    holds::place(conn, &Hold::new("all of it"), &operator()).unwrap();
+    let owner = TestRole::new(&db, "owner");
+    run(
+        conn,
+        &format!(
+            "ALTER TABLE threadline.legal_holds ENABLE ROW LEVEL SECURITY; ALTER TABLE threadline.legal_holds FORCE ROW LEVEL SECURITY;
+            DO $$ DECLARE item record; BEGIN
+                FOR item IN SELECT c.oid::regclass AS name, c.relkind FROM pg_class c WHERE c.relnamespace = 'threadline'::regnamespace AND c.relkind IN ('r', 'p') LOOP
+                    EXECUTE format('ALTER TABLE %s OWNER TO {0}', item.name);
+                END LOOP;
+                FOR item IN SELECT p.oid::regprocedure AS name FROM pg_proc p WHERE p.pronamespace = 'threadline'::regnamespace LOOP
+                    EXECUTE format('ALTER FUNCTION %s OWNER TO {0}', item.name);
+                END LOOP;
+                ALTER SCHEMA threadline OWNER TO {0};
+            END $$; SET ROLE {0}",
+            owner.name()
+        ),
+    );
+    assert_eq!(text(conn, "SELECT count(*) FROM threadline.legal_holds"), "0", "they are hidden");
+    let outcome = try_retain(conn, &policy(Duration::ZERO));
+    assert!(matches!(outcome, Err(Error::Query(_))), "{outcome:?}");
+    assert_eq!(count(conn, "audit_changes"), 10);
 }

@@ -258,6 +258,13 @@ fn an_owner_who_sees_no_other_roles_sessions_runs_it_and_nobody_else_does() {
     );
     let refused = try_retain(&mut reader.connect(), &policy(Duration::ZERO));
     assert!(refused.is_err(), "{refused:?}");
+    let refused = retention::plan(&mut reader.connect(), &policy(Duration::ZERO), false);
+    let takes = format!("connect as `{}`", owner.name());
+    assert!(
+        matches!(&refused, Err(Error::Refused { hint: Some(hint), .. }) if hint.starts_with(&takes)),
+        "{refused:?}"
+    );
+    assert!(retention::plan(&mut owner.connect(), &policy(Duration::ZERO), false).is_ok());
     // A run of another role's that is alive, as far as can be seen.
     run(
         conn,

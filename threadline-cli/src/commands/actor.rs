@@ -53,7 +53,9 @@ pub(crate) fn run(args: &Args) -> Result<Outcome> {
     let filter = &args.filter.filter;
     if !args.transactions {
         let mut groups = ChangeGroups::default();
-        args.page.walk(
+        let removed = Some(trail.removed(&mut conn, filter)?);
+        args.page.walk_beyond(
+            removed,
             &mut output,
             "changes",
             |request| trail.actor_window(&mut conn, &args.who, filter, request),

@@ -88,6 +88,10 @@ pub(crate) fn run(args: &Args) -> Result<Outcome> {
     }
     let mut baseline_plan = None;
     if let (true, Some(actor), Some(reason)) = (args.baseline, &args.actor, &args.reason) {
+        let missing = continuity::missing(&mut conn, &args.table)?;
+        if !missing.is_empty() {
+            return Err(not_ready_for_a_baseline(&args.table, &missing));
+        }
         if args.execute {
             continuity::record_baseline(&mut conn, &args.table, actor, reason)?;
         } else {
@@ -124,12 +128,27 @@ pub(crate) fn run(args: &Args) -> Result<Outcome> {
     output.flush()?;
     if let Some(plan) = baseline_plan {
         note(&format!(
-            "a baseline of about {} rows, {}, would be recorded; `--execute` records it",
-            HumanCount(plan.rows_estimate),
+            "a baseline of {}, {}, would be recorded; `--execute` records it",
+            match plan.rows_estimate {
+                Some(1) => "about 1 row".to_owned(),
+                Some(rows) => format!("about {} rows", HumanCount(rows)),
+                None => "rows whose number is not known yet".to_owned(),
+            },
             HumanBytes(plan.bytes)
         ));
     }
     Ok(if ready == Some(false) { Outcome::FoundSomething } else { Outcome::Done })
+}
+
+/// Why no baseline is recorded, with the statements that mend it.
+fn not_ready_for_a_baseline(table: &TableName, missing: &[Missing]) -> anyhow::Error {
+    let mut said =
+        format!("no baseline of `{}`, for not every write to it is captured from now on", table.to_plain());
+    for Missing { what, fix, .. } in missing {
+        said.push_str(&format!("\n  {what}"));
+        fix.lines().for_each(|line| said.push_str(&format!("\n    {line}")));
+    }
+    anyhow!(said)
 }
 
 /// Notes it, unless the change is one of another table.

@@ -36,7 +36,9 @@ pub(crate) fn run(args: &Args) -> Result<Outcome> {
     let (mut conn, trail) = args.trail.open()?;
     let mut output = args.output.open();
     let (mut groups, mut is_empty) = (ChangeGroups::default(), true);
-    args.page.walk(
+    let removed = Some(trail.removed(&mut conn, &args.filter.filter)?);
+    args.page.walk_beyond(
+        removed,
         &mut output,
         "changes",
         |request| {

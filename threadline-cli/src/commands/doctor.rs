@@ -110,6 +110,9 @@ impl Args {
         }
         let options =
             configuration.named().fold(options, |options, (table, place)| options.named(table, place));
+        let options = configuration
+            .named_actions()
+            .fold(options, |options, (name, place)| options.named_action(name, place));
         configuration.config.tables.expected.iter().cloned().fold(options, HealthOptions::expect)
     }
 }

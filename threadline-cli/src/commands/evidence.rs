@@ -1,9 +1,11 @@
 //! `threadline evidence`: what is on record about how the trail is governed, and what that proves.
 
+use std::collections::BTreeSet;
+
 use anyhow::{Context, Result, anyhow, bail};
 use chrono::{DateTime, Utc};
 use diesel::prelude::*;
-use diesel::sql_types::Text;
+use diesel::sql_types::{Nullable, Text};
 use serde::Serialize;
 use serde_json::{Map, Value};
 use threadline::TableName;
@@ -14,7 +16,7 @@ use threadline::evidence::{
 
 use crate::Outcome;
 use crate::database::DatabaseArgs;
-use crate::output::{BAD, DIM, GOOD, HEADING, Line, NOTE, Output, OutputArgs, Table, packed, when};
+use crate::output::{BAD, DIM, GOOD, HEADING, Line, NOTE, Output, OutputArgs, Table, note, packed, when};
 use crate::paging::PageArgs;
 use crate::time;
 
@@ -153,8 +155,14 @@ impl Args {
 fn reference(conn: &mut PgConnection, parts: Vec<(&str, &str)>) -> Result<Option<Reference>> {
     let mut reference: Option<Reference> = None;
     for (name, text) in parts {
+        if !KNOWN.contains(&name) {
+            let names = names_on_record(conn)?;
+            if !names.iter().any(|other| other == name) {
+                bail!("no record has the reference `{name}`; there are {}", names.join(", "));
+            }
+        }
         let text = match text.parse::<TableName>() {
-            Ok(table) if name == "table" && table.schema().is_none() => qualified(conn, &table)?,
+            Ok(table) if name == "table" => qualified(conn, &table)?,
             _ => text.to_owned(),
         };
         reference = Some(match reference {
@@ -163,6 +171,26 @@ fn reference(conn: &mut PgConnection, parts: Vec<(&str, &str)>) -> Result<Option
         });
     }
     Ok(reference)
+}
+
+/// What the operation's own records refer to.
+const KNOWN: [&str; 6] = ["table", "run", "policy", "job", "hold", "baseline"];
+
+/// The names that references have, also those that only an application records by.
+fn names_on_record(conn: &mut PgConnection) -> Result<Vec<String>> {
+    #[derive(QueryableByName)]
+    struct Named {
+        #[diesel(sql_type = Text)]
+        name: String,
+    }
+    let found: Vec<Named> = diesel::sql_query(
+        "SELECT DISTINCT k.name FROM threadline.evidence_records e CROSS JOIN LATERAL jsonb_object_keys(e.reference) k (name)",
+    )
+    .load(conn)
+    .context("cannot look up the references there are")?;
+    let mut names: BTreeSet<String> = KNOWN.iter().map(|name| (*name).to_owned()).collect();
+    names.extend(found.into_iter().map(|found| found.name));
+    Ok(names.into_iter().collect())
 }
 
 /// The name with its schema: of a table that is there, or that the trail knows; else as it is.
@@ -178,13 +206,18 @@ fn qualified(conn: &mut PgConnection, table: &TableName) -> Result<String> {
         "SELECT n.nspname::text AS schema, c.relname::text AS name FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
             WHERE c.oid = to_regclass($1) \
          UNION ALL SELECT a.schema_name, a.table_name FROM threadline.audited_tables a \
-            WHERE to_regclass($1) IS NULL AND a.table_name = $2 AND a.schema_name = ANY (current_schemas(false)) LIMIT 1",
+            WHERE to_regclass($1) IS NULL AND a.table_name = $2 \
+                AND (a.schema_name = $3 OR $3 IS NULL AND a.schema_name = ANY (current_schemas(false))) LIMIT 1",
     )
     .bind::<Text, _>(table.to_sql())
     .bind::<Text, _>(table.name())
+    .bind::<Nullable<Text>, _>(table.schema())
     .get_result(conn)
     .optional()
     .context("cannot look up the table of the reference")?;
+    if found.is_none() {
+        note(&format!("there is no table `{}`, and the trail knows none of that name", table.to_plain()));
+    }
     Ok(found.map_or_else(
         || table.to_plain(),
         |found| TableName::new(Some(&found.schema), &found.name).to_plain(),

@@ -12,7 +12,7 @@ use threadline::{Error, ExportFormat, ExportOptions, ExportSummary, Order};
 use crate::Outcome;
 use crate::database::TrailArgs;
 use crate::filter::FilterArgs;
-use crate::output::{Output, note, warn};
+use crate::output::{Output, note, note_removed, warn};
 use crate::partial::PartialFile;
 use crate::progress::Progress;
 
@@ -131,6 +131,7 @@ pub(crate) fn run(args: &Args) -> Result<Outcome> {
         let count = trail.count(&mut conn, filter, most)?;
         output.line(&format!("{count} {}", if count.counted == 1 { "change" } else { "changes" }).into())?;
         output.flush()?;
+        note_removed(&trail.removed(&mut conn, filter)?);
         return Ok(Outcome::Done);
     }
     let progress = Progress::to_terminal("exporting");
@@ -177,6 +178,11 @@ impl Args {
     }
 }
 
+/// `1 change`, `7 changes`.
+pub(super) fn changes(rows: u64) -> String {
+    format!("{rows} {}", if rows == 1 { "change" } else { "changes" })
+}
+
 fn report(args: &Args, summary: &ExportSummary) -> Result<()> {
     if args.json {
         let mut output = Output::plain();
@@ -185,12 +191,15 @@ fn report(args: &Args, summary: &ExportSummary) -> Result<()> {
     }
     let bytes = HumanBytes(summary.bytes);
     note(&format!(
-        "{} changes, {bytes}, truncated: {}, sha256 {}",
-        summary.rows, summary.truncated, summary.sha256
+        "{}, {bytes}, truncated: {}, sha256 {}",
+        changes(summary.rows),
+        summary.truncated,
+        summary.sha256
     ));
     if summary.truncated {
         warn("there are more changes than these; `--max-rows N` takes more of them, `--all` all");
     }
+    note_removed(&summary.removed);
     Ok(())
 }
 

@@ -1,8 +1,9 @@
 //! `threadline history`: what happened to a row.
 
 use anyhow::Result;
+use diesel::prelude::*;
 use serde::Serialize;
-use threadline::retention::{self, Removed};
+use threadline::retention::{self, ArchivedKind, ArchivedMonth, ArchivedObject, Removed};
 use threadline::{
     BaselineVersion, History, HistoryLimit, Op, RecordedBaseline, RowKey, TableName, Version, change_diff,
 };
@@ -12,7 +13,7 @@ use crate::database::TrailArgs;
 use crate::output::{
     DIM, HEADING, Line, NOTE, Output, OutputArgs, escaped, image_lines, key_text, note, when,
 };
-use crate::row::RowArgs;
+use crate::row::{RowArgs, StoredKeys};
 
 /// Show what happened to a row, newest first
 ///
@@ -65,12 +66,13 @@ pub(crate) fn run(args: &Args) -> Result<Outcome> {
         output.flush()?;
         return Ok(Outcome::Done);
     }
+    let keys = StoredKeys::of(&mut conn, [table]);
     let mut baselines = history.baselines.iter().peekable();
     for (place, version) in history.versions.iter().enumerate() {
         while let Some(baseline) = baselines.next_if(|baseline| baseline.place <= place) {
             print_baseline(&mut output, baseline)?;
         }
-        print(&mut output, table, &key, version)?;
+        print(&mut output, table, &key, &keys, version)?;
         if place + 1 < history.versions.len() {
             output.blank()?;
         }
@@ -84,24 +86,43 @@ pub(crate) fn run(args: &Args) -> Result<Outcome> {
         note("there are older versions; `--limit N` shows more of them, `--all` all");
     }
     if let Some(removed) = removed.filter(|_| !history.has_more) {
-        note(&horizon(table, removed));
+        note(&horizon(table, removed, &archived(&mut conn)));
     }
     Ok(Outcome::Done)
 }
 
 /// Where the history of a table begins for lack of what was before.
-fn horizon(table: &TableName, removed: Removed) -> String {
+fn horizon(table: &TableName, removed: Removed, archived: &[String]) -> String {
     let run = match (removed.last_run, removed.last_run_at) {
         (Some(run), Some(at)) => format!(" (the last run that removed any, {run}, ended {})", when(at)),
         (Some(run), None) => format!(" (run {run} is removing more)"),
         _ => String::new(),
     };
+    let way_back = match archived {
+        [] => String::new(),
+        months => {
+            let month = if months.len() <= 3 { months.join(" or ") } else { "YYYY_MM".to_owned() };
+            format!(
+                "; what was archived comes back with `threadline retention restore` {month}, and `threadline retention archives` lists it"
+            )
+        }
+    };
     format!(
-        "changes of {} before {} were removed by retention{run}; a month that was archived comes back with `threadline retention \
-         restore YYYY_MM`",
+        "changes of {} before {} were removed by retention{run}{way_back}",
         table.to_plain(),
         when(removed.before)
     )
+}
+
+/// The months an archive has something of that is not in the database; none, too, for a reader who may not know.
+fn archived(conn: &mut PgConnection) -> Vec<String> {
+    let months = retention::archives(conn).unwrap_or_default();
+    let is_away = |month: &ArchivedMonth| {
+        let is_open =
+            |object: &ArchivedObject| object.kind == ArchivedKind::Part && object.returned_at.is_none();
+        !month.in_database || month.objects.iter().any(is_open)
+    };
+    months.into_iter().filter(is_away).map(|month| month.month).collect()
 }
 
 /// What a baseline has of the row, by itself among the changes: it is none.
@@ -129,7 +150,13 @@ fn print_baseline(output: &mut Output, version: &BaselineVersion) -> Result<()> 
     Ok(())
 }
 
-fn print(output: &mut Output, table: &TableName, key: &RowKey, version: &Version<()>) -> Result<()> {
+fn print(
+    output: &mut Output,
+    table: &TableName,
+    key: &RowKey,
+    keys: &StoredKeys,
+    version: &Version<()>,
+) -> Result<()> {
     if version.gap {
         let text = "! a write after this change escaped capture: the row was not as the change left it";
         output.prose(NOTE, "", text)?;
@@ -142,6 +169,6 @@ fn print(output: &mut Output, table: &TableName, key: &RowKey, version: &Version
         return Ok(());
     }
     let row = if change.op == Op::Delete { before.image() } else { after.image() };
-    output.change(&change_diff(table, change, row), None)?;
+    output.change(&change_diff(table, change, row), keys.key(table, &change.row_key).as_ref())?;
     Ok(())
 }

@@ -8,6 +8,7 @@ use crate::Outcome;
 use crate::commands::actions;
 use crate::database::TrailArgs;
 use crate::output::{DIM, Line, NOTE, Output, OutputArgs};
+use crate::row::StoredKeys;
 
 /// Show everything one transaction did
 ///
@@ -41,14 +42,15 @@ pub(crate) fn run(args: &Args) -> Result<Outcome> {
     if output.is_json() {
         output.document(&incident)?;
     } else {
-        print(&mut output, &incident)?;
+        let keys = StoredKeys::of(&mut conn, incident.changes.iter().map(|change| &change.table));
+        print(&mut output, &incident, &keys)?;
     }
     output.flush()?;
     Ok(Outcome::Done)
 }
 
-fn print(output: &mut Output, incident: &IncidentBundle) -> std::io::Result<()> {
-    let IncidentBundle { id, transaction, actions, changes, has_more, .. } = incident;
+fn print(output: &mut Output, incident: &IncidentBundle, keys: &StoredKeys) -> std::io::Result<()> {
+    let IncidentBundle { id, transaction, actions, changes, has_more, removed, .. } = incident;
     let at = transaction.as_ref().map(|transaction| transaction.occurred_at);
     if let Some(at) = at.or_else(|| Some(changes.first()?.captured_at)) {
         output.heading(at, *id, transaction.as_ref(), None)?;
@@ -75,7 +77,13 @@ fn print(output: &mut Output, incident: &IncidentBundle) -> std::io::Result<()> 
     }
     for change in changes {
         output.blank()?;
-        output.change(change, None)?;
+        let key = keys.key(&change.table, &change.row_key);
+        output.change(change, key.as_ref())?;
+    }
+    if *removed {
+        output.blank()?;
+        let text = "! retention has removed other changes of this transaction: these are not all it did";
+        output.prose(NOTE, "", text)?;
     }
     if *has_more {
         output.blank()?;

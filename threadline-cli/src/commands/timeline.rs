@@ -2,12 +2,12 @@
 
 use anyhow::Result;
 use serde::Serialize;
-use threadline::Count;
+use threadline::{Count, TableHorizon};
 
 use crate::Outcome;
 use crate::database::TrailArgs;
 use crate::filter::FilterArgs;
-use crate::output::{ChangeGroups, Line, OutputArgs};
+use crate::output::{ChangeGroups, Line, OutputArgs, note_removed};
 use crate::paging::PageArgs;
 
 /// The changes counted by `--count` unless it is told otherwise.
@@ -50,18 +50,25 @@ pub(crate) fn run(args: &Args) -> Result<Outcome> {
         struct Counted {
             counted: u64,
             capped: bool,
+            removed: Vec<TableHorizon>,
         }
         let count = trail.count(&mut conn, filter, MOST_COUNTED)?;
         let Count { counted, capped } = count;
-        match output.is_json() {
-            true => output.document(&Counted { counted, capped })?,
-            false => output.line(&Line::from(count.to_string()))?,
+        let removed = trail.removed(&mut conn, filter)?;
+        if output.is_json() {
+            output.document(&Counted { counted, capped, removed })?;
+            output.flush()?;
+        } else {
+            output.line(&Line::from(count.to_string()))?;
+            output.flush()?;
+            note_removed(&removed);
         }
-        output.flush()?;
         return Ok(Outcome::Done);
     }
     let mut groups = ChangeGroups::default();
-    args.page.walk(
+    let removed = Some(trail.removed(&mut conn, filter)?);
+    args.page.walk_beyond(
+        removed,
         &mut output,
         "changes",
         |request| trail.timeline_page(&mut conn, filter, request),

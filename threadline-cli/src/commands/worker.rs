@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use anyhow::{Result, anyhow, bail};
 use serde::Serialize;
+use threadline::{Error, exports};
 use threadline_worker::{Connections, TaskReport, Worker};
 
 use crate::configuration::ConfigArgs;
@@ -62,7 +63,14 @@ pub(crate) fn run(args: &Args) -> Result<Outcome> {
     }
     let configuration = args.config.load()?;
     // What is wrong with the URL is told now; what is wrong with the database later on is waited for.
-    drop(args.database.connect()?);
+    let mut conn = args.database.connect()?;
+    if args.once {
+        // Else every task would say that there is no schema.
+        if let Err(error @ (Error::SchemaMissing | Error::SchemaVersion { .. })) = exports::due(&mut conn) {
+            return Err(error.into());
+        }
+    }
+    drop(conn);
     let database = args.database.clone();
     let worker = Worker::from_config(&configuration.config, Connections::new(move || database.connect()));
     let worker = match &args.instance {
@@ -108,7 +116,8 @@ fn told(report: TaskReport) -> Told {
     match report.outcome {
         Ok(done) => {
             let counts = done.counts().iter().copied().collect();
-            Told { task, outcome: "done", text: done.text().to_owned(), counts }
+            let outcome = if done.has_failures() { "failed" } else { "done" };
+            Told { task, outcome, text: done.text().to_owned(), counts }
         }
         Err(error) => Told { task, outcome: "failed", text: with_causes(&*error), counts: BTreeMap::new() },
     }

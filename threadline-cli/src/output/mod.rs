@@ -14,6 +14,7 @@ use std::io::{self, BufWriter, IsTerminal, Write};
 use anstream::{AutoStream, ColorChoice};
 use serde::Serialize;
 use terminal_size::{Width, terminal_size};
+use threadline::TableHorizon;
 
 pub(crate) use self::changes::{ChangeGroups, key_text, packed, row_changes, when};
 pub(crate) use self::listing::Listing;
@@ -185,6 +186,19 @@ pub(crate) fn say(text: impl Display) -> io::Result<()> {
 pub(crate) fn note(text: &str) {
     for line in text.lines() {
         let _ = writeln!(io::stderr(), "{}", escaped(line));
+    }
+}
+
+/// Says of which tables changes that were asked for have gone, a few by name.
+pub(crate) fn note_removed(horizons: &[TableHorizon]) {
+    const NAMED: usize = 5;
+    for TableHorizon { table, before, .. } in horizons.iter().take(NAMED) {
+        note(&format!("changes of {} before {} were removed by retention", table.to_plain(), when(*before)));
+    }
+    match horizons.len().saturating_sub(NAMED) {
+        0 => {}
+        1 => note("and of 1 more table"),
+        more => note(&format!("and of {more} more tables")),
     }
 }
 

@@ -211,7 +211,7 @@ fn what_is_wrong_with_the_arguments_is_one_sentence_with_its_fix() {
         (&["exports", "enqueue", "--by"], "`--by` has no value; write `--by <ACTOR>`"),
         (&["exports", "enqueue", "--by", "nobody:1"], "`nobody:1` is no value of `--by`: "),
         (&["export", "--format", "xml"], "`xml` is no value of `--format`; write one of: csv, json, ndjson"),
-        (&["history"], "`TABLE` and `KEY` is missing"),
+        (&["history"], "`TABLE` and `KEY` are missing"),
         (
             &["as-of", "posts", "--at", "noon"],
             "`noon` is no value of `--at`: write `2026-11-21T09:30:00Z` or ",

@@ -247,12 +247,43 @@ fn what_is_wrong_is_named_by_the_library() {
         (&["timeline", "--table", "nowhere"], "table `nowhere` has never been audited"),
         (&["history", "posts", "id=1", "id=2"], "write its value, or `id=VALUE`"),
         (&["history", "members", "3"], "write `organization_id=VALUE user_id=VALUE`"),
+        (
+            &["history", "posts", "nokey=1"],
+            "audited by the key (id): a value of the row's key is no `bigint`",
+        ),
+        (
+            &["diff", "posts", "id=zz", "--from", "1h"],
+            "audited by the key (id): a value of the row's key is no",
+        ),
+        (
+            &["history", "members", "organization_id=7", "user=1"],
+            "audited by the key (organization_id, user_id)",
+        ),
+        (&["timeline", "--table", "posts", "--key", "nokey=1"], "audited by the key (id), not by (nokey)"),
+        (&["timeline", "--table", "posts", "--key", "id=zz"], "a value of the row's key is no `bigint`"),
+        (
+            &["exports", "enqueue", "--by", "admin:7", "--table", "posts", "--column", "titel"],
+            "column: no table",
+        ),
+        (
+            &["exports", "enqueue", "--by", "admin:7", "--table", "posts", "--key", "nokey=1"],
+            "audited by the key (id), not by (nokey)",
+        ),
+        (&["exports", "show", "1"], "`1` is no value of `ID`: it is not the id of an export"),
+        (
+            &["evidence", "--reference", "tabel=posts"],
+            "no record has the reference `tabel`; there are baseline,",
+        ),
         (&["timeline", "--cursor", "v1.x"], "the cursor is not one"),
         (&["feed", "--cursor", "nonsense"], "is no feed cursor"),
     ] {
         let refused = sample.refused(arguments);
         assert!(refused.contains(words), "{arguments:?}: {refused}");
+        assert!(!refused.contains("the database refused a statement"), "{arguments:?}: {refused}");
     }
+    assert_eq!(sample.text("SELECT count(*) FROM threadline.export_jobs"), "0", "none was queued");
+    let nowhere = sample.run(&["evidence", "--reference", "table=pots"]);
+    assert!(nowhere.stderr.contains("there is no table `pots`"), "{}", nowhere.stderr);
 }
 
 #[test]
@@ -263,6 +294,7 @@ fn a_key_is_taken_in_each_form_it_is_shown_in() {
     {
         let shown = sample.done(&[&["history", "members"], key].concat());
         assert!(shown.contains(r#"role             "owner""#), "{key:?}: {shown}");
+        assert!(shown.contains("members organization_id=7 user_id=42  #"), "{key:?}: {shown}");
     }
     assert_eq!(
         sample.done(&["history", "posts", "1"]),

@@ -159,7 +159,7 @@ fn nothing_goes_without_a_window_or_without_execute() {
     assert_eq!((&run["run"]["changes"], site.changes()), (&json!(before), 0));
     let runs = site.json("retention-runs", &["retention", "runs"]);
     assert_eq!(runs["runs"][0]["asked_by"], json!({"type": "admin", "id": "7"}));
-    assert!(site.done(&["retention", "run", "--execute"]).contains("nothing is due"));
+    assert!(site.done(&["retention", "run", "--execute"]).contains("nothing of the trail is due"));
     assert!(site.done(&["retention", "runs"]).contains("service_account:threadline"));
     // A table nobody knows is told before anything is done.
     let wrong = Site::short("tables = { \"public.nowhere\" = \"2s\" }");
@@ -217,6 +217,65 @@ fn what_is_held_stays_until_it_is_released() {
 }
 
 #[test]
+fn what_retention_left_is_never_shown_as_the_whole() {
+    let site = Site::short("tables = { \"public.users\" = \"10 years\" }");
+    site.sample.run_sql(
+        "BEGIN;
+         UPDATE posts SET views = views + 1;
+         INSERT INTO users VALUES (77, 'a', 'b');
+         COMMIT",
+    );
+    let whole = site.sample.text(
+        "SELECT transaction_id FROM threadline.audit_changes ORDER BY captured_at DESC, ordinal DESC LIMIT 1",
+    );
+    assert_eq!(site.json("incident", &["incident", &whole])["removed"], json!(false));
+    assert_eq!(site.json("timeline", &["timeline"])["removed"], json!([]));
+    assert!(!site.run(&["timeline"]).stderr.contains("retention"));
+    sleep(Duration::from_millis(1100));
+    site.done(&["retention", "run", "--execute"]);
+
+    let incident = site.json("incident", &["incident", &whole]);
+    assert_eq!((&incident["removed"], incident["changes"].as_array().map(Vec::len)), (&json!(true), Some(1)));
+    let told = site.done(&["incident", &whole]);
+    assert!(told.contains("! retention has removed other changes of this transaction"), "{told}");
+
+    let gone = |document: &Value| {
+        let tables = document["removed"].as_array().expect("a list").iter();
+        tables.map(|one| one["table"]["name"].as_str().expect("a name").to_owned()).collect::<Vec<_>>()
+    };
+    let said = "changes of public.posts before 20";
+    let all = ["logs", "members", "posts"];
+    for arguments in [&["timeline"][..], &["actor", "user:42"], &["correlation", "import-7"]] {
+        assert_eq!(gone(&site.json("timeline", arguments)), all, "{arguments:?}");
+        let run = site.run(arguments);
+        assert!(
+            run.stderr.contains(said) && run.stderr.contains("were removed by retention"),
+            "{}",
+            run.stderr
+        );
+    }
+    assert_eq!(gone(&site.json("count", &["timeline", "--table", "posts", "--count"])), ["posts"]);
+    // Nothing is said of a table that lost nothing, nor of a time from which all is there.
+    for arguments in [&["timeline", "--table", "users"][..], &["timeline", "--from", "0s"]] {
+        assert_eq!(gone(&site.json("timeline", arguments)), [""; 0], "{arguments:?}");
+    }
+    let export = ["export", "--table", "posts", "--output", "posts.csv", "--manifest"];
+    let run = site.run(&export);
+    assert!(run.code == Some(0) && run.stderr.contains(said), "{}", run.stderr);
+    let manifest = fs::read_to_string(site.path().join("posts.csv.manifest.json")).expect("is written");
+    let manifest: Value = serde_json::from_str(&manifest).expect("JSON");
+    assert_documented("export", &manifest);
+    assert_eq!((gone(&manifest), &manifest["truncated"]), (vec!["posts".to_owned()], &json!(false)));
+    // There is no archive that it could come back from.
+    let history = site.run(&["history", "posts", "1"]);
+    assert!(
+        history.stderr.contains("removed by retention") && !history.stderr.contains("restore"),
+        "{}",
+        history.stderr
+    );
+}
+
+#[test]
 fn a_month_is_archived_restored_and_released() {
     let site = Site::short("archive = true");
     let before = site.changes();
@@ -225,13 +284,16 @@ fn a_month_is_archived_restored_and_released() {
     assert!(plan.contains("2001_01  whole, archived first"), "{plan}");
     site.done(&["retention", "run", "--execute"]);
     assert_eq!(site.changes(), 0);
-    assert!(site.path().join("storage/archive/2001_01/manifest.json").is_file());
+    let mut attempts = fs::read_dir(site.path().join("storage/archive/2001_01")).expect("is there");
+    let attempt = attempts.next().expect("one attempt").expect("readable").path();
+    assert!(attempts.next().is_none() && attempt.join("manifest.json").is_file());
     // The history of a row says where it begins, and why.
     let history = site.run(&["history", "posts", "1"]);
     assert!(history.stderr.contains("changes of posts before 20"), "{}", history.stderr);
     assert!(
         history.stderr.contains(" were removed by retention (the last run that removed any, 1, ended 20")
     );
+    assert!(history.stderr.contains("`threadline retention restore` 2001_01, and"), "{}", history.stderr);
     assert!(site.json("history", &["history", "posts", "1"])["removed"]["before"].is_string());
     let listed = site.json("retention-archives", &["retention", "archives", "--verify"]);
     let month = &listed["archives"][0];
@@ -246,12 +308,12 @@ fn a_month_is_archived_restored_and_released() {
     assert_eq!((&restored["restored"]["changes"], site.changes()), (&json!(before), before));
     assert!(site.done(&["partitions"]).contains("restored"));
     assert!(site.refused(&["retention", "restore", "2001_01"]).contains("already"));
-    let file = site.path().join("storage/archive/2001_01/audit_changes.ndjson.gz");
+    let file = attempt.join("audit_changes.ndjson.gz");
     let whole = fs::read(&file).expect("is there");
     fs::write(&file, &whole[..whole.len() - 9]).expect("can be written");
     let found = site.run(&["retention", "archives", "--verify"]);
     assert_eq!(found.code, Some(1), "{}{}", found.stdout, found.stderr);
-    assert!(found.stdout.contains("2001_01/audit_changes.ndjson.gz"), "{}", found.stdout);
+    assert!(found.stdout.contains("/audit_changes.ndjson.gz"), "{}", found.stdout);
     site.refused(&["retention", "release", "2001_01"]);
     fs::remove_file(&file).expect("is there");
     assert!(site.run(&["retention", "archives", "--verify"]).stdout.contains("is not there"));
@@ -261,7 +323,11 @@ fn a_month_is_archived_restored_and_released() {
     site.done(&[&["retention", "holds", "place", "--table", "posts"], &by[..]].concat());
     assert!(site.refused(&["retention", "release", "2001-01"]).contains("held by hold 1"));
     site.done(&[&["retention", "holds", "release", "1"], &by[..]].concat());
-    site.json("retention-release", &["retention", "release", "2001-01"]);
+    let released = site.json("retention-release", &["retention", "release", "2001-01"]);
+    assert_eq!((&released["month"], &released["state"]), (&json!("2001_01"), &json!("gone")));
+    assert!(
+        site.refused(&["retention", "restore", "foo"]).contains("`foo` is not a month such as `2025-01`")
+    );
     assert_eq!(site.changes(), 0);
     for wrong in ["2001_01", "../x", HOSTILE] {
         let said = site.refused(&["retention", "release", wrong]);
@@ -287,6 +353,20 @@ fn what_goes_in_part_is_archived_too() {
     assert!(listed.contains("2001_01") && listed.contains("the rest of it"), "{listed}");
     let restored = site.json("retention-restore", &["retention", "restore", "2001-01"]);
     assert_eq!((&restored["restored"]["changes"], site.changes()), (&json!(before - left), before));
+    // What was put back is listed with its files, and verified; releasing says what becomes of it.
+    let listed =
+        site.json("retention-archives", &["retention", "archives", "--verify"])["archives"][0].clone();
+    assert!(listed["sound"] == json!(true) && listed["rows"].as_u64() > Some(0), "{listed}");
+    assert!(site.done(&["retention", "archives"]).contains("put back"));
+    let object = listed["objects"][0]["object"].as_str().expect("has a name");
+    let file = site.path().join("storage/archive").join(object);
+    let content = fs::read(&file).expect("is there");
+    fs::remove_file(&file).expect("is there");
+    assert_eq!(site.run(&["retention", "archives", "--verify"]).code, Some(1));
+    site.refused(&["retention", "release", "2001-01"]);
+    fs::write(&file, content).expect("can be written");
+    assert!(site.done(&["retention", "release", "2001-01"]).contains("nothing has gone yet"));
+    assert_eq!(site.changes(), before);
 }
 
 #[cfg(unix)]

@@ -50,8 +50,11 @@ fn close(schema: &mut Value) {
 #[test]
 fn a_document_with_a_field_too_many_or_too_few_is_told() {
     let validator = validator("count");
-    assert!(validator.is_valid(&json!({"format_version": 1, "counted": 3, "capped": false})));
-    assert!(!validator.is_valid(&json!({"format_version": 1, "counted": 3})));
-    assert!(!validator.is_valid(&json!({"format_version": 1, "counted": 3, "capped": false, "more": 1})));
-    assert!(!validator.is_valid(&json!({"format_version": 2, "counted": 3, "capped": false})));
+    assert!(validator.is_valid(&json!({"format_version": 1, "counted": 3, "capped": false, "removed": []})));
+    assert!(!validator.is_valid(&json!({"format_version": 1, "counted": 3, "capped": false})));
+    assert!(
+        !validator
+            .is_valid(&json!({"format_version": 1, "counted": 3, "capped": false, "removed": [], "more": 1}))
+    );
+    assert!(!validator.is_valid(&json!({"format_version": 2, "counted": 3, "capped": false, "removed": []})));
 }

@@ -183,6 +183,37 @@ fn the_place_of_an_absent_volume_is_no_storage() {
 }
 
 #[test]
+fn an_export_that_cannot_be_made_is_a_failure_of_the_worker() {
+    let place = Place::new();
+    place.done(&["storage", "create"]);
+    let job = place.enqueue();
+    // As when the column is dropped after the job was queued.
+    place.sample.run_sql("UPDATE threadline.export_jobs SET filter = filter || '{\"column\": [\"gone\"]}'");
+    let run = place.run(&["worker", "--once"]);
+    assert_eq!(run.code, Some(2), "{}{}", run.stdout, run.stderr);
+    assert!(run.stdout.contains("exports     failed  1 failed\n"), "{}", run.stdout);
+    assert!(run.stderr.ends_with("error: 1 of 5 tasks failed: exports\n"), "{}", run.stderr);
+    let shown = place.done(&["exports", "show", &job]).stdout;
+    assert!(shown.contains("its filter cannot be answered: a column that no table has"), "{shown}");
+    let run = place.done(&["worker", "--once", "--json"]);
+    assert_documented("worker", &document(&run));
+}
+
+#[test]
+fn a_missing_schema_is_told_once() {
+    let place = Place::new();
+    place.sample.run_sql("DROP SCHEMA threadline CASCADE");
+    let run = place.run(&["worker", "--once"]);
+    assert_eq!((run.code, run.stdout.as_str()), (Some(2), ""), "{}", run.stderr);
+    assert_eq!(
+        run.stderr.matches("has no audit schema; run `threadline migrate`").count(),
+        1,
+        "{}",
+        run.stderr
+    );
+}
+
+#[test]
 fn exports_that_nobody_will_make_are_told_of() {
     let place = Place::new();
     assert_eq!(place.done(&["exports", "enqueue", "--by", "admin:7"]).stderr, "");

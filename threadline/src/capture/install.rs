@@ -31,7 +31,7 @@ pub fn attach(conn: &mut PgConnection, table: &TableName, spec: &AuditSpec<'_>) 
         .get_result(conn)
         .map_err(|error| Error::from_query(conn, &table.to_sql(), error))?;
     if !found {
-        return Err(Error::NoSuchTable { table: table.to_sql() });
+        return Err(Error::NoSuchTable { table: table.to_plain() });
     }
     run(conn, "attach", table, &spec.attach_sql(table))
 }

@@ -4,12 +4,12 @@ use chrono::{DateTime, Utc};
 use diesel::prelude::*;
 use serde::Serialize;
 
-use super::change::{ChangeId, Op};
+use super::change::{AuditChange, ChangeId, Op};
 use super::decode::DecodeError;
-use super::fold::{self, Step};
+use super::fold::{self, Mark, Step};
 use super::image::{RowImage, RowState};
 use super::key::{RowKey, WalkKey};
-use super::log::{self, Reach, RowLog};
+use super::log::{self, PresentState, Reach, RowLog};
 use super::scope::{ResolvedScope, Surface};
 use super::trail::Trail;
 use crate::capture::TableName;
@@ -153,6 +153,7 @@ fn answer(log: RowLog, at: DateTime<Utc>, scope: Option<&ResolvedScope>) -> AsOf
         return AsOf::BeforeHorizon { horizon };
     }
     let (table_id, tenant) = (log.anchor.table_id, log.anchor.present.scope.clone());
+    let is_present = matches!(log.anchor.present.state, PresentState::Present);
     let purged_until = log.anchor.purged_until;
     let folded = fold::fold(log.seen_through(scope));
     let undone = folded.steps.iter().take_while(|step| !step.settled).count();
@@ -179,20 +180,36 @@ fn answer(log: RowLog, at: DateTime<Utc>, scope: Option<&ResolvedScope>) -> AsOf
     // Told forwards, the row needs no more than that the next change found it so.
     let told = recorded.is_some() || way.last().is_some_and(|step| step.forwards.is_some());
     if let Some(scope) = scope {
-        let tenant = match (state, settled_by, way.last(), settled, newer) {
-            (RowState::Present(_), Some(mark), ..) if matches!(mark.state, RowState::Present(_)) => {
-                mark.scope.clone()
-            }
-            (RowState::Present(_), None, _, Some(step), _) if told => step.change.scope.clone(),
-            // Gone by then: whose it was is for the change that removed it to say.
-            (RowState::Absent, _, _, Some(Step { change, .. }), _)
-            | (_, _, Some(Step { change, .. }), ..) => {
-                change.previous_scope.clone().or_else(|| change.scope.clone())
-            }
-            (_, _, None, _, Some(mark)) => mark.scope.clone(),
-            (_, _, None, _, None) => tenant,
+        // Whose the row was is said from both sides: by what came last before the instant, and by what is next after it. They
+        // differ only when a write in between escaped capture; then nobody is told the other's side.
+        let of_mark =
+            |mark: &Mark| (mark.hidden || mark.state != RowState::Absent).then(|| mark.scope.clone());
+        let before = match (settled_by, settled) {
+            (Some(mark), _) => of_mark(mark),
+            (None, Some(step)) => (step.after != RowState::Absent).then(|| step.change.scope.clone()),
+            (None, None) => None,
         };
-        if !scope.sees_row(table_id, tenant.as_deref()) {
+        let since = |change: &AuditChange| change.previous_scope.clone().or_else(|| change.scope.clone());
+        let after = match (way.last(), newer) {
+            (Some(step), _) => {
+                let says = step.change.op != Op::Truncate && step.before != RowState::Absent;
+                says.then(|| since(&step.change))
+            }
+            (None, Some(mark)) => of_mark(mark),
+            (None, None) => is_present.then(|| tenant.clone()),
+        };
+        let sees = |tenant: &Option<String>| scope.sees_row(table_id, tenant.as_deref());
+        let is_seen = match (before.as_ref().map(sees), after.as_ref().map(sees)) {
+            (Some(before), Some(after)) if before != after => return AsOf::Unknown,
+            (Some(seen), _) | (None, Some(seen)) => seen,
+            // Gone by then, or not there yet: whose it was is for the change to say that removed it, or brought it.
+            (None, None) => sees(&match (settled, way.last(), newer) {
+                (Some(step), ..) | (None, Some(step), _) => since(&step.change),
+                (None, None, Some(mark)) => mark.scope.clone(),
+                (None, None, None) => tenant,
+            }),
+        };
+        if !is_seen {
             return AsOf::NotCreated;
         }
     }

@@ -34,6 +34,8 @@ pub(crate) struct Mark {
     pub(crate) scope: Option<String>,
     /// The row was not as the baseline has it when the next newer change (or the present) found it.
     pub(crate) gap: bool,
+    /// Whether what it says is not to be told; its state is unknown then, though there was a row.
+    pub(crate) hidden: bool,
 }
 
 /// One change and the row on both sides of it.
@@ -187,6 +189,7 @@ struct Recorded {
     image: Option<Columns>,
     masked: BTreeSet<String>,
     retyped: BTreeSet<String>,
+    hidden: bool,
 }
 
 /// What a change does to the row with our key.
@@ -254,6 +257,7 @@ impl<'a> Reader<'a> {
     }
 
     fn recorded(&mut self, stored: StoredBaseline) -> Recorded {
+        let hidden = stored.hidden;
         // Its payload is one of an insert, to be explained in the same way.
         let Named { image, masked, retyped, .. } = self.named(StoredChange {
             captured_at: stored.baseline.recorded_at,
@@ -273,7 +277,7 @@ impl<'a> Reader<'a> {
             attributes: None,
             settled: false,
         });
-        Recorded { baseline: stored.baseline, scope: stored.scope, image, masked, retyped }
+        Recorded { baseline: stored.baseline, scope: stored.scope, image, masked, retyped, hidden }
     }
 
     /// The change as policy lets it be shown today.
@@ -400,6 +404,15 @@ impl Row {
                 self.agrees(image, &recorded.masked, &recorded.retyped, policy)
             }
         };
+        if recorded.hidden {
+            let nothing = || Self::new(Known::Nothing, Columns::new(), BTreeSet::new());
+            if !fits {
+                *self = nothing();
+            }
+            let Recorded { baseline, scope, hidden, .. } = recorded;
+            let mark = Mark { baseline, place, state: RowState::Unknown, scope, gap: !fits, hidden };
+            return (mark, nothing());
+        }
         let at_baseline = recorded.row();
         if fits && self.known == Known::Whole {
             // A column that was added since goes on being known.
@@ -410,8 +423,8 @@ impl Row {
         } else {
             *self = recorded.row();
         }
-        let Recorded { baseline, scope, .. } = recorded;
-        (Mark { baseline, place, state: self.shown(policy), scope, gap: !fits }, at_baseline)
+        let Recorded { baseline, scope, hidden, .. } = recorded;
+        (Mark { baseline, place, state: self.shown(policy), scope, gap: !fits, hidden }, at_baseline)
     }
 
     /// Whether these values are the row's, as far as both are known; what is hidden on either side, of another type or ignored

@@ -12,6 +12,7 @@ use diesel::sql_types::{Array, HasSqlType, Text};
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
+use super::scan::{row_key, table_id};
 use crate::capture::TableName;
 use crate::error::Error;
 
@@ -169,14 +170,29 @@ impl RowKey {
             (None, [text]) => Self::stored(&columns, text.as_ref()),
             _ => None,
         };
-        key.ok_or_else(|| Error::Refused {
-            message: format!("not a key of table {name}"),
-            hint: Some(match &columns[..] {
-                [] => "it has no key".to_owned(),
-                [column] => format!("write its value, or `{column}=VALUE`"),
-                _ => format!("write `{}=VALUE`", columns.join("=VALUE ")),
-            }),
-        })
+        let hint = match &columns[..] {
+            [] => "it has no key".to_owned(),
+            [column] => format!("write its value, or `{column}=VALUE`"),
+            _ => format!("write `{}=VALUE`", columns.join("=VALUE ")),
+        };
+        let refused = |why: &str| Error::Refused {
+            message: format!(
+                "not a key of table {name}, which is audited by the key ({}){why}",
+                columns.join(", ")
+            ),
+            hint: Some(hint),
+        };
+        let Some(key) = key else { return Err(refused("")) };
+        // Read now: what comes later would take it for a fault of the database.
+        let read = match table_id(conn, table)? {
+            Some(id) => row_key(conn, id, key.as_json()).map(drop),
+            None => Ok(()),
+        };
+        match read {
+            Ok(()) => Ok(key),
+            Err(Error::Refused { message, .. }) => Err(refused(&format!(": {message}"))),
+            Err(error) => Err(error),
+        }
     }
 
     /// The key columns of an audited table, by their present names, in the order in which a stored key has their values.

@@ -130,6 +130,9 @@ pub(crate) struct StoredBaseline {
     pub(crate) scope: Option<String>,
     /// `None` when there was no such row.
     pub(crate) row: Option<Columns>,
+    /// Whether it is another tenant's: that it does not fit may be told, and nothing of what it says.
+    #[serde(skip)]
+    pub(crate) hidden: bool,
 }
 
 /// By relation and attribute number, the columns' names and types today.
@@ -201,12 +204,12 @@ impl RowLog {
             present.state = PresentState::Unknown;
             present.image = None;
         }
-        // So it is with what a baseline says of another tenant's row.
+        // So it is with what a baseline says of another tenant's row; but a hole that it shows is one.
         let table_id = self.anchor.table_id;
-        self.anchor.keep_baselines(|baseline| {
-            baseline.row.is_none()
-                || scope.is_none_or(|scope| scope.sees_row(table_id, baseline.scope.as_deref()))
-        });
+        for baseline in self.anchor.baselines.iter_mut().flatten() {
+            baseline.hidden = baseline.row.is_some()
+                && scope.is_some_and(|scope| !scope.sees_row(table_id, baseline.scope.as_deref()));
+        }
         self
     }
 }

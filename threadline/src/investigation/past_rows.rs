@@ -149,7 +149,7 @@ impl Trail {
                 DieselError::DatabaseError(_, information)
                     if information.constraint_name() == Some("threadline_not_audited") =>
                 {
-                    Error::NotAudited { table: table.to_owned() }
+                    Error::not_audited(table, information.as_ref())
                 }
                 _ => Error::from(error),
             })?;

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use diesel::prelude::*;
+use diesel::sql_types::Bool;
 use serde::Serialize;
 use uuid::Uuid;
 
@@ -41,6 +42,8 @@ pub struct TransactionBundle {
     pub changes: Vec<TableChange>,
     /// Whether there are more changes; [`Trail::audit_changes_for_transaction`] has them all, in pages.
     pub has_more: bool,
+    /// Whether retention has removed some of its changes, so that these are not all it did.
+    pub removed: bool,
 }
 
 /// What one transaction left in the trail, with the difference each change made.
@@ -57,6 +60,8 @@ pub struct IncidentBundle {
     pub changes: Vec<ChangeDiff>,
     /// As in [`TransactionBundle`].
     pub has_more: bool,
+    /// As in [`TransactionBundle`].
+    pub removed: bool,
 }
 
 impl Trail {
@@ -106,12 +111,15 @@ impl Trail {
         id: Uuid,
     ) -> Result<Option<IncidentBundle>, Error> {
         let bundle = self.bundle(conn, id, Surface::Incident)?;
-        Ok(bundle.map(|TransactionBundle { id, transaction, actions, changes, has_more }| IncidentBundle {
-            id,
-            transaction,
-            actions,
-            changes: changes.iter().map(TableChange::diff).collect(),
-            has_more,
+        Ok(bundle.map(|TransactionBundle { id, transaction, actions, changes, has_more, removed }| {
+            IncidentBundle {
+                id,
+                transaction,
+                actions,
+                changes: changes.iter().map(TableChange::diff).collect(),
+                has_more,
+                removed,
+            }
         }))
     }
 
@@ -155,7 +163,8 @@ impl Trail {
             let has_more = changes.len() > wanted;
             changes.truncate(wanted);
             let found = transaction.is_some() || !actions.is_empty() || !changes.is_empty();
-            Ok(found.then_some(TransactionBundle { id, transaction, actions, changes, has_more }))
+            let removed = transaction.is_some() && is_partly_removed(conn, id)?;
+            Ok(found.then_some(TransactionBundle { id, transaction, actions, changes, has_more, removed }))
         })
     }
 }
@@ -172,6 +181,20 @@ fn is_visible(conn: &mut PgConnection, id: Uuid, scope: Option<&ResolvedScope>) 
     statement.bind(id).sql(" AND ");
     scope.of_transaction(&mut statement);
     Ok(!statement.load_from::<AuditTransaction>(conn)?.is_empty())
+}
+
+/// Whether retention has removed changes of a transaction that is still there.
+fn is_partly_removed(conn: &mut PgConnection, id: Uuid) -> Result<bool, Error> {
+    #[derive(QueryableByName)]
+    struct Part {
+        #[diesel(sql_type = Bool)]
+        removed: bool,
+    }
+    let mut statement = Statement::kept(
+        "SELECT t.purged_until IS NOT NULL AS removed FROM threadline.audit_transactions t WHERE t.id = ",
+    );
+    statement.bind(id);
+    Ok(statement.load_from::<Part>(conn)?.iter().any(|part| part.removed))
 }
 
 /// The actions recorded in these transactions, in order. They have the milliseconds of the transaction's id in theirs, so

@@ -207,6 +207,7 @@ CREATE OR REPLACE FUNCTION threadline.attach(
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     policy threadline.audited_tables;
+    loosened text;
 BEGIN
     PERFORM threadline.check_target(target);
     policy.exclude := coalesce(exclude, '{}');
@@ -235,6 +236,15 @@ BEGIN
     -- Ids are given out one transaction at a time; a sequence would be left behind by a data-only dump.
     LOCK TABLE threadline.audited_tables IN SHARE ROW EXCLUSIVE MODE;
     policy.id := coalesce(threadline.table_id(target), (SELECT coalesce(max(a.id), 0) + 1 FROM threadline.audited_tables a));
+    -- Also of a table that was detached: its policy is still there.
+    SELECT string_agg(format('"%s"', c.name), ', ' ORDER BY c.name) INTO loosened
+        FROM (SELECT DISTINCT unnest(a.exclude || a.mask) AS name FROM threadline.audited_tables a WHERE a.id = policy.id) c
+            JOIN pg_attribute t ON t.attrelid = target AND t.attname = c.name AND NOT t.attisdropped
+        WHERE c.name <> ALL (policy.exclude || policy.mask);
+    IF loosened IS NOT NULL THEN
+        RAISE WARNING 'threadline: table % was audited without the values of %, and is with them from now on', target, loosened
+            USING HINT = 'The arguments are the whole policy: name in exclude or mask what the trail is not to have.';
+    END IF;
     PERFORM threadline.install_capture(target, policy);
     RETURN policy.id;
 END

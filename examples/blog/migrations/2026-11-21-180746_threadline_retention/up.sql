@@ -410,12 +410,10 @@ COMMENT ON FUNCTION threadline.leaving_lines(text, text) IS 'The query for rows 
 -- Remembers what an archive has of a partition, in the transaction that removes it: {"object", "kind", "tables", "bytes", "sha256"}.
 CREATE OR REPLACE FUNCTION threadline.note_archive(run bigint, label text, archive jsonb) RETURNS void
 LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
-    INSERT INTO threadline.retention_archives AS a (object, kind, label, first_id, end_id, run, tables, bytes, sha256)
+    INSERT INTO threadline.retention_archives (object, kind, label, first_id, end_id, run, tables, bytes, sha256)
     SELECT archive ->> 'object', archive ->> 'kind', note_archive.label, b.first_id, b.end_id, note_archive.run, archive -> 'tables', (archive ->> 'bytes')::bigint, archive ->> 'sha256'
     FROM (SELECT m.first_id, m.end_id FROM threadline.retention_months m WHERE m.label = note_archive.label
         UNION ALL SELECT coalesce(p.first_id, '00000000-0000-0000-0000-000000000000'), p.end_id FROM threadline.partitions() p WHERE p.label = note_archive.label LIMIT 1) b
-    ON CONFLICT (object) DO UPDATE SET kind = EXCLUDED.kind, label = EXCLUDED.label, first_id = EXCLUDED.first_id, end_id = EXCLUDED.end_id, run = EXCLUDED.run,
-        archived_at = clock_timestamp(), tables = EXCLUDED.tables, bytes = EXCLUDED.bytes, sha256 = EXCLUDED.sha256, returned_at = NULL
 $$;
 COMMENT ON FUNCTION threadline.note_archive(bigint, text, jsonb) IS 'Remembers what an archive has of a partition.';
 

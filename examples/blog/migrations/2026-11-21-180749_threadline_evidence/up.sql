@@ -232,7 +232,7 @@ $$;
 COMMENT ON FUNCTION threadline.record_application_evidence(jsonb) IS 'Adds records of evidence of export deliveries and support scopes; for any role.';
 
 -- Removes the oldest records established strictly before an instant, `batch` at most, and returns how many; call it until it
--- removes fewer. Records another session is removing are passed over.
+-- removes fewer. Records another session is removing are passed over; those about a hold that is in force stay with it.
 CREATE OR REPLACE FUNCTION threadline.expire_evidence(older_than timestamptz, batch integer) RETURNS bigint
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -249,6 +249,7 @@ BEGIN
     ignored := set_config('threadline.expiring_evidence', pg_current_xact_id()::text, true);
     DELETE FROM threadline.evidence_records WHERE id = ANY (ARRAY(
         SELECT r.id FROM threadline.evidence_records r WHERE r.recorded_at < older_than
+            AND NOT (r.subject = 'legal_hold' AND EXISTS (SELECT FROM threadline.legal_holds h WHERE h.released_at IS NULL AND h.id::text = r.reference ->> 'hold'))
         ORDER BY r.recorded_at, r.id LIMIT batch FOR UPDATE SKIP LOCKED));
     GET DIAGNOSTICS removed = ROW_COUNT;
     ignored := set_config('threadline.expiring_evidence', '', true);

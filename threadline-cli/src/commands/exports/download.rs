@@ -12,11 +12,12 @@ use threadline::exports::{self, Download};
 use threadline_worker::{Storage, StoredReader};
 use uuid::Uuid;
 
-use super::jobs::missing;
+use super::jobs::{job_id, missing};
 use crate::Outcome;
+use crate::commands::export::changes;
 use crate::configuration::ConfigArgs;
 use crate::database::DatabaseArgs;
-use crate::output::{OutputArgs, note};
+use crate::output::{OutputArgs, note, note_removed};
 use crate::partial::PartialFile;
 use crate::progress::Progress;
 
@@ -27,6 +28,7 @@ use crate::progress::Progress;
 #[derive(clap::Args)]
 pub(super) struct Args {
     /// The job
+    #[arg(value_parser = job_id)]
     id: Uuid,
 
     /// Where to
@@ -100,6 +102,7 @@ pub(super) fn run(args: &Args) -> Result<Outcome> {
         output.document(&Document { job: ready.job, summary: &ready.summary })?;
         output.flush()?;
     }
-    note(&format!("{} changes, {}, sha256 {sha256}", ready.summary.rows, HumanBytes(bytes)));
+    note(&format!("{}, {}, sha256 {sha256}", changes(ready.summary.rows), HumanBytes(bytes)));
+    note_removed(&ready.summary.removed);
     Ok(Outcome::Done)
 }

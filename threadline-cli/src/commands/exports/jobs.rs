@@ -1,10 +1,10 @@
 //! `threadline exports list`, `show` and `cancel`: the jobs there are.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use indicatif::{HumanBytes, HumanCount};
 use serde::Serialize;
 use threadline::Actor;
-use threadline::exports::{self, ExportJob, ExportState};
+use threadline::exports::{self, ExportFailure, ExportJob, ExportState};
 use uuid::Uuid;
 
 use crate::Outcome;
@@ -37,6 +37,7 @@ pub(super) struct ListArgs {
 #[derive(clap::Args)]
 pub(super) struct ShowArgs {
     /// Its id
+    #[arg(value_parser = job_id)]
     id: Uuid,
 
     #[command(flatten)]
@@ -51,6 +52,7 @@ pub(super) struct ShowArgs {
 #[derive(clap::Args)]
 pub(super) struct CancelArgs {
     /// Its id
+    #[arg(value_parser = job_id)]
     id: Uuid,
 
     #[command(flatten)]
@@ -132,6 +134,31 @@ pub(super) fn cancel(args: &CancelArgs) -> Result<Outcome> {
     Ok(if cancelled == 0 { Outcome::FoundSomething } else { Outcome::Done })
 }
 
+/// Reads the id of a job.
+pub(super) fn job_id(text: &str) -> Result<Uuid> {
+    text.parse().map_err(|_| anyhow!("it is not the id of an export; `threadline exports list` has them"))
+}
+
+/// What became of a job that could not be made, in a sentence.
+fn because(failure: ExportFailure) -> &'static str {
+    match failure {
+        ExportFailure::RequestUnreadable => {
+            "its filter cannot be answered: a column that no table has, or a filter of another version"
+        }
+        ExportFailure::ScopeUnreadable => "its scope is not one this version reads, so it may see nothing",
+        ExportFailure::Refused => {
+            "the trail has no answer: a table that was never audited, or a key that is not the table's"
+        }
+        ExportFailure::Database => {
+            "the database did not answer, or refused a statement; the worker's log says which"
+        }
+        ExportFailure::Storage => "the storage did not take the file; the worker's log says why",
+        ExportFailure::Verification => "what the storage has is not what was written",
+        ExportFailure::Abandoned => "a worker took it and was not heard of again",
+        other => other.as_str(),
+    }
+}
+
 pub(super) fn missing(id: Uuid) -> String {
     format!("there is no export job {id}; `threadline exports list` says which there are")
 }
@@ -161,6 +188,7 @@ pub(super) fn told(output: &OutputArgs, job: &ExportJob) -> Result<Outcome> {
         facts.push(("changes", format!("{rows}, {bytes}{more}")));
         facts.push(("sha256", summary.sha256.clone()));
     }
+    facts.extend(job.error.map(|failure| ("because", because(failure).to_owned())));
     let filter = job.filter()?;
     facts.extend(filter.pairs().into_iter().map(|(name, value)| ("filter", format!("{name}={value}"))));
     for (name, value) in facts {

@@ -3,7 +3,7 @@
 use anyhow::Result;
 use indicatif::{HumanBytes, HumanCount};
 use serde::Serialize;
-use threadline::retention::{self, RestoredMonth};
+use threadline::retention::{self, Release, RestoredMonth};
 
 use super::storage_archive;
 use crate::Outcome;
@@ -30,7 +30,8 @@ pub(crate) struct RestoreArgs {
 
 /// Let a restored month go again; the archive keeps it
 ///
-/// The archive is read first: the month stays if it is not there any more, or if something in it is held. Exit code 1 when transactions are open that may still read it: the next run of retention lets it go, or the same command again.
+/// The archive is read first: the month stays if it is not there any more, or if something in it is held. A month that never left as
+/// a whole, and got back what had left it, is left to the next run of retention. Exit code 1 when transactions are open that may still read it: the next run of retention lets it go, or the same command again.
 #[derive(clap::Args)]
 pub(crate) struct ReleaseArgs {
     /// The month, as `2025-01`
@@ -50,8 +51,11 @@ struct Restored {
 }
 
 #[derive(Serialize)]
-struct Released<'a> {
-    month: &'a str,
+struct Released {
+    /// As in all other documents: `2025_01`.
+    month: String,
+    /// `gone`, `waiting` or `left_to_retention`.
+    state: &'static str,
     /// What the disk got back; `null` when the month is still there.
     bytes: Option<u64>,
 }
@@ -75,16 +79,27 @@ pub(super) fn restore(args: &RestoreArgs) -> Result<Outcome> {
 pub(super) fn release(args: &ReleaseArgs) -> Result<Outcome> {
     let mut archive = storage_archive(&args.config.load()?.config)?;
     let mut conn = args.database.connect()?;
-    let bytes = retention::release_archive(&mut conn, &mut archive, &args.month)?;
+    let (state, bytes) = match retention::release_archive(&mut conn, &mut archive, &args.month)? {
+        Release::Gone { bytes } => ("gone", Some(bytes)),
+        Release::LeftToRetention => ("left_to_retention", None),
+        _ => ("waiting", None),
+    };
+    let month = args.month.replace('-', "_");
     let mut output = args.output.open();
     if output.is_json() {
-        output.document(&Released { month: &args.month, bytes })?;
+        output.document(&Released { month, state, bytes })?;
     } else if let Some(bytes) = bytes {
-        let line = format!(" {}, {}", args.month, HumanBytes(bytes));
+        let line = format!(" {month}, {}", HumanBytes(bytes));
         output.line(&Line::new().styled(GOOD, "released").plain(line))?;
+    } else if state == "left_to_retention" {
+        let line = format!(
+            "released {month} to retention; nothing has gone yet: what is due of it goes by the next run, and to the archive anew if \
+             `archive` is set"
+        );
+        output.prose(GOOD, "", &line)?;
     }
     output.flush()?;
-    if bytes.is_some() {
+    if state != "waiting" {
         return Ok(Outcome::Done);
     }
     note(

@@ -43,7 +43,7 @@ struct Document {
 struct Listed {
     #[serde(flatten)]
     month: ArchivedMonth,
-    /// Rows, bytes and parts of what is not in the database.
+    /// Rows, bytes and parts of what is not in the database; of all, when all of it is.
     rows: u64,
     bytes: u64,
     parts: usize,
@@ -55,7 +55,7 @@ struct Listed {
 
 impl Listed {
     fn of(month: ArchivedMonth, problem: Option<Option<String>>) -> Self {
-        let needed = || month.objects.iter().filter(|object| object.returned_at.is_none());
+        let needed = || shown(&month);
         let (rows, bytes) =
             (needed().map(ArchivedObject::rows).sum(), needed().map(|object| object.bytes).sum());
         let parts = needed().count();
@@ -111,7 +111,7 @@ fn verify(archive: &mut dyn Archive, month: &ArchivedMonth) -> Result<Option<Str
 fn print(output: &mut Output, archives: &[Listed]) -> Result<()> {
     let mut table = Table::new(&["MONTH", "PARTS", "ROWS", "SIZE", "ARCHIVED", "IN DATABASE", "SHA256"]);
     for listed in archives {
-        let last = listed.month.objects.iter().rfind(|object| object.returned_at.is_none());
+        let last = shown(&listed.month).last();
         let sha256 = last.map_or("-", |object| object.sha256.get(..12).unwrap_or("-"));
         table.row([
             Line::from(&listed.month.month),
@@ -120,9 +120,9 @@ fn print(output: &mut Output, archives: &[Listed]) -> Result<()> {
             Line::from(HumanBytes(listed.bytes).to_string()),
             Line::from(last.map_or_else(|| "-".to_owned(), |object| when(object.archived_at))),
             Line::from(match (listed.month.in_database, last) {
-                (true, None) => "yes",
-                (true, Some(_)) if is_whole(&listed.month) => "restored",
-                (true, Some(_)) => "the rest of it",
+                (true, _) if is_returned(&listed.month) => "put back",
+                (true, _) if is_whole(&listed.month) => "restored",
+                (true, _) => "the rest of it",
                 (false, _) => "no",
             }),
             Line::new().styled(DIM, sha256),
@@ -139,6 +139,17 @@ fn print(output: &mut Output, archives: &[Listed]) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// What the archive alone has; when the database has all of it again, all.
+fn shown(month: &ArchivedMonth) -> impl Iterator<Item = &ArchivedObject> {
+    let all = is_returned(month);
+    month.objects.iter().filter(move |object| all || object.returned_at.is_none())
+}
+
+/// Whether all that had left a month that stayed was put back into it.
+fn is_returned(month: &ArchivedMonth) -> bool {
+    month.objects.iter().all(|object| object.returned_at.is_some())
 }
 
 /// Whether it left as a whole, so that what the database has of it was brought back.

@@ -17,7 +17,7 @@ use crate::Outcome;
 ///
 /// How long things are kept stands in `[retention]` of `threadline.toml`; without a window everything is kept for ever. Whole
 /// months leave as partitions, the rest goes in batches; both to the archive first where there is one. What is under a legal hold
-/// stays. Removing and restoring take the owner of schema `threadline`.
+/// stays. Planning, removing and restoring take the owner of schema `threadline`.
 #[derive(clap::Args)]
 #[command(
     subcommand_required = true,

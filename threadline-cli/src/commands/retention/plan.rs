@@ -12,7 +12,8 @@ use crate::output::{DIM, Line, Output, OutputArgs, Table, when};
 
 /// Show what a run would remove now, exactly, and remove nothing
 ///
-/// Counts what is due by the windows and under no hold, month by month, and says how long that takes by what earlier runs took.
+/// Counts what is due by the windows and under no hold, month by month, and beside the trail, and says how long that takes by what
+/// earlier runs took. Takes the owner of schema `threadline`.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
@@ -56,12 +57,31 @@ pub(super) fn print(
     if policy.keeps_trail_for_ever() {
         let text = "the trail is kept for ever: no window is set in `[retention]` of `threadline.toml`";
         output.prose(DIM, "", text)?;
-        return Ok(());
+    } else if plan.months.is_empty() && plan.thinned.is_empty() {
+        output.line(&Line::new().styled(DIM, format!("nothing of the trail is due at {}", when(plan.at))))?;
+    } else {
+        print_trail(output, plan, archive)?;
     }
-    if plan.months.is_empty() && plan.thinned.is_empty() {
-        output.line(&Line::new().styled(DIM, format!("nothing is due at {}", when(plan.at))))?;
-        return Ok(());
+    for waiting in &plan.waiting {
+        let text = format!(
+            "{} changes and {} actions of {} are past their window, and wait to be archived with the whole month: from {} on",
+            HumanCount(waiting.changes),
+            HumanCount(waiting.actions),
+            waiting.month,
+            when(waiting.until)
+        );
+        output.prose(DIM, "", &text)?;
     }
+    let beside = plan.beside.kinds().into_iter().filter(|(_, count)| *count > 0);
+    let beside: Vec<_> =
+        beside.map(|(kind, count)| format!("{} {}", kind.replace('_', " "), HumanCount(count))).collect();
+    if !beside.is_empty() {
+        output.prose(DIM, "", &format!("beside the trail: {}", beside.join(", ")))?;
+    }
+    Ok(())
+}
+
+fn print_trail(output: &mut Output, plan: &RetentionPlan, archive: bool) -> Result<()> {
     let count = |count: u64| Line::from(HumanCount(count).to_string());
     let mut table = Table::new(&["MONTH", "GOES", "CHANGES", "TRANSACTIONS", "ACTIONS", "DISK"]);
     for month in &plan.months {
@@ -88,13 +108,12 @@ pub(super) fn print(
             count(month.actions),
             Line::from("-"),
         ]);
+        for (name, changes) in &month.changes {
+            let name = Line::new().styled(DIM, format!("  {}", name.to_plain()));
+            table.row([name, Line::new(), count(*changes), Line::new(), Line::new(), Line::new()]);
+        }
     }
     table.print(output)?;
-    let tables = plan.thinned.iter().flat_map(|month| &month.changes);
-    for (table, changes) in tables {
-        let line = Line::new().styled(DIM, format!("  {} {}", HumanCount(*changes), table.to_plain()));
-        output.line(&line)?;
-    }
     let takes = match plan.estimate {
         Some(estimate) => {
             let seconds = std::time::Duration::from_secs(estimate.as_secs().max(1));

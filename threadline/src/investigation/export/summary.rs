@@ -11,6 +11,7 @@ use super::{ExportFormat, ExportOptions};
 use crate::capture::TableName;
 use crate::error::Error;
 use crate::investigation::filter::Filter;
+use crate::investigation::horizon::{TableHorizon, horizons};
 use crate::investigation::page::Order;
 use crate::investigation::scan::Question;
 use crate::investigation::statement::Statement;
@@ -43,6 +44,10 @@ pub struct ExportSummary {
     pub rows: u64,
     /// Whether there were more. Exact.
     pub truncated: bool,
+    /// The tables of which retention had removed changes from the time asked about, in the order of their names: what is left of
+    /// that time is no more than that.
+    #[serde(default)]
+    pub removed: Vec<TableHorizon>,
     /// When the earliest of its changes was captured; `None` when there is none.
     pub earliest: Option<DateTime<Utc>>,
     /// When the latest of its changes was captured.
@@ -91,6 +96,7 @@ impl ExportSummary {
             max_rows: options.max_rows,
             rows: 0,
             truncated: false,
+            removed: horizons(conn, question)?,
             earliest: None,
             latest: None,
             tables: Vec::new(),

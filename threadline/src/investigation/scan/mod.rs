@@ -14,7 +14,9 @@ use chrono::{DateTime, Utc};
 use diesel::prelude::*;
 
 pub(crate) use self::place::Place;
-pub(crate) use self::question::{Question, began_at, first_id_at, of_actors};
+pub(crate) use self::question::{
+    Question, began_at, check_filter, first_id_at, of_actors, row_key, table_id,
+};
 pub(crate) use self::stored::{COLUMNS, ChangeRow, order_by};
 use super::log::StoredChange;
 use super::page::{Order, Position};

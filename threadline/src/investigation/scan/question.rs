@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use diesel::prelude::*;
+use diesel::result::Error as DieselError;
 use diesel::sql_types::{Integer, Nullable, Text};
 use uuid::Uuid;
 
@@ -302,7 +303,7 @@ fn tables_of(conn: &mut PgConnection, filter: &Filter) -> Result<Option<Vec<i32>
 }
 
 /// The id of a table of the trail.
-fn table_id(conn: &mut PgConnection, table: &TableName) -> Result<Option<i32>, Error> {
+pub(crate) fn table_id(conn: &mut PgConnection, table: &TableName) -> Result<Option<i32>, Error> {
     let name = table.to_sql();
     let mut statement = Statement::kept("SELECT threadline.find_table(");
     statement.bind(&name).sql(", to_regclass(").bind(&name).sql(")) AS id");
@@ -311,11 +312,35 @@ fn table_id(conn: &mut PgConnection, table: &TableName) -> Result<Option<i32>, E
     Ok(found.id)
 }
 
-fn row_key(conn: &mut PgConnection, table: i32, key: &str) -> Result<String, Error> {
+/// Whether the trail has an answer to the filter: tables that it knows, with such a key and such a column.
+pub(crate) fn check_filter(conn: &mut PgConnection, filter: &Filter) -> Result<(), Error> {
+    Question::new(conn, filter, None).map(drop)
+}
+
+/// The key as the trail stores it.
+pub(crate) fn row_key(conn: &mut PgConnection, table: i32, key: &str) -> Result<String, Error> {
     let mut statement = Statement::kept("SELECT threadline.row_key(");
     statement.bind(table).sql(", ").bind(key).sql("::jsonb) AS name");
-    let found: Name = statement.get_result(conn).map_err(|error| Error::from_query(conn, "", error))?;
+    let found: Name = statement.get_result(conn).map_err(|error| match unread_as(&error) {
+        Some(kind) => Error::Refused {
+            message: format!("a value of the row's key is no `{kind}`, which its column is"),
+            hint: Some("write the key's values as PostgreSQL reads them".to_owned()),
+        },
+        None => Error::from_query(conn, "", error),
+    })?;
     Ok(found.name)
+}
+
+/// The type that PostgreSQL could not read a text as; `None` when it failed by something else. Its message is all there is to
+/// tell by, and quotes the text after the type.
+fn unread_as(error: &DieselError) -> Option<String> {
+    let DieselError::DatabaseError(_, information) = error else { return None };
+    let message = information.message();
+    let kind = match message.strip_prefix("invalid input syntax for type ") {
+        Some(rest) => rest.split(':').next()?,
+        None => message.split_once(" is out of range for type ")?.1,
+    };
+    Some(kind.trim().to_owned())
 }
 
 /// The names a column with this name today has had, in any table or in these. A column that is redacted away today has

@@ -57,9 +57,19 @@ pub(super) fn storage_problem(url: &str) -> Option<(&'static str, &'static str)>
     } else if let Some(place) = url.strip_prefix("s3://") {
         let (bucket, prefix) = place.split_once('/').unwrap_or((place, ""));
         let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '.' | '-');
-        if !(3..=63).contains(&bucket.len()) || !bucket.chars().all(allowed) {
+        if (1..3).contains(&bucket.len()) || bucket.len() > 63 {
             return Some((
-                "has no bucket's name",
+                "has a bucket's name that is too short or too long",
+                "a bucket's name has 3 to 63 characters",
+            ));
+        }
+        if bucket.is_empty() || !bucket.chars().all(allowed) {
+            return Some((
+                if bucket.is_empty() {
+                    "has no bucket's name"
+                } else {
+                    "has a bucket's name with other characters than it may have"
+                },
                 "a bucket has 3 to 63 lower-case letters, digits, dots and hyphens",
             ));
         }

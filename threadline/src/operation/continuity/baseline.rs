@@ -11,20 +11,23 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
-use diesel::sql_types::{BigInt, Text, Timestamptz, Uuid as SqlUuid};
+use diesel::sql_types::{BigInt, Nullable, Text, Timestamptz, Uuid as SqlUuid};
 use serde::Serialize;
 use uuid::Uuid;
 
 use crate::capture::TableName;
 use crate::error::Error;
 use crate::intent::{Actor, depth, gave_way};
-use crate::investigation::{RecordedBaseline, Statement};
+use crate::investigation::{RecordedBaseline, Statement, relation_named};
 use crate::operation::evidence::{Record, Reference, Subject, record_if_allowed};
 use crate::operation::retention::is_lock_timeout;
 
 /// How long the beginning waits for writers of the table, and they behind it, at a time: less than PostgreSQL waits before it
 /// looks for a deadlock and might end a writer.
 const LOCK_TIMEOUT: &str = "500ms";
+
+/// A table that takes no more bytes on disk is counted.
+const COUNTED_BYTES: i64 = 16 * 1024 * 1024;
 
 /// How often it tries.
 const ATTEMPTS: u32 = 10;
@@ -44,8 +47,8 @@ pub struct Baseline {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct BaselinePlan {
-    /// How many rows the table has by the planner's estimate; 0 before it was first analyzed.
-    pub rows_estimate: u64,
+    /// How many rows the table has: counted where it is small, else by the planner's estimate; `None` before it was first analyzed.
+    pub rows_estimate: Option<u64>,
     /// What the table takes on disk without its indexes, about what the baseline will take.
     pub bytes: u64,
 }
@@ -54,18 +57,23 @@ pub struct BaselinePlan {
 ///
 /// # Errors
 ///
-/// As [`assert_ready`](super::assert_ready).
+/// As [`assert_ready`](super::assert_ready); [`Error::Query`] for a role that may not read a table that is small enough to be counted.
 pub fn plan_baseline(conn: &mut PgConnection, table: &TableName) -> Result<BaselinePlan, Error> {
     #[derive(QueryableByName)]
     struct Size {
-        #[diesel(sql_type = BigInt)]
-        row_estimate: i64,
+        #[diesel(sql_type = Nullable<BigInt>)]
+        row_estimate: Option<i64>,
         #[diesel(sql_type = BigInt)]
         size_bytes: i64,
     }
+    #[derive(QueryableByName)]
+    struct Counted {
+        #[diesel(sql_type = BigInt)]
+        rows: i64,
+    }
     super::assert_ready(conn, table)?;
     let mut statement = Statement::new(
-        "SELECT coalesce(sum(greatest(c.reltuples, 0)), 0)::bigint AS row_estimate, \
+        "SELECT CASE WHEN bool_and(c.reltuples >= 0) THEN sum(c.reltuples)::bigint END AS row_estimate, \
          coalesce(sum(pg_table_size(c.oid)), 0)::bigint AS size_bytes FROM (SELECT to_regclass(",
     );
     statement.bind(table.to_sql()).sql(
@@ -73,8 +81,13 @@ pub fn plan_baseline(conn: &mut PgConnection, table: &TableName) -> Result<Basel
          JOIN pg_class c ON c.oid = member.oid AND c.relkind = 'r'",
     );
     let sizes: Vec<Size> = statement.load_from(conn)?;
-    let (rows, bytes) = sizes.first().map_or((0, 0), |size| (size.row_estimate, size.size_bytes));
-    Ok(BaselinePlan { rows_estimate: rows.unsigned_abs(), bytes: bytes.unsigned_abs() })
+    let (mut rows, bytes) = sizes.first().map_or((None, 0), |size| (size.row_estimate, size.size_bytes));
+    if bytes <= COUNTED_BYTES {
+        let count = format!("SELECT count(*) AS rows FROM {}", table.to_sql());
+        let counted: Vec<Counted> = Statement::new(&count).load_from(conn)?;
+        rows = counted.first().map(|counted| counted.rows);
+    }
+    Ok(BaselinePlan { rows_estimate: rows.map(i64::unsigned_abs), bytes: bytes.unsigned_abs() })
 }
 
 /// Records what a table holds: every row, redacted as capture redacts it, at one instant that is exact to its changes. From then
@@ -177,7 +190,9 @@ fn copy(conn: &mut PgConnection, table: &TableName, who: &Actor, reason: &str) -
         recorded: RecordedBaseline { id: copied.id, recorded_at: at, recorded_by, reason: reason.to_owned() },
         rows: copied.row_count.unsigned_abs(),
     };
-    record_if_allowed(conn, Subject::RecordedBaseline, &[baseline.evidence(table, who)])?;
+    let named = relation_named(conn, table)?;
+    let evidence = baseline.evidence(named.as_ref().unwrap_or(table), who);
+    record_if_allowed(conn, Subject::RecordedBaseline, &[evidence])?;
     Ok(baseline)
 }
 

@@ -4,6 +4,7 @@
 //! unknown.
 
 mod baseline;
+mod gaps;
 mod report;
 
 use chrono::{DateTime, Utc};
@@ -11,12 +12,12 @@ use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Bool, Integer, Nullable, Text, Timestamptz};
 
 pub use self::baseline::{Baseline, BaselinePlan, plan_baseline, record_baseline};
+pub use self::gaps::acknowledge_gap;
 pub use self::report::{Continuity, KnownGap, Missing, Period};
 use crate::capture::TableName;
 use crate::error::Error;
 use crate::health::{self, CoverageStatus, Decisions, Finding, FindingCode, HealthOptions, Severity};
-use crate::intent::Actor;
-use crate::investigation::{ChangeId, Statement, in_one_snapshot};
+use crate::investigation::{Statement, in_one_snapshot};
 use crate::operation::deployed::{Deployed, attempt, resolve};
 
 /// Since when a table is known, and what is unknown of it. `table` may be gone: then it is found under its last name.
@@ -67,7 +68,11 @@ fn read(conn: &mut PgConnection, table: &TableName) -> Result<Continuity, Error>
              WHERE m.table_id = a.id AND m.row_key = '' AND m.op = 'T') t",
     );
     let known: Vec<Known> = load(conn, table, &statement)?;
-    let known = known.into_iter().next().ok_or_else(|| Error::NotAudited { table: table.to_sql() })?;
+    let known = known.into_iter().next().ok_or_else(|| Error::NotAudited {
+        table: table.to_plain(),
+        renamed_to: None,
+        nearest: None,
+    })?;
 
     #[derive(QueryableByName)]
     struct Row {
@@ -80,7 +85,7 @@ fn read(conn: &mut PgConnection, table: &TableName) -> Result<Continuity, Error>
         Statement::new("SELECT p.began_at, p.ended_at FROM threadline.capture_periods p WHERE p.table_id = ");
     statement.bind(known.id).sql(" ORDER BY p.began_at");
     let periods: Vec<Row> = load(conn, table, &statement)?;
-    let gaps = known_gaps(conn, known.id)?;
+    let gaps = gaps::of_table(conn, known.id)?;
     let baselines = baseline::of_table(conn, known.id)?;
     let name = TableName::new(Some(&known.schema_name), &known.table_name);
     let problems = problems(conn, &name)?;
@@ -108,18 +113,6 @@ fn load<T: QueryableByName<diesel::pg::Pg> + 'static>(
     statement: &Statement,
 ) -> Result<Vec<T>, Error> {
     statement.clone().load(conn).map_err(|error| Error::from_query(conn, &table.to_plain(), error))
-}
-
-/// The gaps of a table that somebody has acknowledged, oldest first.
-fn known_gaps(conn: &mut PgConnection, table_id: i32) -> Result<Vec<KnownGap>, Error> {
-    let mut statement = Statement::new(
-        "SELECT g.transaction_id, g.ordinal, c.captured_at AS after, g.acknowledged_at, \
-             g.actor_type || coalesce(':' || g.actor_id, '') AS acknowledged_by, g.reason FROM threadline.known_gaps g \
-         LEFT JOIN LATERAL (SELECT c.captured_at FROM threadline.audit_changes c \
-             WHERE c.transaction_id = g.transaction_id AND c.ordinal = g.ordinal LIMIT 1) c ON true WHERE g.table_id = ",
-    );
-    statement.bind(table_id).sql(" ORDER BY g.transaction_id, g.ordinal LIMIT 1000");
-    statement.load_from(conn)
 }
 
 /// What keeps the table from being captured wholly at this moment, in words, each with what mends it.
@@ -192,7 +185,7 @@ pub fn missing(conn: &mut PgConnection, table: &TableName) -> Result<Vec<Missing
 }
 
 fn present(conn: &mut PgConnection, table: &TableName) -> Result<(TableName, Vec<Missing>), Error> {
-    let no_such_table = || Error::NoSuchTable { table: table.to_sql() };
+    let no_such_table = || Error::NoSuchTable { table: table.to_plain() };
     let oid = resolve(conn, std::slice::from_ref(table))?.remove(table).ok_or_else(no_such_table)?;
     let deployed = Deployed::load(conn)?;
     let name = deployed.table(oid).map(|table| table.name.clone()).ok_or_else(no_such_table)?;
@@ -215,29 +208,4 @@ pub fn assert_ready(conn: &mut PgConnection, table: &TableName) -> Result<(), Er
         let problems = missing.into_iter().map(|missing| missing.what).collect();
         Err(Error::NotReady { table: name.to_plain(), problems })
     })
-}
-
-/// Has the trail say that the gap after a change is known: who looked into it, and what is known of the write that escaped.
-/// [`health::findings`] no longer tells of it, this module does. Replaces what was said before.
-///
-/// # Errors
-///
-/// [`Error::Refused`] when there is no such change or the reason is empty. The role has to own the audit schema.
-pub fn acknowledge_gap(
-    conn: &mut PgConnection,
-    change: ChangeId,
-    who: &Actor,
-    reason: &str,
-) -> Result<(), Error> {
-    let actor = serde_json::json!({ "type": who.actor_type().as_str(), "id": who.id() });
-    let mut statement = Statement::new("SELECT threadline.acknowledge_gap(");
-    statement.bind(change.transaction_id).sql(", ").bind(change.ordinal).sql(", ").bind(actor.to_string());
-    statement.sql("::jsonb, ").bind(reason).sql(") AS is_new");
-    #[derive(QueryableByName)]
-    struct Row {
-        #[diesel(sql_type = Bool)]
-        #[expect(dead_code, reason = "a function's result has to be read")]
-        is_new: bool,
-    }
-    statement.load_from::<Row>(conn).map(drop)
 }

@@ -6,8 +6,9 @@ mod trigger;
 
 use std::collections::HashMap;
 
+use chrono::{DateTime, Utc};
 use diesel::prelude::*;
-use diesel::sql_types::{Array, BigInt, Bool, Integer, Nullable, Text};
+use diesel::sql_types::{Array, BigInt, Bool, Integer, Nullable, Text, Timestamptz};
 
 pub(crate) use self::attempt::{Unanswered, attempt};
 pub(crate) use self::trigger::{Hole, ROW_TRIGGER, Trigger};
@@ -46,7 +47,7 @@ pub(crate) fn regclass(table: &TableName) -> String {
     format!("{}::regclass", quote_literal(&table.to_sql()))
 }
 
-/// A row of `audited_tables` that is attached.
+/// A row of `audited_tables`.
 #[derive(Debug, QueryableByName)]
 pub(crate) struct AuditedTable {
     #[diesel(sql_type = Integer)]
@@ -75,6 +76,9 @@ pub(crate) struct AuditedTable {
     pub(crate) actor_policy: String,
     #[diesel(sql_type = Bool)]
     pub(crate) attached: bool,
+    /// Of one that is not attached when it was detached.
+    #[diesel(sql_type = Timestamptz)]
+    pub(crate) changed_at: DateTime<Utc>,
     #[diesel(sql_type = Nullable<BigInt>)]
     pub(crate) layout_relation: Option<i64>,
     #[diesel(sql_type = Nullable<Text>)]
@@ -134,6 +138,8 @@ pub(crate) struct Deployed {
     pub(crate) tables: Vec<HostTable>,
     /// The attached tables by id, or why they cannot be read.
     pub(crate) audited: Result<Vec<AuditedTable>, Unanswered>,
+    /// Those that were detached, with the policy they had.
+    detached: Vec<AuditedTable>,
     /// Table id by relation.
     ids: HashMap<i64, i32>,
     /// Place in `tables` by relation.
@@ -150,7 +156,11 @@ impl Deployed {
             let audited: Vec<AuditedTable> = Statement::new(include_str!("audited.sql")).load_from(conn)?;
             Ok(audited)
         })?
-        .map(|audited| audited.into_iter().filter(|audited| audited.attached).collect::<Vec<_>>());
+        .map(|audited| audited.into_iter().partition::<Vec<_>, _>(|audited| audited.attached));
+        let (audited, detached) = match audited {
+            Ok((attached, detached)) => (Ok(attached), detached),
+            Err(unanswered) => (Err(unanswered), Vec::new()),
+        };
         let places = tables.iter().enumerate().map(|(place, table)| (table.oid, place)).collect();
         let mut partitions = HashMap::<i64, Vec<usize>>::new();
         for (place, table) in tables.iter().enumerate().filter(|(_, table)| table.is_partition) {
@@ -160,7 +170,7 @@ impl Deployed {
             Ok(audited) => ids_by_policy(&tables, audited),
             Err(_) => ids_by_trigger(&tables),
         };
-        Ok(Self { tables, audited, ids, places, partitions })
+        Ok(Self { tables, audited, detached, ids, places, partitions })
     }
 
     /// The tables that are no partitions, in the order of their names.
@@ -186,6 +196,14 @@ impl Deployed {
     pub(crate) fn policy(&self, table: &HostTable) -> Option<&AuditedTable> {
         let id = self.id(table)?;
         self.audited.as_ref().ok()?.iter().find(|audited| audited.id == id)
+    }
+
+    /// The policy a table had that was detached and would go on under the same id, by its name as `threadline.table_id` has it.
+    pub(crate) fn former(&self, table: &HostTable) -> Option<&AuditedTable> {
+        match self.id(table) {
+            Some(_) => None,
+            None => self.detached.iter().find(|audited| audited.name() == table.name),
+        }
     }
 
     /// Attached tables with the relation they are; `None` for one that is gone.

@@ -12,7 +12,7 @@ use super::stored;
 use crate::capture::TableName;
 use crate::error::Error;
 use crate::intent::{Actor, ActorType};
-use crate::investigation::{ExportFormat, ExportOptions, Filter, Order, Scope, relation_named};
+use crate::investigation::{ExportFormat, ExportOptions, Filter, Order, Scope, check_filter, relation_named};
 
 /// An export to be made in the background.
 ///
@@ -155,7 +155,8 @@ const LONGEST: u64 = 10 * 366 * 86_400;
 /// # Errors
 ///
 /// [`Error::InvalidExportRequest`] with everything that is wrong with the request, or a requester who is anonymous or blank;
-/// [`Error::NotAudited`] for a table the trail does not know.
+/// [`Error::NotAudited`] for a table the trail does not know; [`Error::Refused`] for a key that is not the table's, and
+/// [`Error::InvalidFilter`] for a column that no table asked about has.
 pub fn enqueue(
     conn: &mut PgConnection,
     request: &ExportRequest,
@@ -163,6 +164,10 @@ pub fn enqueue(
 ) -> Result<ExportJob, Error> {
     request.check(requester)?;
     let filter = qualified(conn, &request.filter)?;
+    // As the worker will: what has no answer is refused while somebody is there to hear it.
+    if filter.key.is_some() || filter.column.is_some() {
+        check_filter(conn, &filter)?;
+    }
     let scope = request.scope.as_ref().map(|scope| scope.qualified(conn)).transpose()?;
     let (format, order, max_rows, formula_guard) = request.options.parts();
     let seconds = |duration: Option<Duration>| {

@@ -26,7 +26,7 @@ pub(super) fn findings(
     let seen = |table: &HostTable| options.coverage.sees(&table.name);
     for table in deployed.roots().filter(|table| seen(table)) {
         match deployed.id(table) {
-            None => findings.extend(uncovered(table, decisions, expected.contains(&table.oid))),
+            None => findings.extend(uncovered(deployed, table, decisions, expected.contains(&table.oid))),
             Some(id) => {
                 for member in std::iter::once(table).chain(deployed.partitions(table)) {
                     findings.extend(triggers::holes(member, table, id));
@@ -65,22 +65,36 @@ pub(crate) fn refresh(table: &TableName) -> String {
     format!("SELECT threadline.refresh({});", regclass(table))
 }
 
-/// The statement that attaches a table nobody has declared a policy for.
-pub(crate) fn attach_undeclared(table: &HostTable, scope: Option<&str>) -> String {
+/// The statement that attaches a table nobody has declared a policy for: with the policy it had before it was detached, so that
+/// what was kept out of the trail still is.
+pub(crate) fn attach_undeclared(deployed: &Deployed, table: &HostTable, scope: Option<&str>) -> String {
     let key = table.keys.first();
     let declared: Vec<&str> = key
         .filter(|key| !key.is_primary)
         .map(|key| key.columns.iter().map(String::as_str).collect())
         .unwrap_or_default();
-    let attach = AuditSpec { key: &declared, scope, ..AuditSpec::default() }.attach_sql(&table.name);
-    if key.is_some() {
-        attach
-    } else {
-        format!("-- first give it a primary key, or a unique index over columns that are NOT NULL\n{attach}")
+    let mut attach = match deployed.former(table) {
+        Some(former) => former.attach_sql(&table.name, scope),
+        None => AuditSpec { key: &declared, scope, ..AuditSpec::default() }.attach_sql(&table.name),
+    };
+    if deployed.audited.is_err() {
+        attach.insert_str(0, "-- the role may not read threadline.audited_tables: look there first for what it excluded and masked\n");
     }
+    if key.is_none() {
+        attach.insert_str(
+            0,
+            "-- first give it a primary key, or a unique index over columns that are NOT NULL\n",
+        );
+    }
+    attach
 }
 
-fn uncovered(table: &HostTable, decisions: &Decisions<'_>, is_expected: bool) -> Option<Finding> {
+fn uncovered(
+    deployed: &Deployed,
+    table: &HostTable,
+    decisions: &Decisions<'_>,
+    is_expected: bool,
+) -> Option<Finding> {
     if !is_expected && decisions.reason(table).is_some() {
         return None;
     }
@@ -92,8 +106,26 @@ fn uncovered(table: &HostTable, decisions: &Decisions<'_>, is_expected: bool) ->
             "nobody has decided whether it is audited: attach it, or list it as ignored with a reason",
         )
     };
-    let fix = attach_undeclared(table, None);
-    Some(Finding::new(Code::UncoveredTable, severity, message).on(&table.name).fix(fix))
+    let former = deployed.former(table);
+    let message = match former {
+        Some(former) => format!(
+            "{message}; it was audited until it was detached at {}, and is attached again with the policy it had",
+            detached_at(former)
+        ),
+        None => message.to_owned(),
+    };
+    let fix = attach_undeclared(deployed, table, None);
+    Some(
+        Finding::new(Code::UncoveredTable, severity, message)
+            .on(&table.name)
+            .fix(fix)
+            .details(json!({ "detached_at": former.map(detached_at) })),
+    )
+}
+
+/// When a table was detached, as it is written.
+pub(super) fn detached_at(former: &AuditedTable) -> String {
+    former.changed_at.format("%Y-%m-%d %H:%M:%SZ").to_string()
 }
 
 fn function(table: &HostTable, audited: &AuditedTable) -> Option<Finding> {

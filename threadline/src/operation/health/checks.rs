@@ -32,6 +32,7 @@ impl Check {
     pub(super) const CLUSTER: Self = Self { name: "cluster", reads: &["trail_clusters"] };
     pub(super) const TRANSACTIONS: Self = Self { name: "transactions", reads: &[] };
     pub(super) const ACTORS: Self = Self { name: "actors", reads: &["audit_transactions", "audit_changes"] };
+    pub(super) const ACTIONS: Self = Self { name: "actions", reads: &["audit_actions"] };
     pub(super) const ORPHANS: Self =
         Self { name: "orphans", reads: &["audit_transactions", "audit_changes"] };
     pub(super) const GAPS: Self = Self {

@@ -1,19 +1,22 @@
 //! Which of the host's tables are audited.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::fmt;
 
 use diesel::prelude::*;
 use serde::Serialize;
 use tracing::field::Empty;
 
+use super::capture::detached_at;
+use super::finding::Severity;
+use super::options::HealthOptions;
 use crate::capture::TableName;
 use crate::error::Error;
 use crate::intent::Actor;
 use crate::investigation::in_one_snapshot;
-use crate::operation::deployed::{Deployed, HostTable, resolve};
+use crate::operation::deployed::{Deployed, HostTable, Unanswered, attempt, resolve};
 use crate::operation::evidence::{
-    Closing, NO_TABLE, Record, Recorded, Reference, Status, Subject, closings, record_if_allowed,
+    Closing, NO_TABLE, Record, Recorded, Reference, Status, Subject, Verdict, closings, record_if_allowed,
 };
 use crate::telemetry;
 
@@ -155,11 +158,27 @@ pub fn coverage(conn: &mut PgConnection, options: &CoverageOptions) -> Result<Ve
 ///
 /// A covered table is `ok`; any other a finding, with what is missing. Those that are ignored have nothing to prove.
 pub fn evidence(coverage: &[TableCoverage], entry_point: &str, by: Option<&Actor>) -> Vec<Record> {
+    let nothing = Ok(Vec::new());
+    evidence_beside(coverage, &nothing, entry_point, by)
+}
+
+/// Triggers that fire prove nothing where what they write is lost: beside errors of what all capture passes through, by their
+/// codes, every table is a finding; and where that could not be looked at, being covered is no more than inferred.
+fn evidence_beside(
+    coverage: &[TableCoverage],
+    trail: &Result<Vec<&'static str>, Unanswered>,
+    entry_point: &str,
+    by: Option<&Actor>,
+) -> Vec<Record> {
     let tables = coverage.iter().filter(|table| table.status != CoverageStatus::Ignored);
     let record = |table: &TableCoverage| {
-        let is_covered = table.status == CoverageStatus::Covered;
+        let codes = trail.as_deref().unwrap_or_default();
+        let is_covered = table.status == CoverageStatus::Covered && codes.is_empty();
         let reference = Reference::table(&table.table);
-        Record::new(Subject::TriggerCoverage, reference, "threadline::health", entry_point)
+        let record = Record::new(Subject::TriggerCoverage, reference, "threadline::health", entry_point);
+        let record = if trail.is_ok() { record } else { record.at_most(Verdict::Inferred) };
+        let record = if codes.is_empty() { record } else { record.names("trail", codes.iter().copied()) };
+        record
             .status(if is_covered { Status::Ok } else { Status::Finding })
             .by(by)
             .detail("coverage", table.status.as_str())
@@ -169,7 +188,8 @@ pub fn evidence(coverage: &[TableCoverage], entry_point: &str, by: Option<&Actor
     tables.map(record).collect()
 }
 
-/// Records [`evidence`]: asking for coverage writes nothing by itself. What has not changed for a day is not written again. A
+/// Records [`evidence`], with the errors there are in what all capture passes through, the trail's own tables, functions and
+/// settings, which are looked at for it: beside one, no table is recorded as covered. Asking for coverage writes nothing by itself. What has not changed for a day is not written again. A
 /// table that was on record and is no more, or is ignored by now, gets a last record, `ok`, so that no finding about it stays open:
 /// for that the role has to be able to read the evidence. Returns what became of each record; of none when the role may not
 /// record them.
@@ -183,7 +203,14 @@ pub fn record_evidence(
     entry_point: &str,
     by: Option<&Actor>,
 ) -> Result<Vec<Recorded>, Error> {
-    let mut records = evidence(coverage, entry_point, by);
+    let trail = attempt(conn, Some(HealthOptions::default().statement_timeout), |conn| {
+        let deployed = Deployed::load(conn)?;
+        let errors = super::trail_findings(conn, &deployed)?.into_iter();
+        let codes =
+            errors.filter(|finding| finding.severity == Severity::Error).map(|finding| finding.code.as_str());
+        Ok(codes.collect::<BTreeSet<_>>().into_iter().collect())
+    })?;
+    let mut records = evidence_beside(coverage, &trail, entry_point, by);
     let (ignored, current) =
         coverage.iter().partition::<Vec<_>, _>(|table| table.status == CoverageStatus::Ignored);
     let [current, ignored] =
@@ -271,7 +298,10 @@ fn of_table(deployed: &Deployed, decisions: &Decisions<'_>, table: &HostTable) -
         return TableCoverage {
             table: table.name.clone(),
             status: if reason.is_some() { CoverageStatus::Ignored } else { CoverageStatus::Uncovered },
-            reasons: vec![reason.unwrap_or_else(|| "it is not attached".to_owned())],
+            reasons: vec![reason.unwrap_or_else(|| match deployed.former(table) {
+                Some(former) => format!("it is not attached: it was detached at {}", detached_at(former)),
+                None => "it is not attached".to_owned(),
+            })],
             partitions: partitions.collect(),
         };
     };

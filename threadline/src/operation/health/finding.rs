@@ -62,6 +62,9 @@ finding_codes! {
     UncoveredTable = "uncovered_table",
     /// A table that is expected, ignored or has a window of its own does not exist: its name is misspelt, or it was dropped.
     UnknownTable = "unknown_table",
+    /// An action that has a window of its own is not on record: its name is misspelt, or it was never recorded; a warning where one
+    /// of a similar name is.
+    UnknownAction = "unknown_action",
     /// An attached table has lost its row or TRUNCATE trigger.
     TriggerMissing = "trigger_missing",
     /// A partition of an attached table has no row or TRUNCATE trigger.

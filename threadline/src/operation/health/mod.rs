@@ -46,8 +46,9 @@ pub use self::coverage::{
 pub(crate) use self::coverage::{Decisions, of_deployed};
 pub(crate) use self::finding::sort;
 pub use self::finding::{Finding, FindingCode, Severity};
-pub(crate) use self::names::{nearest, unknown_to_the_trail};
+pub(crate) use self::names::{Unknown, nearest, nearest_name, nearest_table, unknown_to_the_trail};
 pub use self::options::HealthOptions;
+pub(crate) use self::recent::stored_key;
 use crate::error::Error;
 use crate::investigation::in_one_snapshot;
 use crate::operation::deployed::{Deployed, resolve};
@@ -122,6 +123,9 @@ pub(crate) fn of(
         _ if !options.actors => {}
         Ok(_) => checks.run(conn, Check::ACTORS, |conn| recent::actorless(conn, deployed, options))?,
         Err(unanswered) => checks.could_not(Check::ACTORS, unanswered),
+    }
+    if !options.named_actions.is_empty() {
+        checks.run(conn, Check::ACTIONS, |conn| names::unknown_actions(conn, options))?;
     }
     if options.orphans {
         checks.run(conn, Check::ORPHANS, |conn| recent::orphans(conn, options))?;

@@ -14,6 +14,7 @@ pub struct HealthOptions {
     pub(crate) coverage: CoverageOptions,
     pub(crate) expected: Vec<TableName>,
     pub(crate) named: Vec<(TableName, String)>,
+    pub(crate) named_actions: Vec<(String, String)>,
     pub(crate) actors: bool,
     pub(crate) orphans: bool,
     pub(crate) gaps: bool,
@@ -31,6 +32,7 @@ impl Default for HealthOptions {
             coverage: CoverageOptions::default(),
             expected: Vec::new(),
             named: Vec::new(),
+            named_actions: Vec::new(),
             actors: true,
             orphans: true,
             gaps: true,
@@ -84,6 +86,13 @@ impl HealthOptions {
     #[must_use]
     pub fn named(mut self, table: TableName, place: impl Into<String>) -> Self {
         self.named.push((table, place.into()));
+        self
+    }
+
+    /// An action that is named somewhere, and should be one that was recorded; `place` as in [`named`](Self::named).
+    #[must_use]
+    pub fn named_action(mut self, name: impl Into<String>, place: impl Into<String>) -> Self {
+        self.named_actions.push((name.into(), place.into()));
         self
     }
 

@@ -154,7 +154,8 @@ pub(super) fn gaps(
         if Instant::now() >= deadline {
             break;
         }
-        let keys: Vec<RowKey> = row_keys.iter().filter_map(|key| key_of(audited, key)).collect();
+        let keys: Vec<RowKey> =
+            row_keys.iter().filter_map(|key| stored_key(&audited.key_columns, key)).collect();
         if !table.is_readable {
             unseen.push(Unseen {
                 table: table.name.clone(),
@@ -294,13 +295,12 @@ fn gap(audited: &AuditedTable, table: &HostTable, found: &[Gap], looked_at: usiz
 }
 
 /// A stored key as the trail takes it.
-fn key_of(audited: &AuditedTable, stored: &str) -> Option<RowKey> {
-    let parts = match audited.key_columns.len() {
+pub(crate) fn stored_key(columns: &[String], stored: &str) -> Option<RowKey> {
+    let parts = match columns.len() {
         1 => vec![stored.to_owned()],
         _ => serde_json::from_str(stored).ok()?,
     };
-    (parts.len() == audited.key_columns.len())
-        .then(|| RowKey::new(audited.key_columns.iter().cloned().zip(parts)).ok())?
+    (parts.len() == columns.len()).then(|| RowKey::new(columns.iter().cloned().zip(parts)).ok())?
 }
 
 fn by_id<'a>(

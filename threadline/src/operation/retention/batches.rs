@@ -100,7 +100,7 @@ impl Work<'_> {
         if batch.row_count == 0 {
             return Ok(batch);
         }
-        // Its number is taken once it has committed: what was rolled back is replaced.
+        // Its number is taken once it has committed.
         let number = self.parts.get() + 1;
         let object = archive::part::name(place.label, self.run.unwrap_or_default(), number);
         let archived = archive::part::write(conn, object, archive)?;

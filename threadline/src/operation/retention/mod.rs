@@ -23,10 +23,10 @@ mod run;
 mod work;
 
 pub use self::archive::{
-    Archive, ArchivedKind, ArchivedMonth, ArchivedObject, ArchivedRows, LocalArchive, RestoredMonth,
+    Archive, ArchivedKind, ArchivedMonth, ArchivedObject, ArchivedRows, LocalArchive, Release, RestoredMonth,
     archives, release_archive, restore_archive, verify_archive,
 };
-pub use self::plan::{PlannedMonth, PlannedThinning, RetentionPlan, plan};
+pub use self::plan::{PlannedBeside, PlannedMonth, PlannedThinning, PlannedWait, RetentionPlan, plan};
 pub use self::policy::RetentionPolicy;
 pub(super) use self::policy::instant_of;
 pub use self::record::{RetentionRun, RunState, runs};

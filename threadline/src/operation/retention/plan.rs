@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use diesel::prelude::*;
-use diesel::sql_types::{Double, Nullable, Text};
+use diesel::sql_types::{BigInt, Double, Nullable, Text, Timestamptz};
 use serde::Serialize;
 use serde_json::Value;
 
-use super::policy::{RetentionPolicy, instant_of};
+use super::policy::{RetentionPolicy, before, instant_of};
 use super::work::{Month, Work, months_before};
 use crate::capture::TableName;
 use crate::error::Error;
@@ -49,6 +49,46 @@ pub struct PlannedThinning {
     pub batches: u64,
 }
 
+/// What is past its window, and waits for its month to end, so that it is archived as a whole.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct PlannedWait {
+    /// As in [`PlannedMonth`].
+    pub month: String,
+    /// Changes that would go now without an archive.
+    pub changes: u64,
+    /// Actions that would.
+    pub actions: u64,
+    /// When the first of it goes: a window after the end of the month.
+    pub until: DateTime<Utc>,
+}
+
+/// What goes beside the trail, by windows of its own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct PlannedBeside {
+    /// Export jobs of which the storage has nothing.
+    pub exports: u64,
+    /// Records of evidence; none about a hold that is in force.
+    pub evidence: u64,
+    /// What is known of earlier runs.
+    pub runs: u64,
+    /// Rows of recorded baselines, which go by the windows of their tables.
+    pub baseline_rows: u64,
+}
+
+impl PlannedBeside {
+    /// Each kind by its name, as in [`RetentionRun`](super::RetentionRun), and its number.
+    pub fn kinds(&self) -> [(&'static str, u64); 4] {
+        [
+            ("exports", self.exports),
+            ("evidence", self.evidence),
+            ("runs", self.runs),
+            ("baseline_rows", self.baseline_rows),
+        ]
+    }
+}
+
 /// What a run would remove.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
@@ -59,25 +99,37 @@ pub struct RetentionPlan {
     pub months: Vec<PlannedMonth>,
     /// Months that something goes from, oldest first.
     pub thinned: Vec<PlannedThinning>,
+    /// With an archive, what stays until its month has passed its window, oldest first.
+    pub waiting: Vec<PlannedWait>,
+    /// What goes beside the trail. A log of accesses, where a host keeps one, is not counted.
+    pub beside: PlannedBeside,
     /// How long that takes by the rate of the last 20 runs, pauses included; `None` when they have not done the like.
     pub estimate: Option<Duration>,
 }
 
-/// What [`run`](super::run) would remove from the trail now, exactly, and how long it would take. Changes nothing; reads all
+/// What [`run`](super::run) would remove now, exactly, and how long it would take. Changes nothing; reads all
 /// that is due. `archiving` says whether the run would have an archive.
 ///
 /// # Errors
 ///
-/// [`Error::Refused`] when the policy is not sound; others of the database.
+/// [`Error::Refused`] when the policy is not sound, or the role is not the owner of schema `threadline`, nor was granted what it
+/// takes; others of the database.
 pub fn plan(
     conn: &mut PgConnection,
     policy: &RetentionPolicy,
     archiving: bool,
 ) -> Result<RetentionPlan, Error> {
+    refuse_other_role(conn)?;
     let cutoffs = policy.resolve(conn)?;
     let work = Work::outside(policy, cutoffs);
-    let mut plan =
-        RetentionPlan { at: work.cutoffs.now, months: Vec::new(), thinned: Vec::new(), estimate: None };
+    let mut plan = RetentionPlan {
+        at: work.cutoffs.now,
+        months: Vec::new(),
+        thinned: Vec::new(),
+        waiting: Vec::new(),
+        beside: beside(conn, &work)?,
+        estimate: None,
+    };
     let months = match work.cutoffs.newest {
         Some(newest) => months_before(conn, newest)?,
         None => Vec::new(),
@@ -85,12 +137,90 @@ pub fn plan(
     for month in months {
         if !month.filler && work.verdict(conn, &month)? == "due" {
             plan.months.push(whole(conn, &month)?);
-        } else if let Some(thinned) = thinning(conn, &work, &month, archiving)? {
-            plan.thinned.push(thinned);
+            continue;
         }
+        let thinned = thinning(conn, &work, &month, archiving)?;
+        if archiving && let Some(until) = work.cutoffs.wait(&month) {
+            let past = thinning(conn, &work, &month, false)?;
+            let count = |part: &Option<PlannedThinning>| {
+                part.as_ref().map_or((0, 0), |part| {
+                    (part.changes.iter().map(|(_, changes)| changes).sum::<u64>(), part.actions)
+                })
+            };
+            let ((all, all_actions), (now, now_actions)) = (count(&past), count(&thinned));
+            let (changes, actions) = (all.saturating_sub(now), all_actions.saturating_sub(now_actions));
+            if changes + actions > 0 {
+                plan.waiting.push(PlannedWait { month: month.name(), changes, actions, until });
+            }
+        }
+        plan.thinned.extend(thinned);
     }
     plan.estimate = estimate(conn, policy, &plan)?;
     Ok(plan)
+}
+
+/// Says which role it takes, before the database refuses one of the statements.
+fn refuse_other_role(conn: &mut PgConnection) -> Result<(), Error> {
+    #[derive(QueryableByName)]
+    struct Role {
+        #[diesel(sql_type = Text)]
+        role: String,
+        #[diesel(sql_type = Text)]
+        owner: String,
+    }
+    let other: Option<Role> = diesel::sql_query(
+        "SELECT current_user::text AS role, pg_get_userbyid(n.nspowner)::text AS owner FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace \
+         WHERE n.nspname = 'threadline' AND p.proname = 'retention_verdict' \
+         AND NOT (has_schema_privilege(n.oid, 'USAGE') AND has_function_privilege(p.oid, 'EXECUTE'))",
+    )
+    .get_result(conn)
+    .optional()
+    .map_err(|error| Error::from_query(conn, "", error))?;
+    other.map_or(Ok(()), |Role { role, owner }| {
+        Err(Error::Refused {
+            message: format!(
+                "role `{role}` may not plan or run retention, which takes the owner of schema `threadline`"
+            ),
+            hint: Some(format!("connect as `{owner}`, or as a member of it")),
+        })
+    })
+}
+
+/// As `expire` would remove it.
+fn beside(conn: &mut PgConnection, work: &Work<'_>) -> Result<PlannedBeside, Error> {
+    #[derive(QueryableByName)]
+    struct Counted {
+        #[diesel(sql_type = BigInt)]
+        exports: i64,
+        #[diesel(sql_type = BigInt)]
+        evidence: i64,
+        #[diesel(sql_type = BigInt)]
+        runs: i64,
+        #[diesel(sql_type = BigInt)]
+        baseline_rows: i64,
+    }
+    let cutoff = |window: Option<Duration>| window.and_then(|window| before(work.cutoffs.now, window));
+    let counted: Counted = diesel::sql_query(
+        "SELECT (SELECT count(*) FROM threadline.export_jobs j WHERE j.cleaned_at IS NOT NULL AND j.finished_at < $1) AS exports, \
+         (SELECT count(*) FROM threadline.evidence_records r WHERE r.recorded_at < $2 AND NOT (r.subject = 'legal_hold' AND EXISTS \
+             (SELECT FROM threadline.legal_holds h WHERE h.released_at IS NULL AND h.id::text = r.reference ->> 'hold'))) AS evidence, \
+         (SELECT count(*) FROM threadline.retention_runs r WHERE r.state <> 'running' AND coalesce(r.ended_at, r.started_at) < $3) AS runs, \
+         (SELECT count(*) FROM threadline.audit_baseline_rows r JOIN threadline.audit_baselines b ON b.id = r.baseline_id \
+             WHERE b.recorded_at < threadline.retention_cutoff($4::jsonb, 'tables', b.table_id::text) AND NOT EXISTS (SELECT FROM threadline.legal_holds h \
+             WHERE h.released_at IS NULL AND coalesce(h.table_id = b.table_id, true) AND coalesce(h.held_to >= b.recorded_at, true))) AS baseline_rows",
+    )
+    .bind::<Nullable<Timestamptz>, _>(cutoff(work.policy.exports))
+    .bind::<Nullable<Timestamptz>, _>(cutoff(work.policy.evidence))
+    .bind::<Nullable<Timestamptz>, _>(cutoff(work.policy.runs))
+    .bind::<Text, _>(work.cutoffs.policy.to_string())
+    .get_result(conn)
+    .map_err(|error| Error::from_query(conn, "", error))?;
+    Ok(PlannedBeside {
+        exports: counted.exports.unsigned_abs(),
+        evidence: counted.evidence.unsigned_abs(),
+        runs: counted.runs.unsigned_abs(),
+        baseline_rows: counted.baseline_rows.unsigned_abs(),
+    })
 }
 
 #[derive(QueryableByName)]

@@ -281,6 +281,20 @@ pub(super) struct Cutoffs {
 }
 
 impl Cutoffs {
+    /// When the first of what is past an instant and not past the end of its month goes with it; `None` for a month that no such
+    /// instant lies in.
+    pub(super) fn wait(&self, month: &Month) -> Option<DateTime<Utc>> {
+        let end = month.end_id.map(instant_of)?;
+        let begins = month.first_id.map(instant_of);
+        let windows = ["tables", "actions"].into_iter().filter_map(|name| self.policy[name].as_object());
+        let instants = windows.flat_map(Map::values).chain([&self.policy["keep"]]);
+        let latest = instants
+            .filter_map(|instant| instant.as_str()?.parse::<DateTime<Utc>>().ok())
+            .filter(|instant| *instant < end && begins.is_none_or(|begins| begins < *instant))
+            .max()?;
+        end.checked_add_signed(self.now - latest)
+    }
+
     /// The policy with those instants alone that have passed all of a month: what is not past then stays for now.
     pub(super) fn passed(&self, month: &Month) -> Value {
         let end = month.end_id.map(instant_of);

@@ -50,14 +50,15 @@ impl<'a> Work<'a> {
     }
 
     /// One transaction under the timeouts, in which each statement sees what was committed before it: a hold that was placed while
-    /// it waited for a lock counts. Once more when it gave way to another or a lock was not free in time.
+    /// it waited for a lock counts, and one that row security hides makes it fail. Once more when it gave way to another or a
+    /// lock was not free in time.
     pub(super) fn whole<T>(
         &self,
         conn: &mut PgConnection,
         mut body: impl FnMut(&mut PgConnection) -> Result<T, Error>,
     ) -> Result<T, Error> {
         let timeouts = format!(
-            "SET TRANSACTION ISOLATION LEVEL READ COMMITTED; SET LOCAL lock_timeout = {}; SET LOCAL statement_timeout = {}",
+            "SET TRANSACTION ISOLATION LEVEL READ COMMITTED; SET LOCAL row_security = off; SET LOCAL lock_timeout = {}; SET LOCAL statement_timeout = {}",
             self.policy.lock_timeout.as_millis(),
             self.policy.statement_timeout.as_millis()
         );

@@ -23,10 +23,10 @@ pub use self::report::{Rule, VerifyReport, Violation};
 use self::statements::Statements;
 use crate::capture::TableName;
 use crate::error::Error;
-use crate::health::{self, CoverageOptions, Decisions, FindingCode, HealthOptions, Severity};
+use crate::health::{self, CoverageOptions, Decisions, FindingCode, HealthOptions, Severity, Unknown};
 use crate::intent::Actor;
 use crate::investigation::{Statement, in_one_snapshot};
-use crate::operation::deployed::{Deployed, resolve};
+use crate::operation::deployed::{Deployed, HostTable, resolve};
 use crate::operation::evidence::Recorded;
 use crate::policy::{self, Declared, PolicyState};
 
@@ -121,8 +121,10 @@ pub fn verify(conn: &mut PgConnection, expected: &Expected<'_>) -> Result<Verify
         let wanted: HashSet<i64> = relations.values().copied().collect();
 
         let mut violations = names_that_mean_nothing(deployed, &names, &relations, &decisions);
-        for (table, place) in health::unknown_to_the_trail(conn, &expected.named)? {
-            let message = format!("there is no such table, though {place}{}", did_you_mean(deployed, table));
+        for Unknown { table, place, renamed_to } in health::unknown_to_the_trail(conn, &expected.named)? {
+            let better = renamed_to.map(|name| format!("; it was renamed to `{name}`"));
+            let better = better.unwrap_or_else(|| did_you_mean(deployed, table));
+            let message = format!("there is no such table, though {place}{better}");
             violations.push(Violation::of_name(table, message));
         }
         violations.extend(contradictions(deployed, &wanted, &decisions));
@@ -145,6 +147,7 @@ pub fn verify(conn: &mut PgConnection, expected: &Expected<'_>) -> Result<Verify
         if deployed.audited.is_ok() {
             let having = having_scope_column(conn, expected)?;
             violations.extend(scopes(deployed, expected, &having));
+            violations.extend(scope_column_of_none(conn, deployed, expected, &decisions, &having)?);
             let relation = |declared: &Declared<'_>| relations.get(&declared.table).copied();
             let deployed;
             (policies, deployed) = policy::of_deployed(loaded, declared, relation)?;
@@ -216,7 +219,7 @@ pub fn assert_expected(conn: &mut PgConnection, expected: &Expected<'_>) {
 
 /// The question that goes with a name that means nothing; empty when no other is near.
 fn did_you_mean(deployed: &Deployed, name: &TableName) -> String {
-    let near = health::nearest(deployed, name);
+    let near = health::nearest_table(deployed, name);
     near.map(|near| format!("; did you mean `{}`?", near.to_plain())).unwrap_or_default()
 }
 
@@ -289,6 +292,37 @@ fn having_scope_column(
     statement.bind(column).sql(" AND a.attnum > 0 AND NOT a.attisdropped");
     let having: Vec<Having> = statement.load_from(conn)?;
     Ok(having.into_iter().map(|having| (having.relation, having.name)).collect())
+}
+
+/// That no table has the column which tables are to declare as their scope: its name is misspelt, and nothing would be asked of
+/// any of them.
+fn scope_column_of_none(
+    conn: &mut PgConnection,
+    deployed: &Deployed,
+    expected: &Expected<'_>,
+    decisions: &Decisions<'_>,
+    having: &HashMap<i64, String>,
+) -> Result<Option<Violation>, Error> {
+    #[derive(QueryableByName)]
+    struct Named {
+        #[diesel(sql_type = Text)]
+        name: String,
+    }
+    let Some(column) = &expected.scope_column else { return Ok(None) };
+    let seen = || deployed.roots().filter(|table| expected.coverage.sees(&table.name));
+    let tables: Vec<&HostTable> = seen().filter(|table| decisions.reason(table).is_none()).collect();
+    if tables.is_empty() || seen().any(|table| having.contains_key(&table.oid)) {
+        return Ok(None);
+    }
+    let mut statement = Statement::new(
+        "SELECT DISTINCT a.attname::text AS name FROM pg_catalog.pg_attribute a WHERE a.attrelid = ANY (",
+    );
+    statement
+        .bind(tables.iter().map(|table| table.oid.to_string()).collect::<Vec<_>>())
+        .sql("::text[]::oid[]) AND a.attnum > 0 AND NOT a.attisdropped");
+    let names: Vec<Named> = statement.load_from(conn)?;
+    let names: Vec<String> = names.into_iter().map(|named| named.name).collect();
+    Ok(Some(Violation::of_scope_column(column, health::nearest_name(&names, column))))
 }
 
 /// Audited tables that have the column everybody's rows are told apart by, and do not declare it.

@@ -79,6 +79,13 @@ impl Violation {
         );
         Self::new(Rule::Scope, table, message, String::new())
     }
+
+    pub(super) fn of_scope_column(column: &str, nearest: Option<&String>) -> Self {
+        let question = nearest.map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
+        let message =
+            format!("no table has the column `{column}`, though it is the scope column of all{question}");
+        Self { rule: Rule::Scope, code: None, schema: None, table: None, message, fix: String::new() }
+    }
 }
 
 impl From<Finding> for Violation {

@@ -31,13 +31,13 @@ impl<'a> Statements<'a> {
         Self { deployed, declared, scopes }
     }
 
-    /// The policy of a table as it is declared, else as it is deployed, with the scope it has to have.
+    /// The policy of a table as it is declared, else as it is or was deployed, with the scope it has to have.
     fn attach(&self, table: &HostTable) -> String {
         let scope = self.scopes.get(&table.oid).map(String::as_str);
         match (self.declared.get(&table.oid), self.deployed.policy(table)) {
             (Some(spec), _) => AuditSpec { scope: scope.or(spec.scope), ..**spec }.attach_sql(&table.name),
             (None, Some(policy)) => policy.attach_sql(&table.name, scope),
-            (None, None) => health::attach_undeclared(table, scope),
+            (None, None) => health::attach_undeclared(self.deployed, table, scope),
         }
     }
 

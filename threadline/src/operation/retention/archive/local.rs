@@ -40,11 +40,14 @@ impl Archive for LocalArchive {
         let path = self.path(name)?;
         let dir = path.parent().unwrap_or(&self.dir);
         fs::create_dir_all(dir)?;
-        // In the same directory, so that the rename is atomic. What a killed process leaves is replaced.
+        // In the same directory, so that the rename is atomic. Whoever has made it is alone in writing that name.
         let mut partial = path.clone().into_os_string();
         partial.push(".partial");
         let partial = PathBuf::from(partial);
-        let written = write(&partial, content).and_then(|()| fs::rename(&partial, &path));
+        let file = create(&partial)?;
+        let written = refuse_existing(&path)
+            .and_then(|()| write(file, content))
+            .and_then(|()| fs::rename(&partial, &path));
         if written.is_err() {
             let _ = fs::remove_file(&partial);
         }
@@ -63,13 +66,26 @@ impl Archive for LocalArchive {
     }
 }
 
-fn write(path: &Path, content: &mut dyn Read) -> io::Result<()> {
-    let _ = fs::remove_file(path);
+fn create(path: &Path) -> io::Result<File> {
     let mut options = File::options();
     options.write(true).create_new(true);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let mut file = options.open(path)?;
+    options.open(path)
+}
+
+fn refuse_existing(path: &Path) -> io::Result<()> {
+    match path.symlink_metadata() {
+        Ok(_) => Err(io::Error::new(
+            io::ErrorKind::AlreadyExists,
+            "the archive has an object of that name, which is never replaced",
+        )),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+fn write(mut file: File, content: &mut dyn Read) -> io::Result<()> {
     io::copy(content, &mut file)?;
     file.sync_all()
 }
@@ -92,5 +108,17 @@ mod tests {
             assert_eq!(refused.kind(), io::ErrorKind::InvalidInput, "{name}");
         }
         assert!(!dir.exists());
+    }
+
+    #[test]
+    fn what_is_there_is_never_replaced() {
+        let dir = std::env::temp_dir().join(format!("threadline-archive-kept-{}", std::process::id()));
+        let mut archive = LocalArchive::new(&dir);
+        archive.store("2025_01/a", &mut &b"first"[..]).unwrap();
+        let refused = archive.store("2025_01/a", &mut &b"second"[..]).unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(fs::read(dir.join("2025_01/a")).unwrap(), b"first");
+        assert_eq!(fs::read_dir(dir.join("2025_01")).unwrap().count(), 1);
+        fs::remove_dir_all(dir).unwrap();
     }
 }

@@ -17,24 +17,25 @@ use uuid::Uuid;
 pub use self::local::LocalArchive;
 pub(super) use self::records::verify;
 pub use self::records::{ArchivedMonth, ArchivedObject, archives, verify_archive};
-pub use self::restore::{RestoredMonth, release_archive, restore_archive};
+pub use self::restore::{Release, RestoredMonth, release_archive, restore_archive};
 pub(super) use self::write::write;
 use crate::error::Error;
 
 /// Where months are kept after they have left the database: named objects, each written once and whole.
 ///
-/// A month `2025_01` is seven of them: `2025_01/<table>.ndjson.gz` for each of the six tables, one JSON object a line in the
-/// order they were stored, gzip; and `2025_01/manifest.json`, written last. What leaves a month that stays is
-/// `2025_01/part_<run>_<number>.ndjson.gz`, an object for each batch, whose lines are `{"<table>": <row>}`. The database has count
-/// and digest of all of them ([`archives`]); an object it does not know is what a run that died left behind, and is not needed.
-/// Names are of ASCII letters, digits, `_`, `.` and `/`.
+/// A month `2025_01` is seven of them: `2025_01/<attempt>/<table>.ndjson.gz` for each of the six tables, one JSON object a line in
+/// the order they were stored, gzip; and `2025_01/<attempt>/manifest.json`, written last. What leaves a month that stays is
+/// `2025_01/part_<run>_<number>_<attempt>.ndjson.gz`, an object for each batch, whose lines are `{"<table>": <row>}`. Each attempt
+/// at writing has a random UUID in its names: no two databases ever choose one name, a copy of this one neither, so several may
+/// share an archive. The database has names, counts and digests of what is its own ([`archives`]); an object that no database
+/// knows is what a run that failed left behind, and is not needed. Names are of ASCII letters, digits, `_`, `.` and `/`.
 pub trait Archive {
-    /// Stores what `content` yields until its end under `name`, in the place of what is there: all of it durably, or, when this
-    /// fails, nothing.
+    /// Stores what `content` yields until its end under `name`: all of it durably, or, when this fails, nothing. What is there
+    /// already is never replaced: it may be all that is left of somebody's rows.
     ///
     /// # Errors
     ///
-    /// Those of `content`, and its own.
+    /// [`io::ErrorKind::AlreadyExists`] when there is an object of that name; those of `content`, and its own.
     fn store(&mut self, name: &str, content: &mut dyn Read) -> io::Result<()>;
 
     /// Reads what is stored under `name`.
@@ -122,12 +123,15 @@ struct Part {
 
 const FORMAT: u32 = 1;
 
+/// Of a new attempt, which nobody has named anything by.
 fn manifest_name(month: &str) -> String {
-    format!("{month}/manifest.json")
+    format!("{month}/{}/manifest.json", Uuid::new_v4().simple())
 }
 
-fn part_name(month: &str, table: &str) -> String {
-    format!("{month}/{table}.ndjson.gz")
+/// The object of a table, beside its manifest.
+fn table_name(manifest: &str, table: &str) -> String {
+    let beside = manifest.rsplit_once('/').map_or("", |(beside, _)| beside);
+    format!("{beside}/{table}.ndjson.gz")
 }
 
 fn failed(object: &str) -> impl FnOnce(io::Error) -> Error {

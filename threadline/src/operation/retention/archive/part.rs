@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
 use diesel::sql_types::Text;
+use uuid::Uuid;
 
 use super::store::{check, page_of, store};
 use super::{Archive, Archived, ArchivedKind, ArchivedRows};
@@ -14,9 +15,9 @@ use crate::operation::retention::work::name_of;
 /// How many lines are in memory at a time.
 const PAGE_LINES: usize = 1_000;
 
-/// The object of a run's batch.
+/// The object of a new attempt at archiving a run's batch.
 pub(in crate::operation::retention) fn name(label: &str, run: i64, number: u32) -> String {
-    format!("{}/part_{run}_{number}.ndjson.gz", name_of(label))
+    format!("{}/part_{run}_{number}_{}.ndjson.gz", name_of(label), Uuid::new_v4().simple())
 }
 
 /// Has the batch that comes next in this transaction put what it deletes where [`write`] finds it.
@@ -24,8 +25,7 @@ pub(in crate::operation::retention) fn expect(conn: &mut PgConnection) -> QueryR
     conn.batch_execute("CREATE TEMPORARY TABLE threadline_leaving (parent text, line text) ON COMMIT DROP")
 }
 
-/// Writes what the batch has deleted in this transaction, and reads it back. An object of that name which is not on record
-/// is replaced: it is what a batch left that was rolled back.
+/// Writes what the batch has deleted in this transaction, and reads it back.
 pub(in crate::operation::retention) fn write(
     conn: &mut PgConnection,
     object: String,

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::store::{check, differs, sha256_of};
-use super::{Archive, ArchivedKind, ArchivedRows, FORMAT, Manifest, Part, failed, part_name};
+use super::{Archive, ArchivedKind, ArchivedRows, FORMAT, Manifest, Part, failed, table_name};
 use crate::error::Error;
 use crate::operation::retention::policy::instant_of;
 use crate::operation::retention::work::name_of;
@@ -64,10 +64,6 @@ impl ArchivedMonth {
     /// What is needed to have the month as it was.
     pub(super) fn needed(&self) -> impl Iterator<Item = &ArchivedObject> {
         self.objects.iter().filter(|object| object.returned_at.is_none())
-    }
-
-    pub(super) fn whole(&self) -> Option<&ArchivedObject> {
-        self.needed().find(|object| object.kind == ArchivedKind::Month)
     }
 }
 
@@ -129,19 +125,27 @@ pub(super) fn remembered(conn: &mut PgConnection, label: Option<&str>) -> Result
         .collect()
 }
 
-/// Reads all objects of a month, and compares them with what the database remembers. What was put back since is not read.
+/// Reads all objects of a month, those that were put back, too, and compares them with what the database remembers.
 ///
 /// # Errors
 ///
 /// [`Error::ArchiveUnsound`] for the first object that is another than what was written; [`Error::Archive`] for one that cannot be
 /// read, or is not there.
 pub fn verify_archive(archive: &mut dyn Archive, month: &ArchivedMonth) -> Result<(), Error> {
-    for object in month.needed() {
+    verify_objects(archive, month, month.objects.iter())
+}
+
+fn verify_objects<'a>(
+    archive: &mut dyn Archive,
+    month: &ArchivedMonth,
+    objects: impl Iterator<Item = &'a ArchivedObject>,
+) -> Result<(), Error> {
+    for object in objects {
         match object.kind {
             ArchivedKind::Month => {
                 read_manifest(archive, month, object)?;
                 for (table, rows) in &object.tables {
-                    check(archive, &part_name(&month.month, table), &part_of(object, rows)?)?;
+                    check(archive, &table_name(&object.object, table), &part_of(object, rows)?)?;
                 }
             }
             ArchivedKind::Part => {
@@ -153,13 +157,16 @@ pub fn verify_archive(archive: &mut dyn Archive, month: &ArchivedMonth) -> Resul
     Ok(())
 }
 
-/// As [`verify_archive`], of a month by its label, if anything of it was archived.
+/// As [`verify_archive`], of a month by its label, if anything of it was archived; of what was archived anew only the newer.
 pub(in crate::operation::retention) fn verify(
     conn: &mut PgConnection,
     archive: &mut dyn Archive,
     label: &str,
 ) -> Result<(), Error> {
     match remembered(conn, Some(label))?.pop() {
+        Some(Remembered { archived: month, .. }) if month.needed().next().is_some() => {
+            verify_objects(archive, &month, month.needed())
+        }
         Some(month) => verify_archive(archive, &month.archived),
         None => Ok(()),
     }

@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::records::{Remembered, part_of, read_manifest, remembered, verify};
 use super::store::open_lines;
-use super::{Archive, ArchivedKind, ArchivedObject, Part, failed, part_name};
+use super::{Archive, ArchivedKind, ArchivedObject, Part, failed, table_name};
 use crate::capture::{quote_ident, quote_literal};
 use crate::error::Error;
 use crate::operation::partitions;
@@ -59,6 +59,7 @@ pub fn restore_archive(
     refuse_in_transaction(conn)?;
     let label = label_of(month)?;
     let Some(month) = remembered(conn, Some(&label))?.pop() else {
+        refuse_other_than_month(&label)?;
         return Err(Error::Refused {
             message: format!("nothing of month `{}` is known to be in an archive", name_of(&label)),
             hint: Some("list the archives to see of which months something is".to_owned()),
@@ -74,7 +75,8 @@ pub fn restore_archive(
             });
         }
     };
-    if let Some(object) = month.archived.whole() {
+    // More than one where a clock was set back, and rows of the month left again.
+    for object in month.archived.needed().filter(|object| object.kind == ArchivedKind::Month) {
         read_manifest(archive, &month.archived, object)?;
     }
     in_transaction(conn, |conn| {
@@ -100,9 +102,25 @@ pub fn restore_archive(
     })
 }
 
-/// Lets a month go again that was restored from an archive, and returns what the disk got back; `None` when transactions are
-/// open that may still read it: then call it again, or leave it to the next run of retention. One that had stayed, and that parts
-/// were put back into, is left to retention: what is due there goes as it went before, and is archived anew.
+/// What became of a month that was released.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case", tag = "state")]
+#[non_exhaustive]
+pub enum Release {
+    /// It is gone.
+    Gone {
+        /// What the disk got back.
+        bytes: u64,
+    },
+    /// Transactions are open that may still read it: release it again, or leave it to the next run of retention.
+    Waiting,
+    /// It had stayed, and parts were put back into it. Nothing has gone: what is due of it goes by the next run of retention, and is
+    /// archived anew if that has an archive.
+    LeftToRetention,
+}
+
+/// Lets a month go again that was restored from an archive. One that had stayed, and that parts were put back into, is left to
+/// retention, which goes by its windows as before.
 ///
 /// All that the archive has of the month is read first, and compared with what the database remembers: what is here is not let
 /// go for an archive that has lost it.
@@ -115,7 +133,7 @@ pub fn release_archive(
     conn: &mut PgConnection,
     archive: &mut dyn Archive,
     month: &str,
-) -> Result<Option<u64>, Error> {
+) -> Result<Release, Error> {
     #[derive(QueryableByName)]
     struct Released {
         #[diesel(sql_type = Bool)]
@@ -125,6 +143,7 @@ pub fn release_archive(
     let label = label_of(month)?;
     let policy = RetentionPolicy::new();
     let work = Work::outside(&policy, policy.resolve(conn)?);
+    verify(conn, archive, &label)?;
     let filled = work.in_time(conn, |conn| {
         diesel::sql_query("DELETE FROM threadline.retention_months WHERE label = $1 AND state = 'filled'")
             .bind::<Text, _>(&label)
@@ -132,15 +151,15 @@ pub fn release_archive(
     })?;
     if filled > 0 {
         // What was put back is part of a month of the trail, and goes as it went.
-        return Ok(Some(0));
+        return Ok(Release::LeftToRetention);
     }
-    verify(conn, archive, &label)?;
     let Released { released } = work.in_time(conn, |conn| {
         diesel::sql_query("SELECT threadline.retention_release($1) AS released")
             .bind::<Text, _>(&label)
             .get_result(conn)
     })?;
     if !released {
+        refuse_other_than_month(&label)?;
         return Err(Error::Refused {
             message: format!("month `{}` was not restored from an archive", name_of(&label)),
             hint: Some("list the partitions to see which are".to_owned()),
@@ -149,8 +168,8 @@ pub fn release_archive(
     let left = month::remove(&work, conn, &label, None)?;
     let _ = partitions::maintain(conn, &partitions::MaintainOptions::default());
     match left {
-        Left::Dropped { bytes } => Ok(Some(bytes)),
-        Left::Postponed => Ok(None),
+        Left::Dropped { bytes } => Ok(Release::Gone { bytes }),
+        Left::Postponed => Ok(Release::Waiting),
         Left::Stays => Err(Error::Refused {
             message: format!("month `{}` came under a hold meanwhile, and stays", name_of(&label)),
             hint: Some("release the hold first".to_owned()),
@@ -171,11 +190,26 @@ fn label_of(month: &str) -> Result<String, Error> {
         || name.len() > 40
     {
         return Err(Error::Refused {
-            message: format!("`{}` is not the name of a month", month.escape_default()),
-            hint: Some("give it as `2025_01` or `2025-01`".to_owned()),
+            message: format!("`{}` is not a month such as `2025-01`", month.escape_default()),
+            hint: None,
         });
     }
     Ok(format!("_{name}"))
+}
+
+/// Of what is not known: partitions for a clock that was set back have names of other shapes.
+fn refuse_other_than_month(label: &str) -> Result<(), Error> {
+    let name = name_of(label);
+    let is_month = name.split_once('_').is_some_and(|(year, month)| {
+        year.len() == 4
+            && year.bytes().all(|byte| byte.is_ascii_digit())
+            && month.len() == 2
+            && month.parse::<u8>().is_ok_and(|month| (1..=12).contains(&month))
+    });
+    if is_month {
+        return Ok(());
+    }
+    Err(Error::Refused { message: format!("`{name}` is not a month such as `2025-01`"), hint: None })
 }
 
 fn relation(table: &str, label: &str) -> String {
@@ -269,7 +303,7 @@ fn load(
             for (table, rows) in &object.tables {
                 let part = part_of(object, rows)?;
                 let insert = [insert(&relation(table, &month.label), "l.line::json", "true")];
-                load_lines(conn, archive, &part_name(&month.archived.month, table), &part, &insert)?;
+                load_lines(conn, archive, &table_name(&object.object, table), &part, &insert)?;
             }
             Ok(())
         }
@@ -356,7 +390,7 @@ fn attach(conn: &mut PgConnection, month: &Remembered) -> Result<(), Error> {
     loop {
         // A savepoint: what it has locked is free again when it gives up.
         let result = conn.transaction(|conn| {
-            conn.batch_execute("SET LOCAL lock_timeout = '500ms'")?;
+            conn.batch_execute("SET LOCAL lock_timeout = '500ms'; SET LOCAL row_security = off")?;
             diesel::sql_query("SELECT threadline.attach_month($1, $2, $3)")
                 .bind::<Text, _>(&month.label)
                 .bind::<Nullable<SqlUuid>, _>(month.first_id)

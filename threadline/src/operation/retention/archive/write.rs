@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use super::store::{check, differs, page_of, sha256_of, store};
 use super::{
-    Archive, Archived, ArchivedKind, ArchivedRows, FORMAT, Manifest, Part, failed, manifest_name, part_name,
+    Archive, Archived, ArchivedKind, ArchivedRows, FORMAT, Manifest, Part, failed, manifest_name, table_name,
 };
 use crate::capture::quote_ident;
 use crate::error::Error;
@@ -61,9 +61,10 @@ pub(in crate::operation::retention) fn write(
     let tables: Vec<Table> = diesel::sql_query("SELECT unnest(threadline.trail_tables()) AS name")
         .load(conn)
         .map_err(|error| Error::from_query(conn, "", error))?;
+    let manifest_object = manifest_name(&month);
     let (mut parts, mut bytes) = (BTreeMap::new(), 0);
     for Table { name } in tables {
-        let object = part_name(&month, &name);
+        let object = table_name(&manifest_object, &name);
         let mut pages = Pages::of(conn, &format!("{name}{label}"), beat)?;
         let (part, written) = store(archive, &object, &mut || pages.next())?;
         check(archive, &object, &part)?;
@@ -71,7 +72,7 @@ pub(in crate::operation::retention) fn write(
         parts.insert(name, part);
         bytes += written;
     }
-    let object = manifest_name(&month);
+    let object = manifest_object;
     let manifest = Manifest {
         format: FORMAT,
         month,
