@@ -29,7 +29,12 @@ fn every_screen_is_shown_to_whom_the_host_lets_in_and_to_nobody_else() {
 fn who_is_not_let_in_cannot_tell_what_there_is_from_what_there_is_not() {
     let site = Site::new();
     let there = site.get(Visitor::Denied, "timeline");
-    for path in ["nothing", "transactions/00000000-0000-0000-0000-000000000000", "rows?table=notes&key=7", "timeline?x=y"] {
+    for path in [
+        "nothing",
+        "transactions/00000000-0000-0000-0000-000000000000",
+        "rows?table=notes&key=7",
+        "timeline?x=y",
+    ] {
         let answer = site.get(Visitor::Denied, path);
         assert_eq!((answer.status, &answer.body), (there.status, &there.body), "{path}");
     }
@@ -46,10 +51,15 @@ fn another_tenants_transaction_row_and_changes_look_as_if_they_were_not_there() 
     );
     assert_eq!(hidden.status, 404);
     assert_eq!(hidden.body.replace(&other, "ID"), none.body.replace(missing, "ID"));
-    let (hidden, none) =
-        (site.get(Visitor::Support, "rows?table=notes&key=8"), site.get(Visitor::Support, "rows?table=notes&key=9"));
+    let (hidden, none) = (
+        site.get(Visitor::Support, "rows?table=notes&key=8"),
+        site.get(Visitor::Support, "rows?table=notes&key=9"),
+    );
     assert_eq!(hidden.status, 200);
-    assert_eq!(hidden.body.replace("id=8", "KEY").replace("notes:8", "ROW").replace("id%3D8", "KEY"), none.body.replace("id=9", "KEY").replace("notes:9", "ROW").replace("id%3D9", "KEY"));
+    assert_eq!(
+        hidden.body.replace("id=8", "KEY").replace("notes:8", "ROW").replace("id%3D8", "KEY"),
+        none.body.replace("id=9", "KEY").replace("notes:9", "ROW").replace("id%3D9", "KEY")
+    );
     for path in ["", "timeline", "timeline?window=all", "timeline?actor=user:8"] {
         assert!(!site.get(Visitor::Support, path).body.contains("marker-8"), "{path}");
     }
@@ -91,8 +101,12 @@ fn a_form_that_another_sites_page_sends_changes_nothing() {
         assert_eq!(ask(from(foreign)).status, 403, "{foreign}");
     }
     assert_eq!(ask(post()).status, 403, "neither header");
-    let origin = |origin: &str| post().insert_header(("host", "app.example:8443")).insert_header(("origin", origin.to_owned()));
-    for foreign in ["https://evil.example", "https://app.example", "https://app.example:8443.evil.example", "null"] {
+    let origin = |origin: &str| {
+        post().insert_header(("host", "app.example:8443")).insert_header(("origin", origin.to_owned()))
+    };
+    for foreign in
+        ["https://evil.example", "https://app.example", "https://app.example:8443.evil.example", "null"]
+    {
         assert_eq!(ask(origin(foreign)).status, 403, "{foreign}");
     }
     for own in [from("same-origin"), origin("https://app.example:8443")] {
@@ -104,7 +118,15 @@ fn a_form_that_another_sites_page_sends_changes_nothing() {
 #[test]
 fn choosing_a_theme_leads_nowhere_but_to_a_page_below_the_mount() {
     let site = Site::new();
-    for back in ["//evil.example", "https://evil.example", "/\\evil.example", "../admin", "a/../../admin", "%2e%2e/admin", "javascript:alert(1)"] {
+    for back in [
+        "//evil.example",
+        "https://evil.example",
+        "/\\evil.example",
+        "../admin",
+        "a/../../admin",
+        "%2e%2e/admin",
+        "javascript:alert(1)",
+    ] {
         let form = format!("theme=dark&back={}", back.replace('%', "%25"));
         let request = TestRequest::post()
             .uri("/audit/preferences")

@@ -13,7 +13,9 @@ fn stored_markup_and_characters_that_turn_the_writing_are_shown_and_not_obeyed()
          body = E'a\\u202Eb\\u0007c', data = '{\"<b>\": \"</dd><script>\"}' WHERE id = 7",
     );
     let transaction = site.text("SELECT transaction_id::text FROM threadline.audit_changes WHERE op = 'U'");
-    for path in ["timeline".to_owned(), "rows?table=notes&key=7".to_owned(), format!("transactions/{transaction}")] {
+    for path in
+        ["timeline".to_owned(), "rows?table=notes&key=7".to_owned(), format!("transactions/{transaction}")]
+    {
         let body = site.get(Visitor::Admin, &path).body;
         assert!(!body.contains("<script>") && !body.contains("<img") && !body.contains("<b>"), "{path}");
         assert!(!body.contains('\u{202e}') && !body.contains('\u{7}'), "{path}");
@@ -29,7 +31,10 @@ fn a_value_of_megabytes_deep_json_and_200_columns_leave_the_page_small() {
         &mut site.db.connect(),
         &format!("CREATE TABLE wide (id bigint PRIMARY KEY{columns}); SELECT threadline.attach('wide')"),
     );
-    site.write("user:1", "INSERT INTO wide DEFAULT VALUES".replace("DEFAULT VALUES", "(id) VALUES (1)").as_str());
+    site.write(
+        "user:1",
+        "INSERT INTO wide DEFAULT VALUES".replace("DEFAULT VALUES", "(id) VALUES (1)").as_str(),
+    );
     site.write("user:1", "UPDATE notes SET body = repeat('long text ', 500000) WHERE id = 7");
     site.write(
         "user:1",

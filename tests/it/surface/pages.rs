@@ -38,7 +38,13 @@ fn what_is_wrong_with_a_filter_is_named_and_the_rest_of_it_is_kept() {
     let site = Site::new();
     let answer = site.get(Visitor::Admin, "timeline?actor=robot&table=notes&from=yesterday&colour=red");
     assert_eq!(answer.status, 400);
-    for named in ["<code>actor</code>", "<code>from</code>", "<code>colour</code>", "value=\"notes\"", "value=\"robot\""] {
+    for named in [
+        "<code>actor</code>",
+        "<code>from</code>",
+        "<code>colour</code>",
+        "value=\"notes\"",
+        "value=\"robot\"",
+    ] {
         assert!(answer.body.contains(named), "{named}");
     }
 }
@@ -64,12 +70,15 @@ fn under_any_mount_a_link_leads_to_where_it_says() {
     rt::System::new().block_on(async {
         let other = site.config().title("Second");
         let service = app::init_service(
-            App::new().service(surface(config).mount("/audit")).service(surface(other).mount("/deep/in/here/")),
+            App::new()
+                .service(surface(config).mount("/audit"))
+                .service(surface(other).mount("/deep/in/here/")),
         )
         .await;
         for (mount, title) in [("/audit", "Threadline"), ("/deep/in/here", "Second")] {
             let get = async |path: String| {
-                let request = TestRequest::get().uri(&path).insert_header(("x-visitor", "admin")).to_request();
+                let request =
+                    TestRequest::get().uri(&path).insert_header(("x-visitor", "admin")).to_request();
                 let response = app::call_service(&service, request).await;
                 let location = response.headers().get("location").map(|to| to.to_str().unwrap().to_owned());
                 let body = String::from_utf8(app::read_body(response).await.to_vec()).unwrap();
@@ -90,7 +99,8 @@ fn under_any_mount_a_link_leads_to_where_it_says() {
 fn a_row_shows_its_versions_and_what_it_was_after_each_and_at_any_instant() {
     let site = Site::new();
     site.write("user:7", "UPDATE notes SET title = 'second' WHERE id = 7");
-    let between = site.text("SELECT to_char(clock_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.USZ')");
+    let between =
+        site.text("SELECT to_char(clock_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.USZ')");
     site.write("user:7", "DELETE FROM notes WHERE id = 7");
     let newest = site.get(Visitor::Admin, "rows?table=notes&key=7").body;
     assert!(newest.contains("3 versions") && newest.contains("The row was gone after this."));

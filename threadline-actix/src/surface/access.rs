@@ -85,8 +85,7 @@ impl From<bool> for Access {
 }
 
 /// A callback of the host's.
-pub(super) type Ask<T> =
-    Arc<dyn Fn(HttpRequest) -> LocalBoxFuture<'static, Result<T, Error>> + Send + Sync>;
+pub(super) type Ask<T> = Arc<dyn Fn(HttpRequest) -> LocalBoxFuture<'static, Result<T, Error>> + Send + Sync>;
 
 /// The callback as it is kept.
 pub(super) fn kept<T: 'static>(
@@ -105,11 +104,17 @@ async fn asked<T>(name: &'static str, ask: &Ask<T>, request: &HttpRequest) -> Op
     match AssertUnwindSafe(answer).catch_unwind().await {
         Ok(Ok(answer)) => Some(answer),
         Ok(Err(_)) => {
-            tracing::error!(callback = name, "threadline: a callback of the surface failed; the request is denied");
+            tracing::error!(
+                callback = name,
+                "threadline: a callback of the surface failed; the request is denied"
+            );
             None
         }
         Err(_) => {
-            tracing::error!(callback = name, "threadline: a callback of the surface panicked; the request is denied");
+            tracing::error!(
+                callback = name,
+                "threadline: a callback of the surface panicked; the request is denied"
+            );
             None
         }
     }

@@ -51,7 +51,8 @@ impl Assets {
                 "@font-face{{font-family:\"{family}\";font-weight:{weight};font-display:swap;src:url({file}) format(\"woff2\")}}\n"
             )
         };
-        let faces = face("Geist", 400, &regular) + &face("Geist", 600, &bold) + &face("IBM Plex Mono", 400, &mono);
+        let faces =
+            face("Geist", 400, &regular) + &face("Geist", 600, &bold) + &face("IBM Plex Mono", 400, &mono);
         let css = "text/css; charset=utf-8";
         let path = |name| format!("assets/{name}");
         Self {

@@ -178,6 +178,9 @@ impl SurfaceConfig {
 
 impl std::fmt::Debug for SurfaceConfig {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("SurfaceConfig").field("title", &self.title).field("theme", &self.theme).finish_non_exhaustive()
+        f.debug_struct("SurfaceConfig")
+            .field("title", &self.title)
+            .field("theme", &self.theme)
+            .finish_non_exhaustive()
     }
 }

@@ -1,6 +1,9 @@
 //! Changes as lists show them: one line each, those of a transaction together.
 
-use threadline::{Actor, AuditAction, AuditTransaction, ChangeDiff, FieldDiff, FieldValue, LinkedChange, Op, RowKey, TableName};
+use threadline::{
+    Actor, AuditAction, AuditTransaction, ChangeDiff, FieldDiff, FieldValue, LinkedChange, Op, RowKey,
+    TableName,
+};
 
 use super::link::Link;
 use super::moment::Moment;
@@ -146,8 +149,11 @@ impl Entry {
             _ => true,
         };
         let keys = linked.key.as_ref().map(RowKey::parts).unwrap_or_default();
-        let shown_fields: Vec<&FieldDiff> =
-            fields.iter().filter(told).filter(|field| op == Op::Update || !keys.contains_key(&field.name)).collect();
+        let shown_fields: Vec<&FieldDiff> = fields
+            .iter()
+            .filter(told)
+            .filter(|field| op == Op::Update || !keys.contains_key(&field.name))
+            .collect();
         Self {
             badge: Badge::of(op),
             table: table_text(&linked.table),

@@ -87,7 +87,8 @@ impl Visit {
         }
         let context = context_of(&self.request).unwrap_or_else(AuditContext::without_actor);
         let context = context.with_actor(self.actor.clone().unwrap_or_else(Actor::anonymous));
-        let action = Action::new(format!("threadline.{}.viewed", self.screen.name())).verb("view").category(ACCESS);
+        let action =
+            Action::new(format!("threadline.{}.viewed", self.screen.name())).verb("view").category(ACCESS);
         let action = match self.looked_at() {
             Some(comment) => action.comment(comment),
             None => action,

@@ -50,10 +50,12 @@ impl Window {
     /// Takes it out of a query; `from` and `to` win, and without any of them it is `or`.
     pub(super) fn take(query: &mut Query, zone: Tz, or: Self) -> Result<Self, Vec<Problem>> {
         let mut problems = Vec::new();
-        let mut part = |name| query.take(name).unwrap_or_else(|problem| {
-            problems.push(problem);
-            None
-        });
+        let mut part = |name| {
+            query.take(name).unwrap_or_else(|problem| {
+                problems.push(problem);
+                None
+            })
+        };
         let (window, from, to) = (part("window"), part("from"), part("to"));
         let mut instant = |name, text: Option<String>| {
             text.and_then(|text| {
@@ -65,9 +67,10 @@ impl Window {
             problems.push(Problem::new("from", "is later than `to`"));
         }
         let named = window.map(|name| {
-            Self::PRESETS.into_iter().find(|preset| preset.name() == name).ok_or_else(|| {
-                Problem::new("window", "is not one of 1h, 24h, 7d, 30d, all")
-            })
+            Self::PRESETS
+                .into_iter()
+                .find(|preset| preset.name() == name)
+                .ok_or_else(|| Problem::new("window", "is not one of 1h, 24h, 7d, 30d, all"))
         });
         let named = named.transpose().unwrap_or_else(|problem| {
             problems.push(problem);
@@ -108,7 +111,8 @@ impl Window {
 
     /// As a sentence ends with it.
     pub(super) fn words(self, zone: Tz) -> String {
-        let on_the_clock = |at: DateTime<Utc>| at.with_timezone(&zone).format("%Y-%m-%d %H:%M:%S").to_string();
+        let on_the_clock =
+            |at: DateTime<Utc>| at.with_timezone(&zone).format("%Y-%m-%d %H:%M:%S").to_string();
         match self {
             Self::Last(Span::Hour) => "in the last hour".to_owned(),
             Self::Last(_) => format!("in the last {}", self.label()),

@@ -138,7 +138,9 @@ pub(crate) fn in_one_snapshot_within<T>(
     let answer = in_new_snapshot(conn, &format!("{BEGIN}; SET LOCAL statement_timeout = {millis}"), read);
     match answer {
         // Its text is in the server's language, and its SQLSTATE is not handed on.
-        Err(Error::Query(error)) if begun.elapsed() >= limit => Err(Error::TookTooLong { limit, source: error }),
+        Err(Error::Query(error)) if begun.elapsed() >= limit => {
+            Err(Error::TookTooLong { limit, source: error })
+        }
         answer => answer,
     }
 }

@@ -85,7 +85,9 @@ impl FieldView {
 
     /// A column between two instants.
     pub(super) fn of_change(name: &str, change: &FieldChange) -> Self {
-        let side = |json: &Json| if change.masked { FieldValue::Masked(json.clone()) } else { FieldValue::Known(json.clone()) };
+        let side = |json: &Json| {
+            if change.masked { FieldValue::Masked(json.clone()) } else { FieldValue::Known(json.clone()) }
+        };
         let (before, after) = (side(&change.before), side(&change.after));
         match (&before, &after) {
             (FieldValue::Known(before), FieldValue::Known(after)) => Self::both(shown(name), before, after),

@@ -62,15 +62,23 @@ fn compare(path: &str, before: &Tree, after: &Tree, depth: usize, changes: &mut 
     }
 }
 
-fn elements(path: &str, before: &[Tree], after: &[Tree], depth: usize, changes: &mut Vec<PathChange>) -> bool {
+fn elements(
+    path: &str,
+    before: &[Tree],
+    after: &[Tree],
+    depth: usize,
+    changes: &mut Vec<PathChange>,
+) -> bool {
     let written = |list: &[Tree]| list.iter().map(Tree::to_string).collect::<Vec<_>>();
     let operations = capture_diff_slices(Algorithm::Myers, &written(before), &written(after));
     operations.into_iter().all(|operation| match operation {
         DiffOp::Equal { .. } => true,
-        DiffOp::Delete { old_index, old_len, .. } => (old_index..old_index + old_len)
-            .all(|at| tell(element(path, at), before.get(at), None, changes)),
-        DiffOp::Insert { new_index, new_len, .. } => (new_index..new_index + new_len)
-            .all(|at| tell(element(path, at), None, after.get(at), changes)),
+        DiffOp::Delete { old_index, old_len, .. } => {
+            (old_index..old_index + old_len).all(|at| tell(element(path, at), before.get(at), None, changes))
+        }
+        DiffOp::Insert { new_index, new_len, .. } => {
+            (new_index..new_index + new_len).all(|at| tell(element(path, at), None, after.get(at), changes))
+        }
         DiffOp::Replace { old_index, old_len, new_index, new_len } => {
             let pairs = old_len.min(new_len);
             (0..pairs).all(|at| {

@@ -56,7 +56,10 @@ fn folded(pieces: Vec<Piece>) -> Vec<Piece> {
         let head: String = piece.text.chars().take(ENDS).collect();
         let tail: String = piece.text.chars().skip(characters - ENDS).collect();
         all.push(Piece { mark: Mark::Same, text: shown(&head) });
-        all.push(Piece { mark: Mark::Folded, text: format!("{} characters unchanged", characters - 2 * ENDS) });
+        all.push(Piece {
+            mark: Mark::Folded,
+            text: format!("{} characters unchanged", characters - 2 * ENDS),
+        });
         all.push(Piece { mark: Mark::Same, text: shown(&tail) });
     }
     all

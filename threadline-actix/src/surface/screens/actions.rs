@@ -115,9 +115,8 @@ pub(in crate::surface) async fn actions(visit: &Visit) -> Result<HttpResponse, F
     let is_shown = |action: &&AuditAction| asks_for_looks || action.category.as_deref() != Some(ACCESS);
     let rows: Vec<ActionRow> =
         found.entries.iter().filter(is_shown).map(|action| ActionRow::new(visit, action)).collect();
-    let older = found
-        .cursor
-        .map(|cursor| visit.href(&link(&filter, window).with("after", cursor.to_string())));
+    let older =
+        found.cursor.map(|cursor| visit.href(&link(&filter, window).with("after", cursor.to_string())));
     let widest = (rows.is_empty() && window != Window::All).then(|| visit.href(&link(&filter, Window::All)));
     visit.page(&page(Vec::new(), rows, older, widest))
 }
@@ -138,7 +137,11 @@ fn fields(written: &[(String, String)]) -> Vec<FormField> {
         name,
         label,
         hint,
-        value: written.iter().find(|(field, _)| field == name).map(|(_, value)| value.clone()).unwrap_or_default(),
+        value: written
+            .iter()
+            .find(|(field, _)| field == name)
+            .map(|(_, value)| value.clone())
+            .unwrap_or_default(),
     });
     fields.collect()
 }
@@ -154,9 +157,7 @@ impl ActionRow {
             comment: text(&action.comment),
             category: text(&action.category),
             correlation: action.correlation_id.as_deref().map(|id| Correlation::new(visit, id)),
-            transaction: action
-                .transaction_id
-                .map(|id| visit.href(&Link::to(format!("transactions/{id}")))),
+            transaction: action.transaction_id.map(|id| visit.href(&Link::to(format!("transactions/{id}")))),
         }
     }
 }

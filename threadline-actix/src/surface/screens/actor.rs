@@ -102,7 +102,8 @@ pub(in crate::surface) async fn actor(visit: &Visit) -> Result<HttpResponse, Fai
             Ok((page, last))
         })
         .await?;
-    let here = |window: Window| Link::to("actors").with("actor", asked.to_string()).with_all(window.pairs(USUAL));
+    let here =
+        |window: Window| Link::to("actors").with("actor", asked.to_string()).with_all(window.pairs(USUAL));
     visit.page(&ActorPage {
         shell: visit.shell(),
         actor: shown(&asked.to_string()),
@@ -115,14 +116,17 @@ pub(in crate::surface) async fn actor(visit: &Visit) -> Result<HttpResponse, Fai
         last: last.map(|last| visit.moment(last)),
         widest: visit.href(&here(Window::All)),
         timeline: visit.href(
-            &Link::to("timeline").with("actor", asked.to_string()).with_all(window.pairs(Window::Last(Span::Day))),
+            &Link::to("timeline")
+                .with("actor", asked.to_string())
+                .with_all(window.pairs(Window::Last(Span::Day))),
         ),
     })
 }
 
 fn actor_named(text: Option<&str>) -> Result<Actor, Problem> {
     const WANTED: &str = "is not an actor such as user:42, admin:7, service_account:billing, job:nightly, system:cron or anonymous";
-    let text = text.ok_or_else(|| Problem::new("actor", "is missing; name who is asked about, such as user:42"))?;
+    let text =
+        text.ok_or_else(|| Problem::new("actor", "is missing; name who is asked about, such as user:42"))?;
     let (kind, id) = match text.split_once(':') {
         Some((kind, id)) => (kind, Some(id.to_owned())),
         None => (text, None),

@@ -2,7 +2,9 @@
 
 use actix_web::HttpResponse;
 use askama::Template;
-use threadline::health::{self, CoverageOptions, CoverageStatus, Finding, HealthOptions, Severity, TableCoverage};
+use threadline::health::{
+    self, CoverageOptions, CoverageStatus, Finding, HealthOptions, Severity, TableCoverage,
+};
 
 use crate::surface::entry::table_text;
 use crate::surface::failure::Failure;
@@ -88,10 +90,15 @@ impl Verdict {
             (0, 0) if uncovered == 0 => {
                 Self { class: "good", words: "Every table is captured, or left out by decision.".to_owned() }
             }
-            (0, 0) => Self { class: "warning", words: format!("{} not captured.", words(uncovered, "table")) },
+            (0, 0) => {
+                Self { class: "warning", words: format!("{} not captured.", words(uncovered, "table")) }
+            }
             (0, _) => Self {
                 class: "warning",
-                words: format!("Nothing is being lost that is to be captured; {} to look into.", words(warnings, "thing")),
+                words: format!(
+                    "Nothing is being lost that is to be captured; {} to look into.",
+                    words(warnings, "thing")
+                ),
             },
             _ => Self {
                 class: "bad",

@@ -59,7 +59,9 @@ pub(in crate::surface) async fn evidence(visit: &Visit) -> Result<HttpResponse, 
         Some(_) => return Err(Problem::new("document", "is not json").into()),
     };
     let proof = visit
-        .read(|conn, _| ProofDocument::generate(conn, &ProofRequest::overview().mode(Mode::Latest).limit(100)))
+        .read(|conn, _| {
+            ProofDocument::generate(conn, &ProofRequest::overview().mode(Mode::Latest).limit(100))
+        })
         .await?;
     if as_document {
         return Ok(HttpResponse::Ok()

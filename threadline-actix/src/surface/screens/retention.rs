@@ -68,13 +68,21 @@ pub(in crate::surface) async fn retention(visit: &Visit) -> Result<HttpResponse,
         return Err(Failure::Invalid(unknown));
     }
     let (holds, partitions, runs) = visit
-        .read(|conn, _| Ok((holds::list(conn, false)?, partitions::list(conn)?, retention::runs(conn, RUNS)?)))
+        .read(|conn, _| {
+            Ok((holds::list(conn, false)?, partitions::list(conn)?, retention::runs(conn, RUNS)?))
+        })
         .await?;
     visit.page(&RetentionPage {
         shell: visit.shell(),
         windows: windows(&visit.config.operation.retention),
         holds: holds.iter().map(|hold| HoldView::new(visit, hold)).collect(),
-        months: partitions.partitions.iter().rev().filter(|month| !is_filler(month)).map(Month::new).collect(),
+        months: partitions
+            .partitions
+            .iter()
+            .rev()
+            .filter(|month| !is_filler(month))
+            .map(Month::new)
+            .collect(),
         runs: runs.iter().map(|run| RunView::new(visit, run)).collect(),
     })
 }
@@ -89,10 +97,16 @@ fn windows(section: &Retention) -> Vec<Window> {
     let window = |what: String, kept: String| Window { what, kept };
     let mut windows = vec![window("Changes".to_owned(), kept(section.keep))];
     windows.extend(
-        section.tables.iter().map(|(table, &time)| window(format!("Changes of {}", table_text(table)), days(time))),
+        section
+            .tables
+            .iter()
+            .map(|(table, &time)| window(format!("Changes of {}", table_text(table)), days(time))),
     );
     windows.extend(
-        section.actions.iter().map(|(name, &time)| window(format!("Changes by action {}", shown(name)), days(time))),
+        section
+            .actions
+            .iter()
+            .map(|(name, &time)| window(format!("Changes by action {}", shown(name)), days(time))),
     );
     windows.push(window("Export files".to_owned(), days(section.exports)));
     windows.push(window("Evidence".to_owned(), kept(section.evidence)));
@@ -153,6 +167,7 @@ impl Month {
                 PartitionState::Attached => "in the trail",
                 PartitionState::Leaving => "leaving",
                 PartitionState::Restored => "restored for reading",
+                _ => "",
             },
         }
     }

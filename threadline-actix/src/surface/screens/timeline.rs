@@ -78,7 +78,16 @@ impl FilterForm {
     /// Whether one of the fields that are folded away has something in it.
     pub(in crate::surface) fn is_unfolded(&self) -> bool {
         const FOLDED: [&str; 10] = [
-            "correlation_id", "schema", "category", "status", "transaction_correlation_id", "request_id", "job_id", "db_role", "column", "key",
+            "correlation_id",
+            "schema",
+            "category",
+            "status",
+            "transaction_correlation_id",
+            "request_id",
+            "job_id",
+            "db_role",
+            "column",
+            "key",
         ];
         FOLDED.iter().any(|name| !self.value(name).is_empty() || self.problem(name).is_some())
     }
@@ -160,7 +169,9 @@ pub(in crate::surface) async fn timeline(visit: &Visit) -> Result<HttpResponse, 
     if backwards {
         changes.reverse();
     }
-    let at = |change: &LinkedChange, order| visit.href(&question.link().with("after", change.cursor(order).to_string()));
+    let at = |change: &LinkedChange, order| {
+        visit.href(&question.link().with("after", change.cursor(order).to_string()))
+    };
     let older = (backwards || page.has_more).then(|| Some(at(changes.last()?, Order::NewestFirst))).flatten();
     let newer = (question.after.is_some() && (!backwards || page.has_more))
         .then(|| Some(at(changes.first()?, Order::OldestFirst)))
@@ -171,9 +182,10 @@ pub(in crate::surface) async fn timeline(visit: &Visit) -> Result<HttpResponse, 
         } else if question.window.is_ahead(visit.now) {
             Empty::Ahead
         } else {
-            let wider = question.window.wider().map(|wider| {
-                (visit.href(&Question::written(&question.filter, wider)), wider.label())
-            });
+            let wider = question
+                .window
+                .wider()
+                .map(|wider| (visit.href(&Question::written(&question.filter, wider)), wider.label()));
             Empty::Filtered { wider, bare: visit.href(&Link::to("timeline").with("window", "all")) }
         }
     });
@@ -199,12 +211,12 @@ fn form(visit: &Visit, question: &Question, written: Vec<(String, String)>) -> F
     let field = |at: Option<_>| at.map(|at| for_field(at, visit.preferences.zone)).unwrap_or_default();
     let pairs = question.filter.pairs();
     let chips = pairs.iter().enumerate().map(|(place, (name, value))| {
-        let rest = pairs.iter().enumerate().filter(|(other, _)| *other != place).map(|(_, pair)| pair.clone());
+        let rest =
+            pairs.iter().enumerate().filter(|(other, _)| *other != place).map(|(_, pair)| pair.clone());
         Chip {
             name: name.replace('_', " "),
             value: shown(value),
-            without: visit
-                .href(&Link::to("timeline").with_all(rest).with_all(question.window.pairs(USUAL))),
+            without: visit.href(&Link::to("timeline").with_all(rest).with_all(question.window.pairs(USUAL))),
         }
     });
     FilterForm {

@@ -73,7 +73,8 @@ pub(in crate::surface) async fn transaction(visit: &Visit) -> Result<HttpRespons
             let page = PageRequest::new().size(PageRequest::MAX_SIZE)?.order(threadline::Order::OldestFirst);
             let keys = trail.audit_changes_for_transaction(conn, id, &page)?.entries;
             let keys: Vec<Option<RowKey>> = keys.into_iter().map(|change| change.key).collect();
-            let correlation = bundle.transaction.as_ref().and_then(|transaction| transaction.correlation_id.clone());
+            let correlation =
+                bundle.transaction.as_ref().and_then(|transaction| transaction.correlation_id.clone());
             let neighbours = match correlation {
                 Some(id) => {
                     let filter = Filter::new().transaction_correlation_id(id);

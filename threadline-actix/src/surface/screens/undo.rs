@@ -93,7 +93,8 @@ fn asked(visit: &Visit, query: &mut Query) -> Result<Asked, Problem> {
         Problem::new("transaction", "is missing; or give `action`, `correlation`, or `table`, `key` and `to`")
     })?;
     let to = moment::written(&to, visit.preferences.zone).map_err(|wrong| Problem::new("to", wrong))?;
-    let table = query.take("table")?.ok_or_else(|| Problem::new("table", "is missing; name the table of the row"))?;
+    let table =
+        query.take("table")?.ok_or_else(|| Problem::new("table", "is missing; name the table of the row"))?;
     let table = table.parse().map_err(|error: Error| Problem::new("table", error.to_string()))?;
     if keys.is_empty() {
         return Err(Problem::new("key", "is missing; name the row"));

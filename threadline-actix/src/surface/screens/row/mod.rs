@@ -113,7 +113,8 @@ pub(in crate::surface) async fn row(visit: &Visit) -> Result<HttpResponse, Failu
         current: chosen == Some(place),
         ..VersionView::new(visit, &table, &here, version)
     });
-    let field = |at: Option<DateTime<Utc>>| at.map(|at| for_field(at, visit.preferences.zone)).unwrap_or_default();
+    let field =
+        |at: Option<DateTime<Utc>>| at.map(|at| for_field(at, visit.preferences.zone)).unwrap_or_default();
     let (at, from, to) = past.instants();
     visit.page(&RowPage {
         shell: visit.shell(),
@@ -129,9 +130,7 @@ pub(in crate::surface) async fn row(visit: &Visit) -> Result<HttpResponse, Failu
         to: field(to),
         zone: visit.preferences.zone.name().to_owned(),
         timeline: visit.href(&timeline(&table, &key)),
-        undo: at.map(|at| {
-            visit.href(&row_link(&table, &key).under("undo").with("to", at.to_rfc3339()))
-        }),
+        undo: at.map(|at| visit.href(&row_link(&table, &key).under("undo").with("to", at.to_rfc3339()))),
         command: command(&table, &key),
     })
 }
@@ -145,7 +144,8 @@ impl Question {
         });
         let keys: Vec<String> = query.take_all(&["key"]).into_iter().map(|(_, value)| value).collect();
         if keys.is_empty() {
-            problems.push(Problem::new("key", "is missing; write the value, or `column=value` for each column"));
+            problems
+                .push(Problem::new("key", "is missing; write the value, or `column=value` for each column"));
         }
         let past = Past::of(visit, query);
         problems.extend(query.clone().unknown(&["table", "key", "at", "version", "from", "to"]));
@@ -198,6 +198,7 @@ fn command(table: &TableName, key: &RowKey) -> String {
         .into_iter()
         .chain(key.parts().into_iter().map(|(name, value)| format!("{name}={value}")))
         .collect();
-    let plain = |word: &String| word.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._=-:".contains(&byte));
+    let plain =
+        |word: &String| word.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._=-:".contains(&byte));
     if words.iter().all(plain) { format!("threadline history {}", words.join(" ")) } else { String::new() }
 }

@@ -3,7 +3,8 @@
 use chrono::{DateTime, Utc};
 use diesel::PgConnection;
 use threadline::{
-    AsOf, ChangeId, Error, FieldValue, History, Json, RowChange, RowDiff, RowImage, RowKey, RowState, TableName, Trail,
+    AsOf, ChangeId, Error, FieldValue, History, Json, RowChange, RowDiff, RowImage, RowKey, RowState,
+    TableName, Trail,
 };
 use uuid::Uuid;
 
@@ -164,7 +165,9 @@ impl Past {
                 };
                 let notice = match &version.after {
                     RowState::Present(_) => None,
-                    RowState::Absent => Some(Notice { kind: "deleted", text: "The row was gone after this." }),
+                    RowState::Absent => {
+                        Some(Notice { kind: "deleted", text: "The row was gone after this." })
+                    }
                     RowState::Partial(_) => Some(Notice {
                         kind: "gap",
                         text: "Only what the changes name is known here: a write that escaped capture, or a TRUNCATE, lies between.",
@@ -191,23 +194,26 @@ impl Answer {
             return None;
         };
         Some(match change {
-            Some(RowChange::Added(image)) => {
-                Difference { words: "It was not there at first, and then it was this.".to_owned(), fields: one_sided(image, true) }
-            }
-            Some(RowChange::Removed(image)) => {
-                Difference { words: "It was this at first, and then it was gone.".to_owned(), fields: one_sided(image, false) }
-            }
+            Some(RowChange::Added(image)) => Difference {
+                words: "It was not there at first, and then it was this.".to_owned(),
+                fields: one_sided(image, true),
+            },
+            Some(RowChange::Removed(image)) => Difference {
+                words: "It was this at first, and then it was gone.".to_owned(),
+                fields: one_sided(image, false),
+            },
             Some(RowChange::Changed(fields)) => Difference {
                 words: format!("{} column{} differ.", fields.len(), if fields.len() == 1 { "" } else { "s" }),
-                fields: fields
-                    .iter()
-                    .map(|(name, field)| FieldView::of_change(name, field))
-                    .collect(),
+                fields: fields.iter().map(|(name, field)| FieldView::of_change(name, field)).collect(),
             },
             None => {
                 let words = match (said(from).1, said(to).1) {
-                    (Some(Notice { kind: "unknown" | "gap", text }), _) => format!("At the first instant: {text}"),
-                    (_, Some(Notice { kind: "unknown" | "gap", text })) => format!("At the second instant: {text}"),
+                    (Some(Notice { kind: "unknown" | "gap", text }), _) => {
+                        format!("At the first instant: {text}")
+                    }
+                    (_, Some(Notice { kind: "unknown" | "gap", text })) => {
+                        format!("At the second instant: {text}")
+                    }
                     _ => "There is no difference between the two.".to_owned(),
                 };
                 Difference { words, fields: Vec::new() }
@@ -223,19 +229,29 @@ fn said(answer: &AsOf<RowImage>) -> (Option<&RowImage>, Option<Notice>) {
         AsOf::Present(image) => (Some(image), None),
         AsOf::Deleted { .. } => (None, notice("deleted", "The row had been removed by then.")),
         AsOf::NotCreated => (None, notice("deleted", "The row did not exist at that time.")),
-        AsOf::BeforeHorizon { .. } => {
-            (None, notice("unknown", "The trail does not reach back that far: capture began later, or retention has removed it."))
-        }
+        AsOf::BeforeHorizon { .. } => (
+            None,
+            notice(
+                "unknown",
+                "The trail does not reach back that far: capture began later, or retention has removed it.",
+            ),
+        ),
         AsOf::CaptureEnded { .. } => (None, notice("unknown", "The table was no longer audited then.")),
         AsOf::CrossedTruncate { .. } => {
             (None, notice("unknown", "The table was truncated later on, and what it held was not kept."))
         }
         AsOf::Gap { best_guess, .. } => (
             best_guess.image(),
-            notice("gap", "A write that escaped capture lies on the way back. This is what the captured changes say; it cannot be vouched for."),
+            notice(
+                "gap",
+                "A write that escaped capture lies on the way back. This is what the captured changes say; it cannot be vouched for.",
+            ),
         ),
         AsOf::NotRepresentable { image, .. } => (Some(image), None),
-        _ => (None, notice("unknown", "What the row was then is not known: the table is gone, or cannot be read.")),
+        _ => (
+            None,
+            notice("unknown", "What the row was then is not known: the table is gone, or cannot be read."),
+        ),
     }
 }
 
@@ -252,7 +268,11 @@ fn columns(image: Option<&RowImage>, changed: impl Fn(&str) -> bool) -> Vec<Colu
 }
 
 fn value(image: &RowImage, name: &str, json: &Json) -> FieldValue {
-    if image.masked.contains(name) { FieldValue::Masked(json.clone()) } else { FieldValue::Known(json.clone()) }
+    if image.masked.contains(name) {
+        FieldValue::Masked(json.clone())
+    } else {
+        FieldValue::Known(json.clone())
+    }
 }
 
 fn one_sided(image: &RowImage, added: bool) -> Vec<FieldView> {
@@ -269,5 +289,7 @@ fn change_id(text: &str) -> Result<ChangeId, Problem> {
     let parsed = text.split_once('#').and_then(|(transaction, ordinal)| {
         Some(ChangeId { transaction_id: Uuid::try_parse(transaction).ok()?, ordinal: ordinal.parse().ok()? })
     });
-    parsed.ok_or_else(|| Problem::new("version", "is not a change such as TRANSACTION#1; choose one of the line"))
+    parsed.ok_or_else(|| {
+        Problem::new("version", "is not a change such as TRANSACTION#1; choose one of the line")
+    })
 }
