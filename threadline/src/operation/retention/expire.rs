@@ -14,7 +14,7 @@ impl Work<'_> {
     /// What others keep, by windows of its own: export jobs, evidence, the access log; and what is known of earlier runs.
     pub(super) fn expire(&self, conn: &mut PgConnection) -> Result<(), Error> {
         let kinds = [
-            ("exports", self.policy.exports),
+            ("exports", Some(self.policy.exports)),
             ("evidence", self.policy.evidence),
             ("access_log", self.policy.access_log),
         ];
