@@ -244,22 +244,25 @@ $$;
 COMMENT ON FUNCTION threadline.todays_columns(integer) IS 'The columns of a table today, with their ids in the trail.';
 
 -- How the columns of an older layout relate to those of today: new names, NULL for a name that now means another column, the
--- columns whose type has changed since, and by name those that are gone, each with what tells it from others of its name.
+-- columns whose type has changed since, and by name those that are gone, each with what tells it from others of its name and
+-- the rule that redacts it.
 CREATE OR REPLACE FUNCTION threadline.since_layout(of_table integer, older integer, OUT renamed jsonb, OUT retyped text[], OUT gone jsonb)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     WITH today AS MATERIALIZED (SELECT t.id, t.name, t.type FROM threadline.todays_columns(of_table) t)
     SELECT coalesce(jsonb_object_agg(was.name, today.name) FILTER (WHERE today.name <> was.name OR (today.name IS NULL AND was.is_taken)), '{}'),
         coalesce(array_agg(today.name) FILTER (WHERE today.type IS DISTINCT FROM was.type AND today.name IS NOT NULL), '{}'),
-        coalesce(jsonb_object_agg(was.name, jsonb_build_array(was.relation, was.attnum)) FILTER (WHERE today.name IS NULL AND NOT was.is_taken), '{}')
-    FROM (SELECT c.id, c.attnum, c.name, c.type, l.relation_oid::bigint AS relation, c.name IN (SELECT t.name FROM today t) AS is_taken
-            FROM threadline.table_layouts l, jsonb_to_recordset(l.columns) c (id integer, attnum integer, name text, type text)
+        coalesce(jsonb_object_agg(was.name, jsonb_build_array(was.relation, was.attnum, was.rule)) FILTER (WHERE today.name IS NULL AND NOT was.is_taken), '{}')
+    FROM (SELECT c.id, c.attnum, c.name, c.type, r.rule, l.relation_oid::bigint AS relation, c.name IN (SELECT t.name FROM today t) AS is_taken
+            FROM threadline.table_layouts l CROSS JOIN jsonb_to_recordset(l.columns) c (id integer, attnum integer, name text, type text)
+                LEFT JOIN threadline.redacted_columns r ON r.table_id = l.table_id AND r.column_id = c.id
             WHERE l.table_id = of_table AND l.layout = older) was
         LEFT JOIN today ON today.id = was.id
 $$;
 COMMENT ON FUNCTION threadline.since_layout(integer, integer) IS 'How the columns of an older layout relate to those of today.';
 
 -- As since_layout, for payloads without a layout, which carry attribute numbers: for every relation the table has been (a
--- restore makes it another one), attribute number to today's name and type, {"16384": {"3": ["views", "integer"]}}.
+-- restore makes it another one), attribute number to today's name and type, and to the rule that redacts a column that is
+-- gone, {"today": {"16384": {"3": ["views", "integer"]}}, "redacted": {"16384": {"4": "mask"}}}.
 CREATE OR REPLACE FUNCTION threadline.since_attributes(of_table integer) RETURNS jsonb
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     WITH today AS MATERIALIZED (SELECT * FROM threadline.todays_columns(of_table)),
@@ -269,10 +272,18 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
         SELECT l.relation_oid, c.attnum, t.name, t.type
         FROM threadline.table_layouts l, jsonb_to_recordset(l.columns) c (id integer, attnum integer) JOIN today t ON t.id = c.id
         WHERE l.table_id = of_table AND l.relation_oid NOT IN (SELECT t.relation FROM today t)
+    ),
+    gone AS (
+        SELECT l.relation_oid AS relation, c.attnum, r.rule
+        FROM threadline.table_layouts l CROSS JOIN jsonb_to_recordset(l.columns) c (id integer, attnum integer)
+            JOIN threadline.redacted_columns r ON r.table_id = l.table_id AND r.column_id = c.id
+        WHERE l.table_id = of_table AND c.id NOT IN (SELECT t.id FROM today t WHERE t.id IS NOT NULL)
     )
-    SELECT jsonb_object_agg(r.relation, r.columns) FROM (
-        SELECT a.relation, jsonb_object_agg(a.attnum, jsonb_build_array(a.name, a.type)) AS columns FROM attribute a GROUP BY a.relation
-    ) r
+    SELECT jsonb_build_object(
+        'today', (SELECT jsonb_object_agg(r.relation, r.columns) FROM (
+            SELECT a.relation, jsonb_object_agg(a.attnum, jsonb_build_array(a.name, a.type)) AS columns FROM attribute a GROUP BY a.relation) r),
+        'redacted', coalesce((SELECT jsonb_object_agg(r.relation, r.columns) FROM (
+            SELECT g.relation, jsonb_object_agg(g.attnum, g.rule) AS columns FROM gone g GROUP BY g.relation) r), '{}'))
 $$;
 COMMENT ON FUNCTION threadline.since_attributes(integer) IS 'Today''s names and types by relation and attribute number.';
 

@@ -11,8 +11,9 @@ use insta::assert_snapshot;
 use proptest::prelude::*;
 use threadline::TableName;
 use threadline::config::{
-    CONFIG_VARIABLE, Config, ConfigError, Exports, IgnoredTable, Retention, Storage, Tables, Worker,
+    CONFIG_VARIABLE, Config, ConfigError, Exports, IgnoredTable, Storage, Tables, Worker,
 };
+use threadline::retention::RetentionPolicy;
 
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -72,7 +73,7 @@ fn the_file_and_the_builder_say_the_same() {
                 .scope_column("organization_id"),
         )
         .retention(
-            Retention::new()
+            RetentionPolicy::new()
                 .keep(400 * DAY)
                 .minimum(30 * DAY)
                 .action("login.failed", 90 * DAY)
@@ -82,12 +83,12 @@ fn the_file_and_the_builder_say_the_same() {
                 .evidence(10 * year)
                 .access_log(year)
                 .runs(2 * year)
-                .archive(true)
                 .batch_rows(5_000)
                 .pause(Duration::from_millis(50))
                 .lock_timeout(Duration::from_millis(500))
                 .statement_timeout(Duration::from_secs(30)),
         )
+        .archive(true)
         .exports(Exports::new().max_rows(1_000_000))
         .storage(Storage::new().url("file:///var/lib/threadline"))
         .worker(
@@ -509,7 +510,7 @@ fn any_config() -> impl Strategy<Value = Config> {
         (config.retention.evidence, config.retention.access_log, config.retention.runs) =
             (evidence, access_log, runs);
         let (archive, batch_rows, pause, lock, statement) = limits;
-        config.retention.archive = archive;
+        config.archive = archive;
         config.retention.batch_rows = batch_rows;
         config.retention.pause = Duration::from_nanos(pause);
         config.retention.lock_timeout = Duration::from_millis(lock);

@@ -26,6 +26,7 @@ mod pooler;
 mod privileges;
 mod property;
 mod recorded;
+mod redacted_past;
 mod redaction;
 mod reference;
 mod refusals;

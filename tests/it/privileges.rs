@@ -72,6 +72,7 @@ fn the_application_can_neither_read_nor_change_nor_forge_the_trail() {
         "audit_actions",
         "audited_tables",
         "table_layouts",
+        "redacted_columns",
         "capture_periods",
         "audit_changes_tail",
     ] {

@@ -136,7 +136,7 @@ fn a_run_of_retention_leaves_how_it_ended_and_the_policy_it_ran_with() {
     assert_eq!((new[0].0, new[0].1, new[0].2), (Subject::RetentionPolicy, Status::Ok, Verdict::Inferred));
     assert_eq!(
         new[0].3,
-        json!({"keep_seconds": 0, "minimum_seconds": 0, "tables": {"notes": 0}, "actions": {"login.failed": 60}, "actions_left_out": 1})
+        json!({"keep_seconds": 0, "minimum_seconds": 0, "exports_seconds": 604_800, "tables": {"notes": 0}, "actions": {"login.failed": 60}, "actions_left_out": 1})
     );
     assert_eq!((new[1].0, new[1].1, new[1].2), (Subject::RetentionRun, Status::Error, Verdict::Proven));
     assert_eq!((&new[1].3["state"], &new[1].3["error"]), (&json!("failed"), &json!("stopped")));

@@ -42,10 +42,10 @@ impl Worker {
             .exports_max_rows(config.exports.max_rows)
             .partitions_every(intervals.partitions_every);
         let section = &config.retention;
-        let policy = RetentionPolicy::from(section);
+        let policy = section.clone();
         let windows = [section.evidence, section.access_log, section.runs];
         if !policy.keeps_trail_for_ever() || windows.iter().any(Option::is_some) || storage.is_some() {
-            let archive = storage.clone().filter(|_| section.archive);
+            let archive = storage.clone().filter(|_| config.archive);
             let retain =
                 move |conn: &mut PgConnection, stop: &Stop| retain(conn, &policy, archive.as_ref(), stop);
             worker = worker.task(Task::reporting("retention", intervals.retention_every, retain));

@@ -317,6 +317,32 @@ fn functions_and_roles_that_can_switch_capture_off_are_found() {
 }
 
 #[test]
+fn functions_that_may_switch_capture_off_for_whoever_calls_them_are_found() {
+    let db = audited_database();
+    let conn = &mut db.connect();
+    for (name, function) in [
+        (
+            "`public.hushed()`",
+            "CREATE FUNCTION hushed() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS \
+             'BEGIN PERFORM set_config(''SESSION_replication_role'', ''replica'', true); RETURN NEW; END'",
+        ),
+        (
+            "`public.hush()`",
+            "CREATE FUNCTION hush() RETURNS text LANGUAGE sql SECURITY DEFINER \
+             RETURN set_config('session_replication_role', 'replica', false)",
+        ),
+    ] {
+        run(conn, function);
+        let findings = found(conn, &HealthOptions::catalog_only());
+        assert_eq!(codes(&findings), ["dangerous_setting"], "{findings:#?}");
+        assert_eq!(findings[0].severity, Severity::Warning);
+        assert!(findings[0].message.contains(name), "{findings:#?}");
+        mend(conn, &findings, Code::DangerousSetting);
+        assert_eq!(codes(&found(conn, &HealthOptions::catalog_only())), [""; 0]);
+    }
+}
+
+#[test]
 fn a_table_among_the_trails_that_is_none_of_them_is_found() {
     let db = audited_database();
     let conn = &mut db.connect();

@@ -9,8 +9,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use diesel::PgConnection;
-use threadline::config::{Config, Retention, Storage as Place, Tables, Worker as Intervals};
-use threadline::retention::{self, Archive, LocalArchive, RunState};
+use threadline::config::{Config, Storage as Place, Tables, Worker as Intervals};
+use threadline::retention::{self, Archive, LocalArchive, RetentionPolicy, RunState};
 use threadline::{AsOf, TableName};
 use threadline_devdb::TestDatabase;
 use threadline_tests::{as_of, audited_database, clock, run, text};
@@ -51,13 +51,21 @@ impl Drop for Directory {
 }
 
 /// Everything older than a second goes.
-fn short() -> Retention {
-    Retention::new().keep(Duration::from_secs(1)).minimum(Duration::ZERO).pause(Duration::ZERO)
+fn short() -> RetentionPolicy {
+    RetentionPolicy::new().keep(Duration::from_secs(1)).minimum(Duration::ZERO).pause(Duration::ZERO)
 }
 
-fn configured(db: &TestDatabase, retention: Retention, place: Place) -> WorkerBuilder {
+fn configured(db: &TestDatabase, retention: RetentionPolicy, place: Place) -> WorkerBuilder {
     let intervals = Intervals::new().retention_every(Duration::from_secs(1));
-    let config = Config::builder().retention(retention).storage(place).worker(intervals).build().unwrap();
+    // Where there is a storage, what leaves is archived.
+    let archive = place.url.is_some();
+    let config = Config::builder()
+        .retention(retention)
+        .archive(archive)
+        .storage(place)
+        .worker(intervals)
+        .build()
+        .unwrap();
     Worker::from_config(&config, Connections::to_url(db.url()))
 }
 
@@ -81,7 +89,7 @@ fn a_month_leaves_by_the_worker_and_comes_back_from_its_storage() {
     let before = told(conn);
 
     directory.archive();
-    let worker = configured(&db, short().archive(true), Place::new().url(directory.url()));
+    let worker = configured(&db, short(), Place::new().url(directory.url()));
     let worker = worker.build().unwrap().spawn().unwrap();
     let began = Instant::now();
     while retention::runs(conn, 1).unwrap().iter().all(|run| run.months < 2 || run.ended_at.is_none()) {
@@ -156,7 +164,7 @@ fn a_worker_leaves_a_run_of_another_alone_and_without_a_window_makes_none() {
         let worker = configured(&db, retention, Place::new()).build().unwrap();
         worker.run_once(&Stop::new()).map_err(|failures| format!("{failures:?}"))
     };
-    assert_eq!(once(Retention::new()), Ok(()));
+    assert_eq!(once(RetentionPolicy::new()), Ok(()));
     assert_eq!(retention::runs(conn, 1).unwrap(), []);
     let mut tried = false;
     retention::run(conn, &policy(Duration::ZERO), &operator(), None, &mut |_| {

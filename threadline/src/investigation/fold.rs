@@ -11,7 +11,8 @@ use super::baseline::RecordedBaseline;
 use super::change::{AuditChange, ChangeId, FieldChange, Op};
 use super::image::{Columns, Json, RowImage, RowState};
 use super::log::{
-    GoneColumn, Present, PresentState, RowLog, SinceLayout, StoredBaseline, StoredChange, TodaysColumns,
+    GoneColumn, Present, PresentState, Redaction, RowLog, SinceLayout, StoredBaseline, StoredChange,
+    TodaysColumns,
 };
 
 /// A row's past.
@@ -234,9 +235,18 @@ impl<'a> Reader<'a> {
             self.gone.entry(name.clone()).or_insert(*column);
         }
         let today = |name: String| match since.gone.get(&name) {
+            Some(GoneColumn { rule: Some(Redaction::Exclude), .. }) => None,
             Some(column) => (self.gone.get(&name) == Some(column)).then_some(name),
             None => since.renamed.get(&name).cloned().unwrap_or(Some(name)),
         };
+        // Today's policy knows nothing of columns that are gone.
+        let placeholder = &self.policy.mask_placeholder;
+        let hidden: BTreeSet<String> = since
+            .gone
+            .iter()
+            .filter(|(_, column)| column.rule == Some(Redaction::Mask))
+            .filter_map(|(name, _)| today(name.clone()))
+            .collect();
         fn renamed<V>(
             columns: BTreeMap<String, V>,
             since: &SinceLayout,
@@ -247,13 +257,22 @@ impl<'a> Reader<'a> {
             }
             columns.into_iter().filter_map(|(name, value)| Some((today(name)?, value))).collect()
         }
-        Named {
-            image: stored.row_data.take().map(|columns| renamed(columns, since, today)),
-            diff: renamed(stored.diff.take().unwrap_or_default(), since, today),
-            masked: stored.masked.take().unwrap_or_default().into_iter().filter_map(today).collect(),
-            retyped: since.retyped.iter().cloned().collect(),
-            stored,
+        let mut image = stored.row_data.take().map(|columns| renamed(columns, since, today));
+        let mut diff = renamed(stored.diff.take().unwrap_or_default(), since, today);
+        for name in &hidden {
+            if let Some(value) = image.as_mut().and_then(|columns| columns.get_mut(name)) {
+                *value = placeholder.clone();
+            }
+            if let Some(values) = diff.get_mut(name) {
+                *values = (placeholder.clone(), placeholder.clone());
+            }
         }
+        let mut masked: BTreeSet<String> =
+            stored.masked.take().unwrap_or_default().into_iter().filter_map(today).collect();
+        masked.extend(hidden.into_iter().filter(|name| {
+            diff.contains_key(name) || image.as_ref().is_some_and(|columns| columns.contains_key(name))
+        }));
+        Named { image, diff, masked, retyped: since.retyped.iter().cloned().collect(), stored }
     }
 
     fn recorded(&mut self, stored: StoredBaseline) -> Recorded {

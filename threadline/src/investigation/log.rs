@@ -92,8 +92,21 @@ pub(crate) struct SinceLayout {
     pub(crate) gone: BTreeMap<String, GoneColumn>,
 }
 
-/// Tells a column that is gone from others of its name: the relation it was in, and its attribute number there.
-pub(crate) type GoneColumn = (u32, i32);
+/// A column that is gone. Relation and attribute number tell it from others of its name.
+#[derive(Clone, Copy, PartialEq, Eq, Deserialize)]
+pub(crate) struct GoneColumn {
+    relation: u32,
+    attribute: i32,
+    /// How it was redacted when it went, and stays redacted.
+    pub(crate) rule: Option<Redaction>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Redaction {
+    Mask,
+    Exclude,
+}
 
 /// A row of `audit_changes`, as stored.
 #[derive(Deserialize)]
@@ -135,8 +148,14 @@ pub(crate) struct StoredBaseline {
     pub(crate) hidden: bool,
 }
 
-/// By relation and attribute number, the columns' names and types today.
-pub(crate) type TodaysColumns = BTreeMap<u32, BTreeMap<i32, (String, String)>>;
+/// What became of columns, by relation and attribute number.
+#[derive(Default, Deserialize)]
+pub(crate) struct TodaysColumns {
+    /// Their names and types today.
+    today: BTreeMap<u32, BTreeMap<i32, (String, String)>>,
+    /// How those that are gone are redacted.
+    redacted: BTreeMap<u32, BTreeMap<i32, Redaction>>,
+}
 
 /// The columns of a payload without a layout.
 #[derive(Deserialize)]
@@ -150,7 +169,7 @@ impl Attributes {
     /// How these columns relate to those of `today`.
     pub(crate) fn since(&self, today: &TodaysColumns) -> SinceLayout {
         let mut since = SinceLayout::default();
-        let Some(columns) = today.get(&self.relation) else {
+        let Some(columns) = today.today.get(&self.relation) else {
             return since;
         };
         for (was, (attribute, old_type)) in &self.columns {
@@ -167,7 +186,10 @@ impl Attributes {
                     since.renamed.insert(was.clone(), None);
                 }
                 None => {
-                    since.gone.insert(was.clone(), (self.relation, *attribute));
+                    let redacted = today.redacted.get(&self.relation);
+                    let rule = redacted.and_then(|columns| columns.get(attribute)).copied();
+                    let column = GoneColumn { relation: self.relation, attribute: *attribute, rule };
+                    since.gone.insert(was.clone(), column);
                 }
             }
         }

@@ -88,7 +88,7 @@ impl Tables {
         })?;
         let columns = table.key.as_deref().filter(|_| stored.op != Op::Truncate);
         let key = columns.and_then(|columns| RowKey::stored(columns, &stored.row_key));
-        let (layouts, attributes) = (BTreeMap::new(), BTreeMap::new());
+        let (layouts, attributes) = (BTreeMap::new(), TodaysColumns::default());
         let (change, row) = fold::shown(
             stored,
             &table.present,

@@ -3,6 +3,7 @@ DROP FUNCTION threadline.maintain();
 DROP FUNCTION threadline.instant_of(uuid);
 DROP FUNCTION threadline.first_id_at(timestamptz);
 DROP TABLE threadline.capture_periods;
+DROP TABLE threadline.redacted_columns;
 DROP TABLE threadline.table_layouts;
 DROP TABLE threadline.audited_tables;
 DROP TABLE threadline.audit_departures;

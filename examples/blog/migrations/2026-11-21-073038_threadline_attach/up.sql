@@ -113,6 +113,11 @@ BEGIN
         INSERT INTO threadline.table_layouts (table_id, layout, recorded_at, relation_oid, format, digest, columns)
         VALUES (policy.id, policy.layout, clock_timestamp(), target, 1, threadline.layout_digest(target), layout_now);
     END IF;
+    -- Of columns that are gone the last rule stays.
+    DELETE FROM threadline.redacted_columns r USING jsonb_to_recordset(layout_now) c (id integer) WHERE r.table_id = policy.id AND r.column_id = c.id;
+    INSERT INTO threadline.redacted_columns (table_id, column_id, rule)
+        SELECT policy.id, c.id, CASE WHEN c.name = ANY (policy.exclude) THEN 'exclude' ELSE 'mask' END
+        FROM jsonb_to_recordset(layout_now) c (id integer, name text) WHERE c.name = ANY (policy.exclude || policy.mask);
 
     EXECUTE format(E'CREATE OR REPLACE FUNCTION %s RETURNS trigger\nLANGUAGE plpgsql SECURITY DEFINER\nSET search_path = pg_catalog, pg_temp%s\nAS %L',
         function_name, threadline.output_settings(target), threadline.capture_body(target, policy));
@@ -281,8 +286,8 @@ END
 $$;
 COMMENT ON FUNCTION threadline.detach(regclass) IS 'Ends the audit of a table; its history stays.';
 
--- Compiles the capture function of a table anew for the columns it has now. The policy follows renamed columns, and
--- forgets dropped ones. Returns whether anything was out of date.
+-- Compiles the capture function of a table anew for the columns it has now. The policy follows renamed columns, and no
+-- longer names dropped ones; what was captured of those stays redacted. Returns whether anything was out of date.
 CREATE OR REPLACE FUNCTION threadline.refresh(target regclass) RETURNS boolean
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE

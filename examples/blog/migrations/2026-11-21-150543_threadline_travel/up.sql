@@ -130,11 +130,12 @@ CREATE OR REPLACE FUNCTION threadline.since_change(reading jsonb, change threadl
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT coalesce(jsonb_object_agg(was.name, was.today) FILTER (WHERE was.today <> was.name OR (was.today IS NULL AND was.is_taken)), '{}'),
         coalesce(array_agg(was.today) FILTER (WHERE was.today IS NOT NULL AND was.type_today IS DISTINCT FROM was.type), '{}'),
-        coalesce(jsonb_object_agg(was.name, jsonb_build_array(change.attributes -> 'relation', was.attnum)) FILTER (WHERE was.today IS NULL AND NOT was.is_taken), '{}')
+        coalesce(jsonb_object_agg(was.name, jsonb_build_array(change.attributes -> 'relation', was.attnum,
+            reading #> ARRAY['attributes', 'redacted', change.attributes ->> 'relation', was.attnum #>> '{}'])) FILTER (WHERE was.today IS NULL AND NOT was.is_taken), '{}')
     FROM (SELECT c.key AS name, c.value -> 0 AS attnum, c.value ->> 1 AS type, known.columns -> (c.value ->> 0) ->> 0 AS today,
                 known.columns -> (c.value ->> 0) ->> 1 AS type_today,
                 EXISTS (SELECT FROM jsonb_each(known.columns) other WHERE other.value ->> 0 = c.key) AS is_taken
-            FROM (SELECT reading -> 'attributes' -> (change.attributes ->> 'relation')) known (columns), jsonb_each(change.attributes -> 'columns') c
+            FROM (SELECT reading #> ARRAY['attributes', 'today', change.attributes ->> 'relation']) known (columns), jsonb_each(change.attributes -> 'columns') c
             WHERE known.columns IS NOT NULL) was
 $$;
 COMMENT ON FUNCTION threadline.since_change(jsonb, threadline.audit_changes) IS 'How the columns of a change without a layout relate to today''s.';
@@ -161,7 +162,7 @@ CREATE OR REPLACE FUNCTION threadline.undo(base anyarray, reading jsonb, key tex
 LANGUAGE plpgsql STABLE STRICT SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     queue threadline.audit_changes[] := coalesce(work.changes, '{}');
-    mask CONSTANT text[] := ARRAY(SELECT jsonb_array_elements_text(reading -> 'mask'));
+    mask text[] := ARRAY(SELECT jsonb_array_elements_text(reading -> 'mask'));
     ignored CONSTANT text[] := ARRAY(SELECT jsonb_array_elements_text(reading -> 'ignore'));
     hidden text[] := mask;
     change threadline.audit_changes;
@@ -169,7 +170,7 @@ DECLARE
     since jsonb;
     renamed jsonb;
     retyped text[];
-    -- Columns that are gone, by the name they had: of those with one name the newest keeps it.
+    -- Columns that are gone, by the name they had: of those with one name the newest keeps it. The last of each is its rule.
     lost jsonb;
     gone jsonb := '{}';
     redacted text[];
@@ -252,6 +253,8 @@ BEGIN
     present := image IS NOT NULL;
     IF present THEN
         image := image - ARRAY(SELECT jsonb_array_elements_text(reading -> 'exclude'));
+        image := image - ARRAY(SELECT g.key FROM jsonb_each(gone) g WHERE g.value ->> 2 = 'exclude');
+        mask := mask || ARRAY(SELECT g.key FROM jsonb_each(gone) g WHERE g.value ->> 2 = 'mask');
         FOREACH name IN ARRAY mask LOOP
             IF image ? name THEN
                 image := jsonb_set(image, ARRAY[name], reading -> 'placeholder');

@@ -34,14 +34,14 @@ struct Document<'a> {
 
 pub(super) fn run(args: &Args) -> Result<Outcome> {
     let config = args.config.load()?.config;
-    let policy = RetentionPolicy::from(&config.retention);
+    let policy = &config.retention;
     let mut conn = args.database.connect()?;
-    let plan = retention::plan(&mut conn, &policy, config.retention.archive)?;
+    let plan = retention::plan(&mut conn, policy, config.archive)?;
     let mut output = args.output.open();
     if output.is_json() {
-        output.document(&Document { archive: config.retention.archive, plan: &plan })?;
+        output.document(&Document { archive: config.archive, plan: &plan })?;
     } else {
-        print(&mut output, &plan, &policy, config.retention.archive)?;
+        print(&mut output, &plan, policy, config.archive)?;
     }
     output.flush()?;
     Ok(Outcome::Done)

@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 use anyhow::Result;
 use indicatif::{HumanBytes, HumanCount};
 use serde::Serialize;
-use threadline::retention::{self, Archive, RetentionPlan, RetentionPolicy, RetentionRun};
+use threadline::retention::{self, Archive, RetentionPlan, RetentionRun};
 use threadline::{Actor, ActorId, Error};
 
 use super::{plan, runs, storage_archive};
@@ -52,14 +52,14 @@ struct Document<'a> {
 
 pub(super) fn run(args: &Args) -> Result<Outcome> {
     let config = args.config.load()?.config;
-    let policy = RetentionPolicy::from(&config.retention);
-    let archives = config.retention.archive;
+    let policy = &config.retention;
+    let archives = config.archive;
     let mut archive = (args.execute && archives).then(|| storage_archive(&config)).transpose()?;
     let mut conn = args.database.connect()?;
-    let plan = retention::plan(&mut conn, &policy, archives)?;
+    let plan = retention::plan(&mut conn, policy, archives)?;
     let mut output = args.output.open();
     if !output.is_json() {
-        plan::print(&mut output, &plan, &policy, archives)?;
+        plan::print(&mut output, &plan, policy, archives)?;
         output.flush()?;
     }
     if !args.execute {
@@ -94,7 +94,7 @@ pub(super) fn run(args: &Args) -> Result<Outcome> {
         if stop.is_requested() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     };
     let archive = archive.as_mut().map(|archive| archive as &mut dyn Archive);
-    let done = retention::run(&mut conn, &policy, &by, archive, &mut follow);
+    let done = retention::run(&mut conn, policy, &by, archive, &mut follow);
     progress.end();
     let done = match done {
         Ok(done) => done,

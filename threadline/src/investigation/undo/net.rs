@@ -10,7 +10,7 @@ use chrono::{DateTime, Utc};
 
 use super::super::change::{ChangeId, Op};
 use super::super::image::Columns;
-use super::super::log::{SinceLayout, StoredChange};
+use super::super::log::{SinceLayout, StoredChange, TodaysColumns};
 use super::conflict::Overlap;
 use super::table::{Table, Texts, Value, Values};
 
@@ -40,7 +40,7 @@ impl Effect {
         let own = stored
             .attributes
             .as_ref()
-            .map(|columns| columns.since(table.attributes.as_ref().unwrap_or(&BTreeMap::new())))
+            .map(|columns| columns.since(table.attributes.as_ref().unwrap_or(&TodaysColumns::default())))
             .unwrap_or_default();
         let since: &SinceLayout = stored
             .layout

@@ -3,14 +3,15 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::Config;
 use super::duration::written;
 use super::names::{may_be_the_same, name_problem, table_problem, table_written};
 use super::problem::Problem;
 use super::secrets::storage_problem;
 use super::source::key_path;
-use super::{Config, Retention};
 use crate::capture::TableName;
 use crate::intent::{TextKind, text_problem};
+use crate::operation::retention::RetentionPolicy;
 
 const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(3_600);
@@ -140,7 +141,7 @@ impl Check {
         }
     }
 
-    fn retention(&mut self, retention: &Retention) {
+    fn retention(&mut self, retention: &RetentionPolicy) {
         let windows = [
             ("retention.keep", retention.keep),
             ("retention.exports", Some(retention.exports)),
@@ -286,7 +287,7 @@ impl Check {
                 );
             }
         }
-        if retention.archive && config.storage.url.is_none() {
+        if config.archive && config.storage.url.is_none() {
             self.contradiction(
                 "retention.archive",
                 "storage.url",

@@ -2,10 +2,11 @@
 //!
 //! ```
 //! use std::time::Duration;
-//! use threadline::config::{Config, Retention};
+//! use threadline::config::Config;
+//! use threadline::retention::RetentionPolicy;
 //!
 //! let file = Config::parse("[retention]\nkeep = \"400 days\"\n")?;
-//! let built = Config::builder().retention(Retention::new().keep(Duration::from_secs(400 * 86_400))).build()?;
+//! let built = Config::builder().retention(RetentionPolicy::new().keep(Duration::from_secs(400 * 86_400))).build()?;
 //! assert_eq!(file, built);
 //!
 //! let wrong = Config::parse("[retention]\nkep = \"400 days\"\n").unwrap_err();
@@ -32,7 +33,8 @@ mod values;
 
 pub use self::discover::{CONFIG_FILE, CONFIG_VARIABLE};
 pub use self::problem::{ConfigError, InvalidConfig, Problem};
-pub use self::sections::{Exports, IgnoredTable, Retention, Storage, Tables, Worker};
+pub use self::sections::{Exports, IgnoredTable, Storage, Tables, Worker};
+use crate::operation::retention::RetentionPolicy;
 
 /// How the trail of one application is operated. The default is what is in force without a file.
 ///
@@ -44,7 +46,9 @@ pub struct Config {
     /// `[tables]`: what has to be audited, and what need not be.
     pub tables: Tables,
     /// `[retention]`: how long what is kept.
-    pub retention: Retention,
+    pub retention: RetentionPolicy,
+    /// `[retention] archive`: whether what leaves the trail is archived to the storage first.
+    pub archive: bool,
     /// `[exports]`: export jobs.
     pub exports: Exports,
     /// `[storage]`: where files go.
@@ -112,9 +116,15 @@ impl ConfigBuilder {
         self
     }
 
-    /// `[retention]`.
-    pub fn retention(mut self, retention: Retention) -> Self {
+    /// `[retention]`, but for `archive`.
+    pub fn retention(mut self, retention: RetentionPolicy) -> Self {
         self.config.retention = retention;
+        self
+    }
+
+    /// `[retention] archive`.
+    pub fn archive(mut self, archive: bool) -> Self {
+        self.config.archive = archive;
         self
     }
 

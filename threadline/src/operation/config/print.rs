@@ -10,7 +10,7 @@ use super::source::{key_path, quoted};
 use crate::capture::TableName;
 
 pub(super) fn to_toml(config: &Config) -> String {
-    let Config { tables, retention, exports, storage, worker } = config;
+    let Config { tables, retention, archive, exports, storage, worker } = config;
     let mut out = Output(String::new());
 
     out.line("[tables]");
@@ -30,7 +30,7 @@ pub(super) fn to_toml(config: &Config) -> String {
     out.optional("evidence", retention.evidence.map(duration), FOR_EVER);
     out.optional("access_log", retention.access_log.map(duration), FOR_EVER);
     out.optional("runs", retention.runs.map(duration), FOR_EVER);
-    out.set("archive", retention.archive);
+    out.set("archive", archive);
     out.set("batch_rows", retention.batch_rows);
     out.set("pause", duration(retention.pause));
     out.set("lock_timeout", duration(retention.lock_timeout));

@@ -120,7 +120,7 @@ fn unknown(
 }
 
 fn set(source: &mut Source<'_>, config: &mut Config, path: &str, value: &Value<'_>) {
-    let Config { tables, retention, exports, storage, worker } = config;
+    let Config { tables, retention, archive, exports, storage, worker } = config;
     match path {
         "tables.expected" => put(&mut tables.expected, expected(source, path, value)),
         "tables.ignored" => put(&mut tables.ignored, ignored(source, path, value)),
@@ -134,7 +134,7 @@ fn set(source: &mut Source<'_>, config: &mut Config, path: &str, value: &Value<'
         "retention.access_log" => retention.access_log = duration(source, path, value),
         "retention.runs" => retention.runs = duration(source, path, value),
         "retention.archive" => match value.get_ref() {
-            DeValue::Boolean(archive) => retention.archive = *archive,
+            DeValue::Boolean(whether) => *archive = *whether,
             _ => source.wrong_kind(path, value, "true or false"),
         },
         "retention.batch_rows" => put(&mut retention.batch_rows, number(source, path, value)),

@@ -239,7 +239,7 @@ fn role_settings(conn: &mut PgConnection) -> Result<Vec<Finding>, Error> {
     Ok(findings.collect())
 }
 
-/// Functions that run with triggers switched off, and roles that may switch them off.
+/// Functions that run with triggers switched off, or may switch them off for whoever calls them, and roles that may.
 fn bypasses(conn: &mut PgConnection) -> Result<Vec<Finding>, Error> {
     #[derive(QueryableByName)]
     struct Bypass {
@@ -256,27 +256,47 @@ fn bypasses(conn: &mut PgConnection) -> Result<Vec<Finding>, Error> {
              AND f.pronamespace <> 'threadline'::regnamespace \
              AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_proc'::regclass AND d.objid = f.oid AND d.deptype = 'e') \
          UNION ALL \
+         SELECT 'body', f.oid::regprocedure::text FROM pg_proc f JOIN pg_roles o ON o.oid = f.proowner \
+         WHERE f.prosecdef AND (f.prosrc ILIKE '%session_replication_role%' OR f.prosqlbody IS NOT NULL AND pg_get_function_sqlbody(f.oid) ILIKE '%session_replication_role%') \
+             AND has_parameter_privilege(o.oid, 'session_replication_role', 'SET') AND f.pronamespace <> 'threadline'::regnamespace \
+             AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_proc'::regclass AND d.objid = f.oid AND d.deptype = 'e') \
+         UNION ALL \
          SELECT 'role', coalesce(quote_ident(r.rolname), 'PUBLIC') FROM pg_parameter_acl p CROSS JOIN LATERAL aclexplode(p.paracl) a LEFT JOIN pg_roles r ON r.oid = a.grantee \
          WHERE p.parname = 'session_replication_role' AND a.privilege_type = 'SET' AND NOT coalesce(r.rolsuper, false) \
          ORDER BY 1, 2",
     )
     .load_from(conn)?;
     let findings = bypasses.into_iter().map(|Bypass { kind, name }| {
-        let (message, fix) = if kind == "function" {
-            (
+        let (severity, object, message, fix) = match kind.as_str() {
+            "function" => (
+                Severity::Error,
+                "function",
                 format!("function `{name}` runs with `session_replication_role` set to replica, so what it writes is not captured"),
                 format!("ALTER ROUTINE {name} RESET session_replication_role;"),
-            )
-        } else {
-            let who = if name == "PUBLIC" { "every role".to_owned() } else { format!("role `{name}`") };
-            (
-                format!("{who} may set `session_replication_role`, and with that have its writes not captured"),
-                format!("REVOKE SET ON PARAMETER session_replication_role FROM {name};"),
-            )
+            ),
+            // What its body does with it only a reader can tell.
+            "body" => (
+                Severity::Warning,
+                "function",
+                format!(
+                    "function `{name}` runs with the rights of its owner, who may set `session_replication_role`, and names it in its body: \
+                     whoever may call it can have writes not captured"
+                ),
+                format!("-- when nobody needs it to\nALTER ROUTINE {name} SECURITY INVOKER;"),
+            ),
+            _ => {
+                let who = if name == "PUBLIC" { "every role".to_owned() } else { format!("role `{name}`") };
+                (
+                    Severity::Error,
+                    "role",
+                    format!("{who} may set `session_replication_role`, and with that have its writes not captured"),
+                    format!("REVOKE SET ON PARAMETER session_replication_role FROM {name};"),
+                )
+            }
         };
-        Finding::new(Code::DangerousSetting, Severity::Error, message)
+        Finding::new(Code::DangerousSetting, severity, message)
             .fix(fix)
-            .details(json!({ "setting": "session_replication_role", kind: name }))
+            .details(json!({ "setting": "session_replication_role", object: name }))
     });
     Ok(findings.collect())
 }

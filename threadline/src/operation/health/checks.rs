@@ -40,6 +40,7 @@ impl Check {
         reads: &[
             "audited_tables",
             "table_layouts",
+            "redacted_columns",
             "capture_periods",
             "audit_transactions",
             "audit_actions",

@@ -2,6 +2,7 @@
 
 use std::thread::sleep;
 
+use chrono::SecondsFormat;
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Bool, Integer, Nullable, Text, Timestamptz};
 
@@ -12,13 +13,8 @@ use crate::error::Error;
 impl Work<'_> {
     /// What others keep, by windows of its own: export jobs, evidence, the access log; and what is known of earlier runs.
     pub(super) fn expire(&self, conn: &mut PgConnection) -> Result<(), Error> {
-        #[derive(QueryableByName)]
-        struct Expired {
-            #[diesel(sql_type = BigInt)]
-            expired: i64,
-        }
         let kinds = [
-            ("exports", self.policy.exports),
+            ("exports", Some(self.policy.exports)),
             ("evidence", self.policy.evidence),
             ("access_log", self.policy.access_log),
         ];
@@ -30,28 +26,18 @@ impl Work<'_> {
             if kind == "access_log" && !has_access_log(conn)? {
                 continue;
             }
-            loop {
-                let Expired { expired } = self.in_time(conn, |conn| {
-                    diesel::sql_query("SELECT threadline.retention_beat($1)")
-                        .bind::<Nullable<BigInt>, _>(self.run)
-                        .execute(conn)?;
-                    diesel::sql_query(format!(
-                        "WITH e AS MATERIALIZED (SELECT threadline.expire_{kind}($2, $3) AS expired), \
-                         counted AS (UPDATE threadline.retention_runs SET {kind} = {kind} + e.expired FROM e WHERE id = $1) \
-                         SELECT expired FROM e"
-                    ))
-                    .bind::<Nullable<BigInt>, _>(self.run)
-                    .bind::<Timestamptz, _>(older_than)
-                    .bind::<Integer, _>(i32::try_from(self.policy.batch_rows).unwrap_or(i32::MAX))
-                    .get_result(conn)
-                })?;
-                if expired < i64::from(self.policy.batch_rows) {
-                    break;
-                }
-                sleep(self.policy.pause);
-            }
+            let older_than = older_than.to_rfc3339_opts(SecondsFormat::Micros, true);
+            self.expire_batches(
+                conn,
+                kind,
+                &format!("threadline.expire_{kind}($2::timestamptz, $3)"),
+                &older_than,
+            )?;
         }
-        self.expire_baselines(conn)?;
+        // Recorded baselines go by the windows of their tables: once a table's past is no longer whole from one of them on, there
+        // is nothing that it could tell.
+        let policy = self.cutoffs.policy.to_string();
+        self.expire_batches(conn, "baseline_rows", "threadline.expire_baselines($2::jsonb, $3)", &policy)?;
         if let Some(older_than) = self.policy.runs.and_then(|window| before(self.cutoffs.now, window)) {
             self.in_time(conn, |conn| {
                 diesel::sql_query(
@@ -66,9 +52,14 @@ impl Work<'_> {
         Ok(())
     }
 
-    /// Recorded baselines go by the windows of their tables: once a table's past is no longer whole from one of them on, there is
-    /// nothing that it could tell.
-    fn expire_baselines(&self, conn: &mut PgConnection) -> Result<(), Error> {
+    /// Calls what removes up to a batch until it removes fewer, and counts what went in a column of the run.
+    fn expire_batches(
+        &self,
+        conn: &mut PgConnection,
+        counted_in: &str,
+        call: &str,
+        argument: &str,
+    ) -> Result<(), Error> {
         #[derive(QueryableByName)]
         struct Expired {
             #[diesel(sql_type = BigInt)]
@@ -79,13 +70,13 @@ impl Work<'_> {
                 diesel::sql_query("SELECT threadline.retention_beat($1)")
                     .bind::<Nullable<BigInt>, _>(self.run)
                     .execute(conn)?;
-                diesel::sql_query(
-                    "WITH e AS MATERIALIZED (SELECT threadline.expire_baselines($2::jsonb, $3) AS expired), \
-                     counted AS (UPDATE threadline.retention_runs SET baseline_rows = baseline_rows + e.expired FROM e WHERE id = $1) \
-                     SELECT expired FROM e",
-                )
+                diesel::sql_query(format!(
+                    "WITH e AS MATERIALIZED (SELECT {call} AS expired), \
+                     counted AS (UPDATE threadline.retention_runs SET {counted_in} = {counted_in} + e.expired FROM e WHERE id = $1) \
+                     SELECT expired FROM e"
+                ))
                 .bind::<Nullable<BigInt>, _>(self.run)
-                .bind::<Text, _>(self.cutoffs.policy.to_string())
+                .bind::<Text, _>(argument)
                 .bind::<Integer, _>(i32::try_from(self.policy.batch_rows).unwrap_or(i32::MAX))
                 .get_result(conn)
             })?;

@@ -209,7 +209,7 @@ fn beside(conn: &mut PgConnection, work: &Work<'_>) -> Result<PlannedBeside, Err
              WHERE b.recorded_at < threadline.retention_cutoff($4::jsonb, 'tables', b.table_id::text) AND NOT EXISTS (SELECT FROM threadline.legal_holds h \
              WHERE h.released_at IS NULL AND coalesce(h.table_id = b.table_id, true) AND coalesce(h.held_to >= b.recorded_at, true))) AS baseline_rows",
     )
-    .bind::<Nullable<Timestamptz>, _>(cutoff(work.policy.exports))
+    .bind::<Nullable<Timestamptz>, _>(cutoff(Some(work.policy.exports)))
     .bind::<Nullable<Timestamptz>, _>(cutoff(work.policy.evidence))
     .bind::<Nullable<Timestamptz>, _>(cutoff(work.policy.runs))
     .bind::<Text, _>(work.cutoffs.policy.to_string())

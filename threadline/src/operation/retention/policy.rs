@@ -13,12 +13,12 @@ use super::work::Month;
 use crate::capture::TableName;
 use crate::error::Error;
 use crate::intent::Actor;
-use crate::operation::config;
 use crate::operation::evidence::{Record, Reference, Subject};
 
 const DAY: Duration = Duration::from_secs(86_400);
 
-/// What is kept, and for how long. Nothing goes unless a window says so: the default keeps everything.
+/// What is kept, and for how long: `[retention]` of `threadline.toml`. Nothing of the trail goes unless a window says so; the
+/// default keeps all of it.
 ///
 /// A transaction is as old as the last change it captured, in any table. All its changes to one table go together, once it is
 /// strictly older than the table's window: that of [`table`](Self::table), else [`keep`](Self::keep). They stay for longer
@@ -40,19 +40,33 @@ const DAY: Duration = Duration::from_secs(86_400);
 /// # let _ = policy;
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+#[must_use]
 pub struct RetentionPolicy {
-    pub(super) keep: Option<Duration>,
-    minimum: Duration,
-    tables: BTreeMap<TableName, Duration>,
-    actions: BTreeMap<String, Duration>,
-    pub(super) exports: Option<Duration>,
-    pub(super) evidence: Option<Duration>,
-    pub(super) access_log: Option<Duration>,
-    pub(super) runs: Option<Duration>,
-    pub(super) batch_rows: u32,
-    pub(super) pause: Duration,
-    pub(super) lock_timeout: Duration,
-    pub(super) statement_timeout: Duration,
+    /// The window of what has none of its own; `None`: for ever.
+    pub keep: Option<Duration>,
+    /// Nothing in the trail that is younger than this goes, whatever the windows say; zero for no such limit.
+    pub minimum: Duration,
+    /// The windows of tables' changes.
+    pub tables: BTreeMap<TableName, Duration>,
+    /// The windows of actions, by their names.
+    pub actions: BTreeMap<String, Duration>,
+    /// The window of finished export jobs and their files.
+    pub exports: Duration,
+    /// The window of evidence; `None`: for ever.
+    pub evidence: Option<Duration>,
+    /// The window of the access log; `None`: for ever.
+    pub access_log: Option<Duration>,
+    /// The window of what is known of earlier runs; `None`: for ever.
+    pub runs: Option<Duration>,
+    /// How many old changes a batch takes.
+    pub batch_rows: u32,
+    /// How long to wait between batches.
+    pub pause: Duration,
+    /// How long a statement waits for a lock.
+    pub lock_timeout: Duration,
+    /// How long a batch may take.
+    pub statement_timeout: Duration,
 }
 
 impl Default for RetentionPolicy {
@@ -62,7 +76,7 @@ impl Default for RetentionPolicy {
             minimum: 30 * DAY,
             tables: BTreeMap::new(),
             actions: BTreeMap::new(),
-            exports: None,
+            exports: 7 * DAY,
             evidence: None,
             access_log: None,
             runs: None,
@@ -75,7 +89,7 @@ impl Default for RetentionPolicy {
 }
 
 impl RetentionPolicy {
-    /// One that keeps everything.
+    /// One that keeps the whole trail.
     pub fn new() -> Self {
         Self::default()
     }
@@ -102,9 +116,9 @@ impl RetentionPolicy {
         self
     }
 
-    /// The window of finished export jobs and their files. The minimum is not about these.
+    /// The window of finished export jobs and their files, which are copies: 7 days unless set. The minimum is not about these.
     pub fn exports(self, window: Duration) -> Self {
-        Self { exports: Some(window), ..self }
+        Self { exports: window, ..self }
     }
 
     /// The window of evidence. The minimum is not about it.
@@ -122,7 +136,7 @@ impl RetentionPolicy {
         Self { runs: Some(window), ..self }
     }
 
-    /// How many old changes a batch takes, 1 to 1,000,000; with each comes what else its transaction has in the table. 5,000
+    /// How many old changes a batch takes, 1 to 100,000; with each comes what else its transaction has in the table. 5,000
     /// unless set.
     pub fn batch_rows(self, rows: u32) -> Self {
         Self { batch_rows: rows, ..self }
@@ -150,7 +164,7 @@ impl RetentionPolicy {
         let windows = [
             ("keep_seconds", self.keep),
             ("minimum_seconds", Some(self.minimum)),
-            ("exports_seconds", self.exports),
+            ("exports_seconds", Some(self.exports)),
             ("evidence_seconds", self.evidence),
             ("access_log_seconds", self.access_log),
             ("runs_seconds", self.runs),
@@ -178,8 +192,8 @@ impl RetentionPolicy {
     /// Every problem, as it is said to people.
     fn problems(&self) -> Vec<String> {
         let mut problems = Vec::new();
-        if !(1..=1_000_000).contains(&self.batch_rows) {
-            problems.push(format!("`batch_rows` is {}, not 1 to 1000000", self.batch_rows));
+        if !(1..=100_000).contains(&self.batch_rows) {
+            problems.push(format!("`batch_rows` is {}, not 1 to 100000", self.batch_rows));
         }
         for (name, timeout) in
             [("lock_timeout", self.lock_timeout), ("statement_timeout", self.statement_timeout)]
@@ -248,26 +262,6 @@ impl RetentionPolicy {
         let policy =
             json!({"keep": text(keep), "tables": tables, "actions": actions, "newest": text(newest)});
         Ok(Cutoffs { now, newest, policy })
-    }
-}
-
-/// As `[retention]` of `threadline.toml` says. Whether there is an archive is not the policy's affair.
-impl From<&config::Retention> for RetentionPolicy {
-    fn from(section: &config::Retention) -> Self {
-        Self {
-            keep: section.keep,
-            minimum: section.minimum,
-            tables: section.tables.clone(),
-            actions: section.actions.clone(),
-            exports: Some(section.exports),
-            evidence: section.evidence,
-            access_log: section.access_log,
-            runs: section.runs,
-            batch_rows: section.batch_rows,
-            pause: section.pause,
-            lock_timeout: section.lock_timeout,
-            statement_timeout: section.statement_timeout,
-        }
     }
 }
 

@@ -6,7 +6,7 @@ WITH schema AS (
     SELECT c.oid, c.relname, c.relacl, c.relowner FROM pg_class c JOIN schema s ON s.oid = c.relnamespace
     WHERE c.relkind IN ('r', 'p') AND coalesce((SELECT r.relname FROM pg_class r WHERE r.oid = pg_partition_root(c.oid)), c.relname) = ANY (
         ARRAY['audit_transactions', 'audit_actions', 'audit_changes', 'audit_key_changes', 'audit_departures', 'audit_long_transactions',
-            'audited_tables', 'table_layouts', 'capture_periods', 'trail_clusters', 'known_gaps', 'legal_holds', 'retention_purges', 'retention_numbers',
+            'audited_tables', 'table_layouts', 'redacted_columns', 'capture_periods', 'trail_clusters', 'known_gaps', 'legal_holds', 'retention_purges', 'retention_numbers',
             'retention_months', 'retention_archives', 'retention_runs', 'evidence_records', 'audit_baselines', 'audit_baseline_rows'])
 ), grant_of (kind, object, grantee, privilege) AS (
     SELECT 'table', format('threadline.%I', t.relname), a.grantee, a.privilege_type FROM trail t, aclexplode(t.relacl) a

@@ -123,6 +123,9 @@ struct Part {
 
 const FORMAT: u32 = 1;
 
+/// What a transaction sets so that a row is the same text when it is archived and when it is put back.
+const PINNED_OUTPUT: &str = "SET LOCAL TimeZone = 'UTC'; SET LOCAL DateStyle = 'ISO, YMD'; SET LOCAL IntervalStyle = 'postgres'; SET LOCAL jit = off";
+
 /// Of a new attempt, which nobody has named anything by.
 fn manifest_name(month: &str) -> String {
     format!("{month}/{}/manifest.json", Uuid::new_v4().simple())

@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::records::{Remembered, part_of, read_manifest, remembered, verify};
 use super::store::open_lines;
-use super::{Archive, ArchivedKind, ArchivedObject, Part, failed, table_name};
+use super::{Archive, ArchivedKind, ArchivedObject, PINNED_OUTPUT, Part, failed, table_name};
 use crate::capture::{quote_ident, quote_literal};
 use crate::error::Error;
 use crate::operation::partitions;
@@ -80,7 +80,7 @@ pub fn restore_archive(
         read_manifest(archive, &month.archived, object)?;
     }
     in_transaction(conn, |conn| {
-        pin_output(conn)?;
+        conn.batch_execute(PINNED_OUTPUT)?;
         if !is_attached {
             refuse_overlap(conn, &month)?;
             create(conn, &month.label)?;
@@ -214,13 +214,6 @@ fn refuse_other_than_month(label: &str) -> Result<(), Error> {
 
 fn relation(table: &str, label: &str) -> String {
     format!("threadline.{}", quote_ident(&format!("{table}{label}")))
-}
-
-fn pin_output(conn: &mut PgConnection) -> Result<(), Error> {
-    conn.batch_execute(
-        "SET LOCAL TimeZone = 'UTC'; SET LOCAL DateStyle = 'ISO, YMD'; SET LOCAL IntervalStyle = 'postgres'; SET LOCAL jit = off",
-    )
-    .map_err(|error| Error::from_query(conn, "", error))
 }
 
 fn refuse_overlap(conn: &mut PgConnection, month: &Remembered) -> Result<(), Error> {
@@ -390,7 +383,7 @@ fn attach(conn: &mut PgConnection, month: &Remembered) -> Result<(), Error> {
     loop {
         // A savepoint: what it has locked is free again when it gives up.
         let result = conn.transaction(|conn| {
-            conn.batch_execute("SET LOCAL lock_timeout = '500ms'; SET LOCAL row_security = off")?;
+            conn.batch_execute("SET LOCAL lock_timeout = '500ms'")?;
             diesel::sql_query("SELECT threadline.attach_month($1, $2, $3)")
                 .bind::<Text, _>(&month.label)
                 .bind::<Nullable<SqlUuid>, _>(month.first_id)

@@ -12,7 +12,8 @@ use uuid::Uuid;
 
 use super::store::{check, differs, page_of, sha256_of, store};
 use super::{
-    Archive, Archived, ArchivedKind, ArchivedRows, FORMAT, Manifest, Part, failed, manifest_name, table_name,
+    Archive, Archived, ArchivedKind, ArchivedRows, FORMAT, Manifest, PINNED_OUTPUT, Part, failed,
+    manifest_name, table_name,
 };
 use crate::capture::quote_ident;
 use crate::error::Error;
@@ -150,9 +151,7 @@ impl<'a> Pages<'a> {
         let rows: Vec<Line> = self
             .conn
             .transaction(|conn| {
-                conn.batch_execute(
-                    "SET LOCAL TimeZone = 'UTC'; SET LOCAL DateStyle = 'ISO, YMD'; SET LOCAL IntervalStyle = 'postgres'; SET LOCAL jit = off",
-                )?;
+                conn.batch_execute(PINNED_OUTPUT)?;
                 diesel::sql_query(format!(
                     "SELECT replace(row_to_json(r)::text, E'\\n', ' ') AS line FROM {} r WHERE r.ctid >= '({},0)'::tid AND r.ctid < '({end},0)'::tid",
                     self.relation, self.next_block
