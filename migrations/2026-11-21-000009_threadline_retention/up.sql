@@ -206,13 +206,13 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
                 (regexp_match(b.bound, 'TO \(''([0-9a-f-]{36})''\)'))[1]::uuid AS end_id, i.inhdetachpending AS pending
             FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid CROSS JOIN LATERAL (SELECT pg_get_expr(c.relpartbound, c.oid)) b (bound)
             WHERE i.inhparent = to_regclass('threadline.audit_changes')) p
-        CROSS JOIN LATERAL (SELECT sum(greatest(c.reltuples, 0)) FILTER (WHERE c.relname = 'audit_changes' || p.label)::bigint AS row_estimate,
+        CROSS JOIN LATERAL (SELECT sum(CASE WHEN pg_relation_size(c.oid) = 0 THEN 0 WHEN c.reltuples > 0 THEN c.reltuples END) FILTER (WHERE c.relname = 'audit_changes' || p.label)::bigint AS row_estimate,
                 sum(pg_total_relation_size(c.oid))::bigint AS size_bytes
             FROM pg_class c WHERE c.relnamespace = 'threadline'::regnamespace
                 AND c.relname = ANY (ARRAY(SELECT parent || p.label FROM unnest(threadline.trail_tables()) parent))) s
     ORDER BY p.first_id NULLS FIRST
 $$;
-COMMENT ON FUNCTION threadline.partitions() IS 'The months of the trail, with their bounds, an estimate of their changes, and the bytes of all six tables.';
+COMMENT ON FUNCTION threadline.partitions() IS 'The months of the trail, with their bounds, an estimate of their changes (0 for none at all, NULL while PostgreSQL has not counted them), and the bytes of all six tables.';
 
 -- The instant before which something is due: a table or action with a window of its own has its own, all else that of `keep`;
 -- NULL for what is kept for ever.
