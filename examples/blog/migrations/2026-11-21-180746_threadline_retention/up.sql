@@ -484,8 +484,8 @@ COMMENT ON FUNCTION threadline.retention_batch(bigint, text, integer, jsonb, tim
 CREATE OR REPLACE FUNCTION threadline.note_thinned(label text, of_kind integer, newest timestamptz, archiving boolean) RETURNS void
 LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
     INSERT INTO threadline.retention_purges AS p (table_id, first_id, kind, until, archived)
-    SELECT of_kind, coalesce((SELECT m.first_id FROM threadline.partitions() m WHERE m.label = note_thinned.label), '00000000-0000-0000-0000-000000000000'), 'thinned',
-        newest + interval '1 microsecond', archiving
+    SELECT of_kind, coalesce((SELECT (regexp_match(pg_get_expr(c.relpartbound, c.oid), 'FROM \(''([0-9a-f-]{36})''\)'))[1]::uuid FROM pg_class c
+            WHERE c.oid = to_regclass(format('threadline.%I', 'audit_changes' || label))), '00000000-0000-0000-0000-000000000000'), 'thinned', newest + interval '1 microsecond', archiving
     ON CONFLICT (table_id, first_id, kind) DO UPDATE SET until = greatest(p.until, EXCLUDED.until), archived = p.archived AND EXCLUDED.archived, restored = false
 $$;
 COMMENT ON FUNCTION threadline.note_thinned(text, integer, timestamptz, boolean) IS 'Remembers that transactions or actions have left a partition that stays.';
