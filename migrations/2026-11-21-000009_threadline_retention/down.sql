@@ -16,6 +16,7 @@ DROP FUNCTION threadline.tables_due(text, jsonb);
 DROP FUNCTION threadline.tables_in(text);
 DROP FUNCTION threadline.retention_actions(bigint, text, jsonb, uuid, integer, boolean);
 DROP FUNCTION threadline.remove_empty(text, uuid[], boolean);
+DROP FUNCTION threadline.note_thinned(text, integer, timestamptz, boolean);
 DROP FUNCTION threadline.retention_batch(bigint, text, integer, jsonb, timestamptz, uuid, integer, boolean);
 DROP FUNCTION threadline.note_archive(bigint, text, jsonb);
 DROP FUNCTION threadline.leaving_lines(text, text);
