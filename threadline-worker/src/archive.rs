@@ -77,4 +77,8 @@ impl Archive for StorageArchive {
     fn open(&mut self, name: &str) -> io::Result<Box<dyn Read + '_>> {
         Ok(Box::new(StoredReader::on(Arc::clone(&self.runtime), &self.storage, &named(name)?)?))
     }
+
+    fn size(&mut self, name: &str) -> io::Result<Option<u64>> {
+        self.runtime.block_on(self.storage.size(&named(name)?)).map(Some).map_err(told)
+    }
 }
