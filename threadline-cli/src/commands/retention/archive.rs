@@ -68,7 +68,8 @@ struct Released {
 
 impl Released {
     fn of(month: String, release: Release) -> Self {
-        let gone = Self { month, state: "gone", bytes: None, changes: None, held_changes: None, holds: Vec::new() };
+        let gone =
+            Self { month, state: "gone", bytes: None, changes: None, held_changes: None, holds: Vec::new() };
         match release {
             Release::Gone { bytes } => Self { bytes: Some(bytes), ..gone },
             Release::LeftToRetention { changes, held_changes, holds } => Self {

@@ -10,7 +10,9 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::store::{Counted, check, differs, refuse_other_size, sha256_of};
-use super::{Archive, ArchivedContent, ArchivedKind, ArchivedRows, FORMAT, Manifest, Part, failed, table_name};
+use super::{
+    Archive, ArchivedContent, ArchivedKind, ArchivedRows, FORMAT, Manifest, Part, failed, table_name,
+};
 use crate::error::Error;
 use crate::operation::retention::policy::instant_of;
 use crate::operation::retention::work::name_of;

@@ -99,7 +99,9 @@ fn take(conn: &mut PgConnection, label: &str) -> Result<(), Error> {
             "month `{}` is being restored by another session, or a run of retention is at work on it; nothing was changed",
             name_of(label)
         ),
-        hint: Some("wait for that to end; the list of partitions says whether the month is there then".to_owned()),
+        hint: Some(
+            "wait for that to end; the list of partitions says whether the month is there then".to_owned(),
+        ),
     })
 }
 
@@ -137,7 +139,11 @@ fn restore(conn: &mut PgConnection, archive: &mut dyn Archive, label: &str) -> R
     for object in month.archived.needed() {
         load(conn, archive, &month, object)?;
     }
-    if is_attached { fill(conn, &month)? } else { attach(conn, &month)? }
+    if is_attached {
+        fill(conn, &month)?
+    } else {
+        attach(conn, &month)?
+    }
     Ok(month)
 }
 

@@ -120,9 +120,9 @@ impl<R: Read> Lines<R> {
         ];
         match excess.into_iter().find(|(found, expected, _)| found > expected) {
             None => Ok(()),
-            Some((found, expected, what)) => {
-                Err(Unlike::read(format!("has {found} {what} or more, and no more than {expected} were written")))
-            }
+            Some((found, expected, what)) => Err(Unlike::read(format!(
+                "has {found} {what} or more, and no more than {expected} were written"
+            ))),
         }
     }
 }
@@ -156,9 +156,12 @@ impl StoredLines<'_> {
                 (content.longest_line, "bytes in its longest line"),
             ]
         };
-        let other = amounts(&found).into_iter().zip(amounts(&expected)).find(|(found, expected)| found != expected);
+        let other =
+            amounts(&found).into_iter().zip(amounts(&expected)).find(|(found, expected)| found != expected);
         let problem = match other {
-            Some(((found, what), (expected, _))) => format!("has {found} {what}, and {expected} were written"),
+            Some(((found, what), (expected, _))) => {
+                format!("has {found} {what}, and {expected} were written")
+            }
             None => format!(
                 "has the SHA-256 {} over its lines, and {} was written",
                 found.content.sha256, expected.content.sha256

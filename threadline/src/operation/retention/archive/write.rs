@@ -12,8 +12,8 @@ use uuid::Uuid;
 
 use super::store::{check, differs, page_of, sha256_of, store};
 use super::{
-    Archive, Archived, ArchivedContent, ArchivedKind, ArchivedRows, FORMAT, Manifest, PINNED_OUTPUT, Part, failed,
-    manifest_name, table_name,
+    Archive, Archived, ArchivedContent, ArchivedKind, ArchivedRows, FORMAT, Manifest, PINNED_OUTPUT, Part,
+    failed, manifest_name, table_name,
 };
 use crate::capture::quote_ident;
 use crate::error::Error;
@@ -99,7 +99,8 @@ pub(in crate::operation::retention) fn write(
         longest_line: contents().map(|content| content.longest_line).max().unwrap_or_default(),
     };
     let tables = manifest.tables.into_iter();
-    let tables = tables.map(|(name, Part { rows, content })| (name, ArchivedRows { rows, content: Some(content) }));
+    let tables =
+        tables.map(|(name, Part { rows, content })| (name, ArchivedRows { rows, content: Some(content) }));
     Ok(Archived { object, kind: ArchivedKind::Month, tables: tables.collect(), content })
 }
 
