@@ -30,7 +30,7 @@ const PREFIX: &str = "archive";
 /// archive.store("2025_01/manifest.json", &mut &b"{}"[..])?;
 /// let mut text = String::new();
 /// archive.open("2025_01/manifest.json")?.read_to_string(&mut text)?;
-/// assert_eq!(text, "{}");
+/// assert_eq!((text.as_str(), archive.size("2025_01/manifest.json")?), ("{}", Some(2)));
 /// # std::fs::remove_dir_all(directory)?;
 /// # Ok::<_, Box<dyn std::error::Error>>(())
 /// ```

@@ -139,11 +139,7 @@ fn restore(conn: &mut PgConnection, archive: &mut dyn Archive, label: &str) -> R
     for object in month.archived.needed() {
         load(conn, archive, &month, object)?;
     }
-    if is_attached {
-        fill(conn, &month)?
-    } else {
-        attach(conn, &month)?
-    }
+    if is_attached { fill(conn, &month) } else { attach(conn, &month) }?;
     Ok(month)
 }
 
