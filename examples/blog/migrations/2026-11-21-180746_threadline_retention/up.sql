@@ -141,6 +141,8 @@ CREATE TABLE IF NOT EXISTS threadline.retention_archives (
     archived_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     tables jsonb NOT NULL,
     bytes bigint NOT NULL CHECK (bytes > 0),
+    text_bytes bigint NOT NULL CHECK (text_bytes >= 0),
+    longest_line bigint NOT NULL CHECK (longest_line >= 0),
     sha256 text COLLATE "C" NOT NULL CHECK (sha256 ~ '^[0-9a-f]{64}$'),
     returned_at timestamptz
 );
@@ -152,8 +154,10 @@ COMMENT ON COLUMN threadline.retention_archives.first_id IS 'Lower bound of the 
 COMMENT ON COLUMN threadline.retention_archives.end_id IS 'Upper bound of the partitions, exclusive.';
 COMMENT ON COLUMN threadline.retention_archives.run IS 'The run that removed it; NULL when none did.';
 COMMENT ON COLUMN threadline.retention_archives.archived_at IS 'When it was removed.';
-COMMENT ON COLUMN threadline.retention_archives.tables IS '{"<table>": {"rows", "sha256"}}, the digest of a month''s alone.';
+COMMENT ON COLUMN threadline.retention_archives.tables IS '{"<table>": {"rows", "sha256", "bytes", "text_bytes", "longest_line"}}, of a part the rows alone.';
 COMMENT ON COLUMN threadline.retention_archives.bytes IS 'Bytes of its objects.';
+COMMENT ON COLUMN threadline.retention_archives.text_bytes IS 'Bytes of its lines before compression; no more of them is read.';
+COMMENT ON COLUMN threadline.retention_archives.longest_line IS 'Bytes of the longest of its lines, without the line feed.';
 COMMENT ON COLUMN threadline.retention_archives.sha256 IS 'Of a month over its manifest, of a part over its lines before compression; in hexadecimal.';
 COMMENT ON COLUMN threadline.retention_archives.returned_at IS 'When the part was put back into its month, to be archived anew should it leave again; NULL while the archive is what has it.';
 CREATE INDEX IF NOT EXISTS retention_archives_label_idx ON threadline.retention_archives (label);
@@ -410,12 +414,33 @@ COMMENT ON FUNCTION threadline.leaving_lines(text, text) IS 'The query for rows 
 -- Remembers what an archive has of a partition, in the transaction that removes it: {"object", "kind", "tables", "bytes", "sha256"}.
 CREATE OR REPLACE FUNCTION threadline.note_archive(run bigint, label text, archive jsonb) RETURNS void
 LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
-    INSERT INTO threadline.retention_archives (object, kind, label, first_id, end_id, run, tables, bytes, sha256)
-    SELECT archive ->> 'object', archive ->> 'kind', note_archive.label, b.first_id, b.end_id, note_archive.run, archive -> 'tables', (archive ->> 'bytes')::bigint, archive ->> 'sha256'
+    INSERT INTO threadline.retention_archives (object, kind, label, first_id, end_id, run, tables, bytes, text_bytes, longest_line, sha256)
+    SELECT archive ->> 'object', archive ->> 'kind', note_archive.label, b.first_id, b.end_id, note_archive.run, archive -> 'tables', (archive ->> 'bytes')::bigint,
+        (archive ->> 'text_bytes')::bigint, (archive ->> 'longest_line')::bigint, archive ->> 'sha256'
     FROM (SELECT m.first_id, m.end_id FROM threadline.retention_months m WHERE m.label = note_archive.label
         UNION ALL SELECT coalesce(p.first_id, '00000000-0000-0000-0000-000000000000'), p.end_id FROM threadline.partitions() p WHERE p.label = note_archive.label LIMIT 1) b
 $$;
 COMMENT ON FUNCTION threadline.note_archive(bigint, text, jsonb) IS 'Remembers what an archive has of a partition.';
+
+-- Takes a month for the rest of this transaction, unless another has it: what removes from a month and what restores it take turns.
+CREATE OR REPLACE FUNCTION threadline.take_month(label text) RETURNS boolean
+LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT pg_try_advisory_xact_lock(hashtextextended('threadline month ' || label, 0))
+$$;
+COMMENT ON FUNCTION threadline.take_month(text) IS 'Takes a month for the rest of this transaction, unless another has it.';
+
+-- As take_month, for what removes from a month: false, too, when it is on its way out, or there from an archive.
+CREATE OR REPLACE FUNCTION threadline.take_month_to_remove(label text) RETURNS boolean
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF NOT threadline.take_month(label) THEN
+        RETURN false;
+    END IF;
+    -- A statement of its own, which sees what whoever had it before has committed.
+    RETURN NOT EXISTS (SELECT FROM threadline.retention_months m WHERE m.label = take_month_to_remove.label);
+END
+$$;
+COMMENT ON FUNCTION threadline.take_month_to_remove(text) IS 'Takes a month to remove from it, unless another has it or it is there from an archive.';
 
 -- One batch of one table in one partition: takes the next `batch_rows` old changes after a position and deletes the units they
 -- belong to that may go, with what is theirs, and transactions of which nothing is left. `more` says whether to go on from
@@ -435,7 +460,12 @@ BEGIN
     changes := 0;
     transactions := 0;
     row_count := 0;
+    more := false;
     PERFORM threadline.retention_beat(run);
+    -- What is restored at this moment, or has been since the run looked, is for the next run to judge.
+    IF NOT threadline.take_month_to_remove(label) THEN
+        RETURN;
+    END IF;
     EXECUTE format('WITH due AS MATERIALIZED (SELECT c.captured_at, c.transaction_id FROM threadline.%I c
             WHERE c.table_id = $1 AND c.captured_at < $2 AND (c.captured_at, c.transaction_id) > ($3, $4) ORDER BY c.captured_at, c.transaction_id LIMIT $5)
         SELECT (SELECT array_agg(DISTINCT d.transaction_id) FROM due d), (SELECT count(*) FROM due) = $5, l.captured_at, l.transaction_id
@@ -525,7 +555,13 @@ DECLARE
     of_transactions uuid[];
     newest timestamptz;
 BEGIN
+    actions := 0;
+    transactions := 0;
+    more := false;
     PERFORM threadline.retention_beat(run);
+    IF NOT threadline.take_month_to_remove(label) THEN
+        RETURN;
+    END IF;
     EXECUTE format('SELECT array_agg(d.id), array_agg(CASE WHEN d.transaction_id IS NULL THEN d.xid END), array_agg(DISTINCT d.transaction_id) FILTER (WHERE d.transaction_id IS NOT NULL), (array_agg(d.id ORDER BY d.id DESC))[1], max(d.occurred_at)
         FROM (SELECT a.id, a.xid, a.transaction_id, a.occurred_at FROM threadline.%I a WHERE a.id > $1 AND a.id < threadline.first_id_at($2) AND %s ORDER BY a.id LIMIT $3) d',
         'audit_actions' || label, threadline.due_action(label, policy, format('SELECT FROM threadline.%I c WHERE c.transaction_id = a.transaction_id', 'audit_changes' || label)))
@@ -644,6 +680,18 @@ END
 $$;
 COMMENT ON FUNCTION threadline.holds_on(text) IS 'The holds that something in a partition is under.';
 
+-- How many changes a partition has, how many of them stay for a hold, with all of their transaction in the table, and for which.
+CREATE OR REPLACE FUNCTION threadline.held_in(label text, OUT changes bigint, OUT held_changes bigint, OUT holds bigint[])
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET jit = off SET TimeZone = 'UTC' SET DateStyle = 'ISO, YMD' AS $$
+BEGIN
+    holds := threadline.holds_on(label);
+    EXECUTE format('SELECT count(*), count(*) FILTER (WHERE u.held) FROM (SELECT %s AS held FROM threadline.%I c) u',
+        CASE holds WHEN '{}' THEN 'false' ELSE format('bool_or(%s) OVER (PARTITION BY c.transaction_id, c.table_id)', threadline.held_changes('audit_transactions' || label)) END,
+        'audit_changes' || label) INTO changes, held_changes;
+END
+$$;
+COMMENT ON FUNCTION threadline.held_in(text) IS 'How many changes a partition has, how many of them stay for a hold, and for which.';
+
 -- Decides that a month that was attached from an archive goes again, unless something in it is held: then it fails, and names
 -- the holds. Returns whether there is such a month.
 CREATE OR REPLACE FUNCTION threadline.retention_release(label text) RETURNS boolean
@@ -682,6 +730,9 @@ DECLARE
     last_action timestamptz;
 BEGIN
     PERFORM threadline.retention_beat(run);
+    IF NOT threadline.take_month_to_remove(label) THEN
+        RETURN 'taken';
+    END IF;
     SELECT m.* INTO STRICT month FROM threadline.partitions() m WHERE m.label = retention_leave.label;
     SELECT v.* INTO decided FROM threadline.retention_verdict(label, coalesce(month.first_id, nil), month.end_id, policy) v;
     IF decided.verdict <> 'due' THEN
@@ -935,7 +986,8 @@ REVOKE ALL ON FUNCTION threadline.purged_until(integer), threadline.check_kept(i
     threadline.retention_leave(bigint, text, jsonb), threadline.month_counts(text), threadline.retention_drop(bigint, text, jsonb, jsonb, timestamptz, jsonb),
     threadline.month_places(text), threadline.retention_stay(text), threadline.retention_forecast(text, jsonb), threadline.fill_gaps(), threadline.make_whole(text, uuid),
     threadline.holds_on(text), threadline.retention_release(text), threadline.hold_key(integer, jsonb), threadline.hold_matches(bigint), threadline.fold_idle(bigint),
-    threadline.fill_month(text, uuid, uuid), threadline.attach_month(text, uuid, uuid), threadline.leaving_lines(text, text), threadline.note_archive(bigint, text, jsonb) FROM PUBLIC;
+    threadline.fill_month(text, uuid, uuid), threadline.attach_month(text, uuid, uuid), threadline.leaving_lines(text, text), threadline.note_archive(bigint, text, jsonb),
+    threadline.take_month(text), threadline.take_month_to_remove(text), threadline.held_in(text) FROM PUBLIC;
 -- Reading takes SELECT on the tables; these by themselves show nothing but catalogs.
 GRANT EXECUTE ON FUNCTION threadline.purged_until(integer), threadline.check_kept(integer, timestamptz), threadline.partitions(), threadline.trail_tables(),
     threadline.hold_key(integer, jsonb), threadline.hold_matches(bigint), threadline.held_changes(text, bigint, boolean), threadline.held_alone(bigint) TO PUBLIC;
