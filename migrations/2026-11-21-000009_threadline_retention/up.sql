@@ -122,11 +122,11 @@ CREATE TABLE IF NOT EXISTS threadline.retention_purges (
     restored boolean NOT NULL DEFAULT false,
     PRIMARY KEY (table_id, first_id, kind)
 );
-COMMENT ON TABLE threadline.retention_purges IS 'What has gone: one row for each table and month, written with or before the removal.';
-COMMENT ON COLUMN threadline.retention_purges.table_id IS 'The audited_tables row.';
+COMMENT ON TABLE threadline.retention_purges IS 'What has gone: one row for each table and month, written with or before the removal; and one each for the transactions and the actions of a month.';
+COMMENT ON COLUMN threadline.retention_purges.table_id IS 'The audited_tables row of the changes that left; 0 for transactions, -1 for actions.';
 COMMENT ON COLUMN threadline.retention_purges.first_id IS 'Lower bound of the partition; the lowest id there is for MINVALUE.';
-COMMENT ON COLUMN threadline.retention_purges.kind IS 'thinned: some of its changes; dropped: the whole partition.';
-COMMENT ON COLUMN threadline.retention_purges.until IS 'End of the newest transaction that left: from then on the table''s past is known.';
+COMMENT ON COLUMN threadline.retention_purges.kind IS 'thinned: some of its rows; dropped: the whole partition.';
+COMMENT ON COLUMN threadline.retention_purges.until IS 'End of the newest transaction that left: from then on the table''s past is known. Of transactions and actions, right after the newest that left.';
 COMMENT ON COLUMN threadline.retention_purges.archived IS 'Whether all of it is in an archive.';
 COMMENT ON COLUMN threadline.retention_purges.restored IS 'Whether an archive has brought it back.';
 CREATE INDEX IF NOT EXISTS retention_purges_until_idx ON threadline.retention_purges (table_id, until) WHERE NOT restored;
@@ -141,6 +141,8 @@ CREATE TABLE IF NOT EXISTS threadline.retention_archives (
     archived_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     tables jsonb NOT NULL,
     bytes bigint NOT NULL CHECK (bytes > 0),
+    text_bytes bigint NOT NULL CHECK (text_bytes >= 0),
+    longest_line bigint NOT NULL CHECK (longest_line >= 0),
     sha256 text COLLATE "C" NOT NULL CHECK (sha256 ~ '^[0-9a-f]{64}$'),
     returned_at timestamptz
 );
@@ -152,8 +154,10 @@ COMMENT ON COLUMN threadline.retention_archives.first_id IS 'Lower bound of the 
 COMMENT ON COLUMN threadline.retention_archives.end_id IS 'Upper bound of the partitions, exclusive.';
 COMMENT ON COLUMN threadline.retention_archives.run IS 'The run that removed it; NULL when none did.';
 COMMENT ON COLUMN threadline.retention_archives.archived_at IS 'When it was removed.';
-COMMENT ON COLUMN threadline.retention_archives.tables IS '{"<table>": {"rows", "sha256"}}, the digest of a month''s alone.';
+COMMENT ON COLUMN threadline.retention_archives.tables IS '{"<table>": {"rows", "sha256", "bytes", "text_bytes", "longest_line"}}, of a part the rows alone.';
 COMMENT ON COLUMN threadline.retention_archives.bytes IS 'Bytes of its objects.';
+COMMENT ON COLUMN threadline.retention_archives.text_bytes IS 'Bytes of its lines before compression; no more of them is read.';
+COMMENT ON COLUMN threadline.retention_archives.longest_line IS 'Bytes of the longest of its lines, without the line feed.';
 COMMENT ON COLUMN threadline.retention_archives.sha256 IS 'Of a month over its manifest, of a part over its lines before compression; in hexadecimal.';
 COMMENT ON COLUMN threadline.retention_archives.returned_at IS 'When the part was put back into its month, to be archived anew should it leave again; NULL while the archive is what has it.';
 CREATE INDEX IF NOT EXISTS retention_archives_label_idx ON threadline.retention_archives (label);
@@ -171,7 +175,7 @@ CREATE OR REPLACE FUNCTION threadline.purged_until(of_table integer) RETURNS tim
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT max(p.until) FROM threadline.retention_purges p WHERE p.table_id = of_table AND NOT p.restored
 $$;
-COMMENT ON FUNCTION threadline.purged_until(integer) IS 'The instant from which on retention has left a table''s past whole; NULL when nothing has gone.';
+COMMENT ON FUNCTION threadline.purged_until(integer) IS 'The instant from which on retention has left a table''s past whole, or for 0 the transactions, for -1 the actions; NULL when nothing has gone.';
 
 -- Fails when changes that were captured after an instant have gone.
 CREATE OR REPLACE FUNCTION threadline.check_kept(of_table integer, at timestamptz) RETURNS boolean
@@ -206,13 +210,13 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
                 (regexp_match(b.bound, 'TO \(''([0-9a-f-]{36})''\)'))[1]::uuid AS end_id, i.inhdetachpending AS pending
             FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid CROSS JOIN LATERAL (SELECT pg_get_expr(c.relpartbound, c.oid)) b (bound)
             WHERE i.inhparent = to_regclass('threadline.audit_changes')) p
-        CROSS JOIN LATERAL (SELECT sum(greatest(c.reltuples, 0)) FILTER (WHERE c.relname = 'audit_changes' || p.label)::bigint AS row_estimate,
+        CROSS JOIN LATERAL (SELECT sum(CASE WHEN pg_relation_size(c.oid) = 0 THEN 0 WHEN c.reltuples > 0 THEN c.reltuples END) FILTER (WHERE c.relname = 'audit_changes' || p.label)::bigint AS row_estimate,
                 sum(pg_total_relation_size(c.oid))::bigint AS size_bytes
             FROM pg_class c WHERE c.relnamespace = 'threadline'::regnamespace
                 AND c.relname = ANY (ARRAY(SELECT parent || p.label FROM unnest(threadline.trail_tables()) parent))) s
     ORDER BY p.first_id NULLS FIRST
 $$;
-COMMENT ON FUNCTION threadline.partitions() IS 'The months of the trail, with their bounds, an estimate of their changes, and the bytes of all six tables.';
+COMMENT ON FUNCTION threadline.partitions() IS 'The months of the trail, with their bounds, an estimate of their changes (0 for none at all, NULL while PostgreSQL has not counted them), and the bytes of all six tables.';
 
 -- The instant before which something is due: a table or action with a window of its own has its own, all else that of `keep`;
 -- NULL for what is kept for ever.
@@ -410,12 +414,33 @@ COMMENT ON FUNCTION threadline.leaving_lines(text, text) IS 'The query for rows 
 -- Remembers what an archive has of a partition, in the transaction that removes it: {"object", "kind", "tables", "bytes", "sha256"}.
 CREATE OR REPLACE FUNCTION threadline.note_archive(run bigint, label text, archive jsonb) RETURNS void
 LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
-    INSERT INTO threadline.retention_archives (object, kind, label, first_id, end_id, run, tables, bytes, sha256)
-    SELECT archive ->> 'object', archive ->> 'kind', note_archive.label, b.first_id, b.end_id, note_archive.run, archive -> 'tables', (archive ->> 'bytes')::bigint, archive ->> 'sha256'
+    INSERT INTO threadline.retention_archives (object, kind, label, first_id, end_id, run, tables, bytes, text_bytes, longest_line, sha256)
+    SELECT archive ->> 'object', archive ->> 'kind', note_archive.label, b.first_id, b.end_id, note_archive.run, archive -> 'tables', (archive ->> 'bytes')::bigint,
+        (archive ->> 'text_bytes')::bigint, (archive ->> 'longest_line')::bigint, archive ->> 'sha256'
     FROM (SELECT m.first_id, m.end_id FROM threadline.retention_months m WHERE m.label = note_archive.label
         UNION ALL SELECT coalesce(p.first_id, '00000000-0000-0000-0000-000000000000'), p.end_id FROM threadline.partitions() p WHERE p.label = note_archive.label LIMIT 1) b
 $$;
 COMMENT ON FUNCTION threadline.note_archive(bigint, text, jsonb) IS 'Remembers what an archive has of a partition.';
+
+-- Takes a month for the rest of this transaction, unless another has it: what removes from a month and what restores it take turns.
+CREATE OR REPLACE FUNCTION threadline.take_month(label text) RETURNS boolean
+LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT pg_try_advisory_xact_lock(hashtextextended('threadline month ' || label, 0))
+$$;
+COMMENT ON FUNCTION threadline.take_month(text) IS 'Takes a month for the rest of this transaction, unless another has it.';
+
+-- As take_month, for what removes from a month: false, too, when it is on its way out, or there from an archive.
+CREATE OR REPLACE FUNCTION threadline.take_month_to_remove(label text) RETURNS boolean
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF NOT threadline.take_month(label) THEN
+        RETURN false;
+    END IF;
+    -- A statement of its own, which sees what whoever had it before has committed.
+    RETURN NOT EXISTS (SELECT FROM threadline.retention_months m WHERE m.label = take_month_to_remove.label);
+END
+$$;
+COMMENT ON FUNCTION threadline.take_month_to_remove(text) IS 'Takes a month to remove from it, unless another has it or it is there from an archive.';
 
 -- One batch of one table in one partition: takes the next `batch_rows` old changes after a position and deletes the units they
 -- belong to that may go, with what is theirs, and transactions of which nothing is left. `more` says whether to go on from
@@ -435,7 +460,12 @@ BEGIN
     changes := 0;
     transactions := 0;
     row_count := 0;
+    more := false;
     PERFORM threadline.retention_beat(run);
+    -- What is restored at this moment, or has been since the run looked, is for the next run to judge.
+    IF NOT threadline.take_month_to_remove(label) THEN
+        RETURN;
+    END IF;
     EXECUTE format('WITH due AS MATERIALIZED (SELECT c.captured_at, c.transaction_id FROM threadline.%I c
             WHERE c.table_id = $1 AND c.captured_at < $2 AND (c.captured_at, c.transaction_id) > ($3, $4) ORDER BY c.captured_at, c.transaction_id LIMIT $5)
         SELECT (SELECT array_agg(DISTINCT d.transaction_id) FROM due d), (SELECT count(*) FROM due) = $5, l.captured_at, l.transaction_id
@@ -480,19 +510,34 @@ END
 $$;
 COMMENT ON FUNCTION threadline.retention_batch(bigint, text, integer, jsonb, timestamptz, uuid, integer, boolean) IS 'Deletes the next batch of one table''s changes that are due.';
 
+-- Remembers that transactions (0) or actions (-1) have left a partition that stays, the newest of them from this instant.
+CREATE OR REPLACE FUNCTION threadline.note_thinned(label text, of_kind integer, newest timestamptz, archiving boolean) RETURNS void
+LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
+    INSERT INTO threadline.retention_purges AS p (table_id, first_id, kind, until, archived)
+    SELECT of_kind, coalesce((SELECT (regexp_match(pg_get_expr(c.relpartbound, c.oid), 'FROM \(''([0-9a-f-]{36})''\)'))[1]::uuid FROM pg_class c
+            WHERE c.oid = to_regclass(format('threadline.%I', 'audit_changes' || label))), '00000000-0000-0000-0000-000000000000'), 'thinned', newest + interval '1 microsecond', archiving
+    ON CONFLICT (table_id, first_id, kind) DO UPDATE SET until = greatest(p.until, EXCLUDED.until), archived = p.archived AND EXCLUDED.archived, restored = false
+$$;
+COMMENT ON FUNCTION threadline.note_thinned(text, integer, timestamptz, boolean) IS 'Remembers that transactions or actions have left a partition that stays.';
+
 -- Removes those of the transactions that have neither changes nor actions left and are not held, and returns how many.
 CREATE OR REPLACE FUNCTION threadline.remove_empty(label text, ids uuid[], archiving boolean) RETURNS bigint
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off AS $$
 DECLARE
     removed uuid[];
+    newest timestamptz;
 BEGIN
     EXECUTE format('WITH gone AS (DELETE FROM threadline.%1$I x USING unnest($1) u (id) WHERE x.id = u.id
             AND NOT EXISTS (SELECT FROM threadline.%2$I c WHERE c.transaction_id = u.id)
             AND NOT EXISTS (SELECT FROM threadline.%3$I a WHERE a.id >= overlay(u.id::text PLACING ''-0000-0000-000000000000'' FROM 14)::uuid
                 AND a.id <= overlay(u.id::text PLACING ''-ffff-ffff-ffffffffffff'' FROM 14)::uuid AND a.transaction_id = u.id)
-            AND NOT (%4$s) RETURNING x.*)%5$s SELECT coalesce(array_agg(gone.id), ''{}'') FROM gone',
+            AND NOT (%4$s) RETURNING x.*)%5$s SELECT coalesce(array_agg(gone.id), ''{}''), max(gone.occurred_at) FROM gone',
         'audit_transactions' || label, 'audit_changes' || label, 'audit_actions' || label, threadline.held_alone(),
-        CASE WHEN archiving THEN format(', lines AS (INSERT INTO pg_temp.threadline_leaving (parent, line) %s)', threadline.leaving_lines('audit_transactions', 'gone')) ELSE '' END) INTO removed USING ids;
+        CASE WHEN archiving THEN format(', lines AS (INSERT INTO pg_temp.threadline_leaving (parent, line) %s)', threadline.leaving_lines('audit_transactions', 'gone')) ELSE '' END) INTO removed, newest USING ids;
+    IF removed = '{}' THEN
+        RETURN 0;
+    END IF;
+    PERFORM threadline.note_thinned(label, 0, newest, archiving);
     EXECUTE format('WITH gone AS (DELETE FROM threadline.%I l WHERE l.transaction_id = ANY ($1) RETURNING l.*) %s', 'audit_long_transactions' || label,
         CASE WHEN archiving THEN 'INSERT INTO pg_temp.threadline_leaving (parent, line) ' || threadline.leaving_lines('audit_long_transactions', 'gone') ELSE 'SELECT count(*) FROM gone' END) USING removed;
     RETURN cardinality(removed);
@@ -508,12 +553,19 @@ DECLARE
     gone uuid[];
     numbers xid8[];
     of_transactions uuid[];
+    newest timestamptz;
 BEGIN
+    actions := 0;
+    transactions := 0;
+    more := false;
     PERFORM threadline.retention_beat(run);
-    EXECUTE format('SELECT array_agg(d.id), array_agg(CASE WHEN d.transaction_id IS NULL THEN d.xid END), array_agg(DISTINCT d.transaction_id) FILTER (WHERE d.transaction_id IS NOT NULL), (array_agg(d.id ORDER BY d.id DESC))[1]
-        FROM (SELECT a.id, a.xid, a.transaction_id FROM threadline.%I a WHERE a.id > $1 AND a.id < threadline.first_id_at($2) AND %s ORDER BY a.id LIMIT $3) d',
+    IF NOT threadline.take_month_to_remove(label) THEN
+        RETURN;
+    END IF;
+    EXECUTE format('SELECT array_agg(d.id), array_agg(CASE WHEN d.transaction_id IS NULL THEN d.xid END), array_agg(DISTINCT d.transaction_id) FILTER (WHERE d.transaction_id IS NOT NULL), (array_agg(d.id ORDER BY d.id DESC))[1], max(d.occurred_at)
+        FROM (SELECT a.id, a.xid, a.transaction_id, a.occurred_at FROM threadline.%I a WHERE a.id > $1 AND a.id < threadline.first_id_at($2) AND %s ORDER BY a.id LIMIT $3) d',
         'audit_actions' || label, threadline.due_action(label, policy, format('SELECT FROM threadline.%I c WHERE c.transaction_id = a.transaction_id', 'audit_changes' || label)))
-        INTO gone, numbers, of_transactions, last_id USING coalesce(after_id, '00000000-0000-0000-0000-000000000000'), (policy ->> 'newest')::timestamptz, batch_rows;
+        INTO gone, numbers, of_transactions, last_id, newest USING coalesce(after_id, '00000000-0000-0000-0000-000000000000'), (policy ->> 'newest')::timestamptz, batch_rows;
     actions := coalesce(cardinality(gone), 0);
     transactions := 0;
     more := actions = batch_rows;
@@ -523,6 +575,7 @@ BEGIN
     PERFORM threadline.note_numbers(gone, numbers);
     EXECUTE format('WITH gone AS (DELETE FROM threadline.%I a WHERE a.id = ANY ($1) RETURNING a.*) %s', 'audit_actions' || label,
         CASE WHEN archiving THEN 'INSERT INTO pg_temp.threadline_leaving (parent, line) ' || threadline.leaving_lines('audit_actions', 'gone') ELSE 'SELECT count(*) FROM gone' END) USING gone;
+    PERFORM threadline.note_thinned(label, -1, newest, archiving);
     IF of_transactions IS NOT NULL THEN
         EXECUTE format('SELECT array_agg(t.id), array_agg(t.xid) FROM threadline.%I t WHERE t.id = ANY ($1)', 'audit_transactions' || label) INTO gone, numbers USING of_transactions;
         PERFORM threadline.note_numbers(gone, numbers);
@@ -585,7 +638,7 @@ DECLARE
 BEGIN
     EXECUTE format('SELECT array_agg(DISTINCT a.name), max(a.occurred_at) FROM threadline.%I a', 'audit_actions' || label) INTO names, newest;
     EXECUTE format('SELECT max(c.captured_at) FROM threadline.%I c', 'audit_changes' || label) INTO until;
-    until := greatest(until, (SELECT max(p.until) FROM threadline.retention_purges p WHERE p.first_id = retention_verdict.first_id AND p.kind = 'thinned'));
+    until := greatest(until, (SELECT max(p.until) FROM threadline.retention_purges p WHERE p.first_id = retention_verdict.first_id AND p.kind = 'thinned' AND p.table_id > 0));
     newest := greatest(newest, until, threadline.instant_of(end_id) - interval '1 microsecond');
     cutoffs := ARRAY(SELECT threadline.retention_cutoff(policy, 'tables', p::text) FROM unnest(present) p)
         || ARRAY(SELECT threadline.retention_cutoff(policy, 'actions', n) FROM unnest(names) n);
@@ -627,6 +680,18 @@ END
 $$;
 COMMENT ON FUNCTION threadline.holds_on(text) IS 'The holds that something in a partition is under.';
 
+-- How many changes a partition has, how many of them stay for a hold, with all of their transaction in the table, and for which.
+CREATE OR REPLACE FUNCTION threadline.held_in(label text, OUT changes bigint, OUT held_changes bigint, OUT holds bigint[])
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET jit = off SET TimeZone = 'UTC' SET DateStyle = 'ISO, YMD' AS $$
+BEGIN
+    holds := threadline.holds_on(label);
+    EXECUTE format('SELECT count(*), count(*) FILTER (WHERE u.held) FROM (SELECT %s AS held FROM threadline.%I c) u',
+        CASE holds WHEN '{}' THEN 'false' ELSE format('bool_or(%s) OVER (PARTITION BY c.transaction_id, c.table_id)', threadline.held_changes('audit_transactions' || label)) END,
+        'audit_changes' || label) INTO changes, held_changes;
+END
+$$;
+COMMENT ON FUNCTION threadline.held_in(text) IS 'How many changes a partition has, how many of them stay for a hold, and for which.';
+
 -- Decides that a month that was attached from an archive goes again, unless something in it is held: then it fails, and names
 -- the holds. Returns whether there is such a month.
 CREATE OR REPLACE FUNCTION threadline.retention_release(label text) RETURNS boolean
@@ -661,16 +726,25 @@ DECLARE
     decided record;
     part record;
     newest xid8;
+    last_transaction timestamptz;
+    last_action timestamptz;
 BEGIN
     PERFORM threadline.retention_beat(run);
+    IF NOT threadline.take_month_to_remove(label) THEN
+        RETURN 'taken';
+    END IF;
     SELECT m.* INTO STRICT month FROM threadline.partitions() m WHERE m.label = retention_leave.label;
     SELECT v.* INTO decided FROM threadline.retention_verdict(label, coalesce(month.first_id, nil), month.end_id, policy) v;
     IF decided.verdict <> 'due' THEN
         RETURN decided.verdict;
     END IF;
     INSERT INTO threadline.retention_months (first_id, end_id, label, state) VALUES (coalesce(month.first_id, nil), month.end_id, label, 'leaving');
+    -- A transaction has the millisecond in which it began in its id; an action that of its transaction.
+    EXECUTE format('SELECT (SELECT threadline.instant_of(t.id) + interval ''999 microseconds'' FROM threadline.%I t ORDER BY t.id DESC LIMIT 1), (SELECT max(a.occurred_at) FROM threadline.%I a)',
+        'audit_transactions' || label, 'audit_actions' || label) INTO last_transaction, last_action;
     INSERT INTO threadline.retention_purges AS p (table_id, first_id, kind, until)
     SELECT t, coalesce(month.first_id, nil), 'dropped', decided.until FROM unnest(threadline.tables_in(label)) t
+    UNION ALL SELECT g.of_kind, coalesce(month.first_id, nil), 'dropped', g.last + interval '1 microsecond' FROM (VALUES (0, last_transaction), (-1, last_action)) g (of_kind, last) WHERE g.last IS NOT NULL
     ON CONFLICT (table_id, first_id, kind) DO UPDATE SET until = greatest(p.until, EXCLUDED.until), archived = false, restored = false;
     -- The highest number of each numbering that has a part in the month.
     FOR part IN SELECT c.first_id AS lowest, coalesce(lead(c.first_id) OVER (ORDER BY c.place), 'ffffffff-ffff-ffff-ffff-ffffffffffff') AS end_id FROM threadline.trail_clusters c LOOP
@@ -861,7 +935,7 @@ CREATE OR REPLACE FUNCTION threadline.make_whole(label text, first_id uuid) RETU
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET jit = off AS $$
 BEGIN
     -- Where something has gone that no archive has, its transactions go on saying so.
-    IF NOT EXISTS (SELECT FROM threadline.retention_purges p WHERE p.first_id = make_whole.first_id AND p.kind = 'thinned' AND NOT p.archived) THEN
+    IF NOT EXISTS (SELECT FROM threadline.retention_purges p WHERE p.first_id = make_whole.first_id AND p.kind = 'thinned' AND NOT p.archived AND p.table_id > 0) THEN
         EXECUTE format('UPDATE threadline.%I t SET purged_until = NULL WHERE t.purged_until IS NOT NULL', 'audit_transactions' || label);
     END IF;
     UPDATE threadline.retention_purges p SET restored = true WHERE p.first_id = make_whole.first_id AND p.archived;
@@ -907,12 +981,13 @@ COMMENT ON FUNCTION threadline.attach_month(text, uuid, uuid) IS 'Attaches six t
 REVOKE ALL ON FUNCTION threadline.purged_until(integer), threadline.check_kept(integer, timestamptz), threadline.partitions(), threadline.trail_tables(),
     threadline.retention_cutoff(jsonb, text, text), threadline.held_changes(text, bigint, boolean), threadline.held_alone(bigint), threadline.due_units(text, integer, timestamptz, jsonb, text),
     threadline.due_action(text, jsonb, text), threadline.retention_beat(bigint), threadline.begin_retention(jsonb, jsonb, interval), threadline.note_numbers(uuid[], xid8[]),
-    threadline.retention_batch(bigint, text, integer, jsonb, timestamptz, uuid, integer, boolean), threadline.remove_empty(text, uuid[], boolean),
+    threadline.retention_batch(bigint, text, integer, jsonb, timestamptz, uuid, integer, boolean), threadline.remove_empty(text, uuid[], boolean), threadline.note_thinned(text, integer, timestamptz, boolean),
     threadline.retention_actions(bigint, text, jsonb, uuid, integer, boolean), threadline.tables_in(text), threadline.tables_due(text, jsonb), threadline.retention_verdict(text, uuid, uuid, jsonb),
     threadline.retention_leave(bigint, text, jsonb), threadline.month_counts(text), threadline.retention_drop(bigint, text, jsonb, jsonb, timestamptz, jsonb),
     threadline.month_places(text), threadline.retention_stay(text), threadline.retention_forecast(text, jsonb), threadline.fill_gaps(), threadline.make_whole(text, uuid),
     threadline.holds_on(text), threadline.retention_release(text), threadline.hold_key(integer, jsonb), threadline.hold_matches(bigint), threadline.fold_idle(bigint),
-    threadline.fill_month(text, uuid, uuid), threadline.attach_month(text, uuid, uuid), threadline.leaving_lines(text, text), threadline.note_archive(bigint, text, jsonb) FROM PUBLIC;
+    threadline.fill_month(text, uuid, uuid), threadline.attach_month(text, uuid, uuid), threadline.leaving_lines(text, text), threadline.note_archive(bigint, text, jsonb),
+    threadline.take_month(text), threadline.take_month_to_remove(text), threadline.held_in(text) FROM PUBLIC;
 -- Reading takes SELECT on the tables; these by themselves show nothing but catalogs.
 GRANT EXECUTE ON FUNCTION threadline.purged_until(integer), threadline.check_kept(integer, timestamptz), threadline.partitions(), threadline.trail_tables(),
     threadline.hold_key(integer, jsonb), threadline.hold_matches(bigint), threadline.held_changes(text, bigint, boolean), threadline.held_alone(bigint) TO PUBLIC;

@@ -39,6 +39,16 @@ impl ConfigArgs {
         Ok(Config::find(current)?)
     }
 
+    /// That the file is right, where one was given: for verbs that need nothing of it, and take the option as their siblings do.
+    /// One that was only found is not looked into, lest it keep somebody from placing a hold.
+    ///
+    /// # Errors
+    ///
+    /// As [`load`](Self::load).
+    pub(crate) fn check(&self) -> Result<()> {
+        self.config.as_ref().map_or(Ok(()), |_| self.load().map(drop))
+    }
+
     /// What is in force.
     ///
     /// # Errors

@@ -1,6 +1,7 @@
 //! The `threadline` command: parses arguments, reports, and answers with an exit code.
 
 mod capture;
+mod checking;
 mod commands;
 mod configuration;
 mod database;
@@ -13,6 +14,7 @@ mod output;
 mod paging;
 mod partial;
 mod progress;
+mod reading;
 mod row;
 mod sources;
 mod time;

@@ -4,9 +4,9 @@ use std::io;
 
 use anyhow::Result;
 use serde::Serialize;
-use threadline::{Cursor, Order, Page, PageRequest, TableHorizon};
+use threadline::{Cursor, ListHorizon, Order, Page, PageRequest, TableHorizon};
 
-use crate::output::{Listing, Output, note, note_removed};
+use crate::output::{Listing, Output, note, note_removed, when};
 use crate::progress::Progress;
 
 /// Which part of a list to show.
@@ -38,7 +38,17 @@ struct End {
     has_more: bool,
     /// What retention has removed of what was asked for, where that is known.
     #[serde(skip_serializing_if = "Option::is_none")]
-    removed: Option<Vec<TableHorizon>>,
+    removed: Option<Removed>,
+}
+
+/// What retention has removed of a list.
+#[derive(Serialize)]
+#[serde(untagged)]
+pub(crate) enum Removed {
+    /// Of changes, by table.
+    Changes(Vec<TableHorizon>),
+    /// Of what is no change of any table.
+    Entries(Option<ListHorizon>),
 }
 
 impl PageArgs {
@@ -72,7 +82,7 @@ impl PageArgs {
     /// As [`walk`](Self::walk), of what retention has removed a part of perhaps, and says that in the end.
     pub(crate) fn walk_beyond<T: Serialize>(
         &self,
-        removed: Option<Vec<TableHorizon>>,
+        removed: Option<Removed>,
         output: &mut Output,
         called: &str,
         mut read: impl FnMut(&PageRequest) -> Result<Page<T>, threadline::Error>,
@@ -115,7 +125,13 @@ impl PageArgs {
         }
         // From the newest on, it is the last page that ends where retention has ended it.
         if self.oldest_first || !end.has_more {
-            note_removed(end.removed.as_deref().unwrap_or_default());
+            match end.removed {
+                Some(Removed::Changes(horizons)) => note_removed(&horizons),
+                Some(Removed::Entries(Some(horizon))) => {
+                    note(&format!("{called} before {} were removed by retention", when(horizon.before)));
+                }
+                Some(Removed::Entries(None)) | None => {}
+            }
         }
         Ok(())
     }

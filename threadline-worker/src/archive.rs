@@ -30,7 +30,7 @@ const PREFIX: &str = "archive";
 /// archive.store("2025_01/manifest.json", &mut &b"{}"[..])?;
 /// let mut text = String::new();
 /// archive.open("2025_01/manifest.json")?.read_to_string(&mut text)?;
-/// assert_eq!(text, "{}");
+/// assert_eq!((text.as_str(), archive.size("2025_01/manifest.json")?), ("{}", Some(2)));
 /// # std::fs::remove_dir_all(directory)?;
 /// # Ok::<_, Box<dyn std::error::Error>>(())
 /// ```
@@ -76,5 +76,9 @@ impl Archive for StorageArchive {
 
     fn open(&mut self, name: &str) -> io::Result<Box<dyn Read + '_>> {
         Ok(Box::new(StoredReader::on(Arc::clone(&self.runtime), &self.storage, &named(name)?)?))
+    }
+
+    fn size(&mut self, name: &str) -> io::Result<Option<u64>> {
+        self.runtime.block_on(self.storage.size(&named(name)?)).map(Some).map_err(told)
     }
 }

@@ -79,11 +79,14 @@ fn retain(
         Ok(run) => {
             let counts = [
                 ("changes", run.changes),
+                ("transactions", run.transactions),
                 ("actions", run.actions),
                 ("months", run.months),
+                ("bytes", run.bytes),
                 ("exports", run.exports),
                 ("evidence", run.evidence),
                 ("access_log", run.access_log),
+                ("baseline_rows", run.baseline_rows),
                 ("runs", run.runs),
             ];
             let gone = counts.iter().filter(|(_, number)| *number > 0);

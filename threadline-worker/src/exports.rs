@@ -163,7 +163,7 @@ impl Exports {
                 Ended::Failed(ExportFailure::Storage)
             })
         };
-        let mut upload = Upload::begin(files.runtime, &files.storage, name).map_err(storage_failed)?;
+        let mut upload = Upload::begin_new(files.runtime, &files.storage, name).map_err(storage_failed)?;
         let writer = Interruptible { writer: &mut upload, must_end: || must_end().is_some() };
         let written = claim.export(conn, self.max_rows, writer, |progress| held.progressed(progress));
         let summary = match written {
@@ -268,7 +268,7 @@ impl Exports {
             Err(Error::ExportClaimLost { .. }) => {
                 // Not completed by this attempt after all, of which the answer was lost?
                 let job = exports::find(conn, claim.job().id)?;
-                Ok(job.is_none_or(|job| job.object_name.as_deref() != Some(&claim.object_name())))
+                Ok(job.is_none_or(|job| job.object_name.as_deref() != Some(claim.object_name())))
             }
             Err(error) => Err(error),
         }
@@ -291,6 +291,7 @@ impl Exports {
             for leftovers in &jobs {
                 let removed = leftovers
                     .object_names()
+                    .iter()
                     .try_for_each(|name| -> Result<(), TaskError> { Ok(files.delete(&name.parse()?)?) });
                 match removed {
                     Ok(()) => {

@@ -295,6 +295,17 @@ impl Storage {
         Ok(Stored { bytes: found.meta.size, pieces: found.into_stream().map_err(StorageError::from).boxed() })
     }
 
+    /// How long a file is, in bytes, without reading it.
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](Self::open).
+    pub async fn size(&self, name: &ObjectName) -> Result<u64, StorageError> {
+        self.refuse_absent()?;
+        self.refuse_odd(name)?;
+        Ok(self.store.head(&self.path(name)).await?.size)
+    }
+
     /// Reads a file and compares: it is all there, and nothing else.
     ///
     /// # Errors

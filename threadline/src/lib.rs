@@ -60,10 +60,10 @@ pub use crate::investigation::{
     ChangeId, Count, Cursor, DecodeError, ExportFormat, ExportOptions, ExportProgress, ExportSummary,
     FeedAction, FeedBatch, FeedCursor, FeedEntry, FeedHold, FeedTransaction, FieldChange, FieldDiff,
     FieldValue, Filter, History, HistoryLimit, IncidentBundle, InvalidFeedCursor, InvalidFilter,
-    InvalidScope, Json, KeyColumns, LinkedChange, LinkedTransaction, Op, Order, Page, PageRequest, PastRow,
-    RecordedBaseline, Resolution, RowChange, RowDiff, RowImage, RowKey, RowState, Scope, Surface,
-    TableChange, TableDiff, TableHorizon, TableRows, Trail, TransactionBundle, Travel, UndoPlan, UndoTarget,
-    Version, change_diff, feed_hold, listen_for_feed, travel, undo, wait_for_feed,
+    InvalidScope, Json, KeyColumns, LinkedChange, LinkedTransaction, ListHorizon, Op, Order, Page,
+    PageRequest, PastRow, RecordedBaseline, Resolution, RowChange, RowDiff, RowImage, RowKey, RowState,
+    Scope, Surface, TableChange, TableDiff, TableHorizon, TableRows, Trail, TransactionBundle, Travel,
+    UndoPlan, UndoTarget, Version, change_diff, feed_hold, listen_for_feed, travel, undo, wait_for_feed,
 };
 pub use crate::migrations::{CORE_MIGRATIONS, CoreMigration, CoreMigrations, MIGRATIONS};
 pub use crate::operation::{

@@ -1,5 +1,6 @@
 //! Exports in the background: each is made once and whole, of what its requester may see, and handed to nobody else.
 
+mod copies;
 mod download;
 mod faults;
 mod faulty;

@@ -166,7 +166,7 @@ fn a_job_is_one_workers_at_most_whatever_happens_in_whatever_order() {
                     // Every file that may be there is named, once no worker writes any more.
                     for leftovers in left {
                         prop_assert!(!matches!(model.state, ExportState::Queued | ExportState::Running));
-                        prop_assert_eq!(leftovers.object_names().count(), model.attempt as usize);
+                        prop_assert_eq!(leftovers.object_names().len(), model.attempt as usize);
                     }
                     None
                 }

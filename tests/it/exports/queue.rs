@@ -79,7 +79,7 @@ fn whoever_has_lost_a_job_can_do_nothing_to_it() {
     let second = claimed(conn, "second").unwrap();
     assert_eq!((second.job().attempt, second.job().failures), (2, 1));
     assert_ne!(first.object_name(), second.object_name());
-    assert_eq!(second.earlier_object_names().collect::<Vec<_>>(), [first.object_name()]);
+    assert_eq!(second.earlier_object_names(), [first.object_name()]);
     let before = job(conn, first.job().id);
     let lost = |result: Result<(), Error>| {
         assert!(matches!(result, Err(Error::ExportClaimLost { .. })), "{result:?}");
@@ -118,7 +118,7 @@ fn a_job_that_kills_its_workers_is_abandoned_in_the_end() {
         (ExportState::Failed, Some(ExportFailure::Abandoned), 3)
     );
     let left = exports::sweep(conn, None, 10).unwrap();
-    assert_eq!(left[0].object_names().count(), 3, "each attempt may have left a file");
+    assert_eq!(left[0].object_names().len(), 3, "each attempt may have left a file");
 }
 
 #[test]

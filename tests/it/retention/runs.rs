@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use diesel::PgConnection;
 use diesel::connection::SimpleConnection;
 use threadline::retention::{self, RetentionPolicy, RunState};
-use threadline::{Error, FeedCursor, Trail};
+use threadline::{Error, FeedCursor, Filter, Trail};
 use threadline_tests::{TestRole, audited_cluster, audited_database, pooled_behind, run, table, text, texts};
 
 use super::model::{Cutoffs, Model};
@@ -50,6 +50,54 @@ fn assert_nothing_half(conn: &mut PgConnection) {
         ),
         Vec::<String>::new()
     );
+}
+
+#[test]
+fn of_actions_and_transactions_that_have_gone_it_is_told_from_when_on_all_are_there() {
+    let db = audited_database();
+    let conn = &mut db.connect();
+    fill(conn, 60);
+    let trail = Trail::unscoped();
+    let told = |conn: &mut PgConnection, filter: &Filter| {
+        let actions = trail.removed_actions(conn, filter).unwrap();
+        [actions, trail.removed_transactions(conn, filter).unwrap()].map(|horizon| horizon.map(|h| h.before))
+    };
+    assert_eq!(told(conn, &Filter::new()), [None, None]);
+    const TABLES: [&str; 2] = ["audit_actions", "audit_transactions"];
+    for name in TABLES {
+        run(conn, &format!("CREATE TABLE {name}_before AS SELECT id, occurred_at FROM threadline.{name}"));
+    }
+    // First months that go as a whole, then batches of those in which something is kept; some transactions keep an action alone.
+    let policies = [
+        policy(Duration::from_millis(1)),
+        whole(),
+        whole().keep(Duration::ZERO).action("note", Duration::from_secs(100_000)),
+    ];
+    for policy in [&policies[2], &policies[1], &policies[0]] {
+        retain(conn, policy);
+        let before = told(conn, &Filter::new());
+        for (name, before) in TABLES.into_iter().zip(before) {
+            let newest = text(
+                conn,
+                &format!(
+                    "SELECT coalesce(to_char(max(b.occurred_at) AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"'), '') FROM {name}_before b \
+                     WHERE NOT EXISTS (SELECT FROM threadline.{name} n WHERE n.id = b.id)"
+                ),
+            );
+            let Ok(newest) = newest.parse::<chrono::DateTime<chrono::Utc>>() else {
+                assert_eq!(before, None, "{name}: none has gone");
+                continue;
+            };
+            let before = before.unwrap_or_else(|| panic!("{name}: the newest that went is of {newest}"));
+            assert!(
+                newest < before && before - newest <= chrono::TimeDelta::milliseconds(1),
+                "{name}: {before}"
+            );
+            let place = usize::from(name == TABLES[1]);
+            assert_eq!(told(conn, &Filter::new().from(newest))[place], Some(before), "inclusive");
+            assert_eq!(told(conn, &Filter::new().from(before))[place], None, "all are there");
+        }
+    }
 }
 
 #[test]

@@ -4,10 +4,9 @@ use anyhow::Result;
 use threadline::{ActionStatus, AuditAction};
 
 use crate::Outcome;
-use crate::database::TrailArgs;
-use crate::filter::FilterArgs;
-use crate::output::{BAD, DIM, GOOD, HEADING, Line, Output, OutputArgs, packed, when};
-use crate::paging::PageArgs;
+use crate::output::{BAD, DIM, GOOD, HEADING, Line, Output, packed, when};
+use crate::paging::Removed;
+use crate::reading::ReadArgs;
 
 /// List what the application said it did
 ///
@@ -20,22 +19,18 @@ Examples:
   threadline actions --action post.published --actor user:42")]
 pub(crate) struct Args {
     #[command(flatten)]
-    filter: FilterArgs,
-    #[command(flatten)]
-    page: PageArgs,
-    #[command(flatten)]
-    output: OutputArgs,
-    #[command(flatten)]
-    trail: TrailArgs,
+    read: ReadArgs,
 }
 
 pub(crate) fn run(args: &Args) -> Result<Outcome> {
-    let (mut conn, trail) = args.trail.open()?;
-    let mut output = args.output.open();
-    args.page.walk(
+    let (mut conn, trail) = args.read.trail.open()?;
+    let mut output = args.read.output.open();
+    let removed = Removed::Entries(trail.removed_actions(&mut conn, &args.read.filter.filter)?);
+    args.read.page.walk_beyond(
+        Some(removed),
         &mut output,
         "actions",
-        |request| trail.actions(&mut conn, &args.filter.filter, request),
+        |request| trail.actions(&mut conn, &args.read.filter.filter, request),
         |output, entries| entries.iter().try_for_each(|action| print(output, action)),
     )?;
     Ok(Outcome::Done)

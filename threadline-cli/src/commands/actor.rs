@@ -4,10 +4,9 @@ use anyhow::{Result, anyhow};
 use threadline::{Actor, ActorId, LinkedTransaction};
 
 use crate::Outcome;
-use crate::database::TrailArgs;
-use crate::filter::FilterArgs;
-use crate::output::{ChangeGroups, OutputArgs};
-use crate::paging::PageArgs;
+use crate::output::ChangeGroups;
+use crate::paging::Removed;
+use crate::reading::ReadArgs;
 
 /// Show what somebody did
 ///
@@ -28,13 +27,7 @@ pub(crate) struct Args {
     transactions: bool,
 
     #[command(flatten)]
-    filter: FilterArgs,
-    #[command(flatten)]
-    page: PageArgs,
-    #[command(flatten)]
-    output: OutputArgs,
-    #[command(flatten)]
-    trail: TrailArgs,
+    read: ReadArgs,
 }
 
 /// `user:42`, `anonymous`.
@@ -48,13 +41,13 @@ pub(super) fn parse(text: &str) -> Result<Actor> {
 }
 
 pub(crate) fn run(args: &Args) -> Result<Outcome> {
-    let (mut conn, trail) = args.trail.open()?;
-    let mut output = args.output.open();
-    let filter = &args.filter.filter;
+    let (mut conn, trail) = args.read.trail.open()?;
+    let mut output = args.read.output.open();
+    let filter = &args.read.filter.filter;
     if !args.transactions {
         let mut groups = ChangeGroups::default();
-        let removed = Some(trail.removed(&mut conn, filter)?);
-        args.page.walk_beyond(
+        let removed = Some(Removed::Changes(trail.removed(&mut conn, filter)?));
+        args.read.page.walk_beyond(
             removed,
             &mut output,
             "changes",
@@ -63,7 +56,9 @@ pub(crate) fn run(args: &Args) -> Result<Outcome> {
         )?;
         return Ok(Outcome::Done);
     }
-    args.page.walk(
+    let removed = Removed::Entries(trail.removed_transactions(&mut conn, filter)?);
+    args.read.page.walk_beyond(
+        Some(removed),
         &mut output,
         "transactions",
         |request| trail.actor_history(&mut conn, &args.who, filter, request),

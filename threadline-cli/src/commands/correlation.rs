@@ -3,10 +3,9 @@
 use anyhow::Result;
 
 use crate::Outcome;
-use crate::database::TrailArgs;
-use crate::filter::FilterArgs;
-use crate::output::{ChangeGroups, OutputArgs, note};
-use crate::paging::PageArgs;
+use crate::output::{ChangeGroups, note};
+use crate::paging::Removed;
+use crate::reading::ReadArgs;
 
 /// Show what belongs to a correlation id
 ///
@@ -23,33 +22,27 @@ pub(crate) struct Args {
     correlation: String,
 
     #[command(flatten)]
-    filter: FilterArgs,
-    #[command(flatten)]
-    page: PageArgs,
-    #[command(flatten)]
-    output: OutputArgs,
-    #[command(flatten)]
-    trail: TrailArgs,
+    read: ReadArgs,
 }
 
 pub(crate) fn run(args: &Args) -> Result<Outcome> {
-    let (mut conn, trail) = args.trail.open()?;
-    let mut output = args.output.open();
+    let (mut conn, trail) = args.read.trail.open()?;
+    let mut output = args.read.output.open();
     let (mut groups, mut is_empty) = (ChangeGroups::default(), true);
-    let removed = Some(trail.removed(&mut conn, &args.filter.filter)?);
-    args.page.walk_beyond(
+    let removed = Some(Removed::Changes(trail.removed(&mut conn, &args.read.filter.filter)?));
+    args.read.page.walk_beyond(
         removed,
         &mut output,
         "changes",
         |request| {
             let page =
-                trail.correlation_bundle(&mut conn, &args.correlation, &args.filter.filter, request)?;
+                trail.correlation_bundle(&mut conn, &args.correlation, &args.read.filter.filter, request)?;
             is_empty &= page.entries.is_empty();
             Ok(page)
         },
         |output, entries| entries.iter().try_for_each(|entry| groups.print(output, entry)),
     )?;
-    if is_empty && !args.output.is_json() {
+    if is_empty && !args.read.output.is_json() {
         note(
             "transactions without an action are found by `threadline timeline --transaction-correlation-id`",
         );

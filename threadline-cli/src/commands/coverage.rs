@@ -6,11 +6,11 @@ use threadline::evidence::Subject;
 use threadline::health::{self, CoverageStatus, TableCoverage};
 
 use crate::Outcome;
+use crate::checking::CheckArgs;
 use crate::configuration::ConfigArgs;
-use crate::database::DatabaseArgs;
-use crate::evidence::{EvidenceArgs, Kept};
+use crate::evidence::Kept;
 use crate::models::counted;
-use crate::output::{BAD, DIM, GOOD, Line, NOTE, Output, OutputArgs};
+use crate::output::{BAD, DIM, GOOD, Line, NOTE, Output};
 
 /// Of one table's reasons so many are shown to people.
 const MOST_REASONS: usize = 5;
@@ -20,7 +20,8 @@ const INDENT: &str = "           ";
 /// Show which tables are audited, and why the others are not
 ///
 /// Lists every table of the application, those that are not audited first. Only catalogs are read, so any role may ask. Tables that
-/// `[tables] ignored` of threadline.toml names are decided. Exit code 0 whatever is found, unless `--strict`.
+/// `[tables] ignored` of threadline.toml names are decided. This is a report: exit code 0 whatever it shows, unless `--strict`. The
+/// gate for CI is `threadline verify`.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -39,11 +40,7 @@ pub(crate) struct Args {
     #[command(flatten)]
     config: ConfigArgs,
     #[command(flatten)]
-    evidence: EvidenceArgs,
-    #[command(flatten)]
-    output: OutputArgs,
-    #[command(flatten)]
-    database: DatabaseArgs,
+    check: CheckArgs,
 }
 
 #[derive(Serialize)]
@@ -91,14 +88,14 @@ impl Summary {
 
 pub(crate) fn run(args: &Args) -> Result<Outcome> {
     let options = args.config.load()?.coverage(&args.schema);
-    let mut conn = args.database.connect()?;
+    let mut conn = args.check.database.connect()?;
     let tables = health::coverage(&mut conn, &options)?;
-    let kept = args.evidence.keep(&mut conn, Subject::TriggerCoverage, |conn| {
+    let kept = args.check.evidence.keep(&mut conn, Subject::TriggerCoverage, |conn| {
         health::record_evidence(conn, &tables, "threadline coverage", None)
     });
     let summary = Summary::of(&tables);
     let is_whole = summary.is_whole();
-    let mut output = args.output.open();
+    let mut output = args.check.output.open();
     if output.is_json() {
         output.document(&Document { summary, tables, evidence: kept })?;
     } else {

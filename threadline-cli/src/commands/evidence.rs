@@ -50,7 +50,7 @@ pub(crate) struct Args {
     #[arg(long, conflicts_with_all = ["limit", "cursor", "all", "oldest_first"])]
     proof: bool,
 
-    /// What exactly they are about, as `table=public.posts`; several names make one reference
+    /// What exactly they are about, as `table=public.posts`, its holds and baselines included; several names make one reference
     #[arg(long, value_name = "NAME=TEXT", help_heading = "Filter")]
     reference: Vec<String>,
 

@@ -15,7 +15,8 @@ use crate::output::{BAD, DIM, GOOD, Line, NOTE, OutputArgs, Table, when};
 /// Show the partitions of the trail, or add some ahead of time
 ///
 /// One partition is a month of all six tables of the trail. Without a subcommand they are listed. Exit code 1 when writes have
-/// reached the last one, which is for what nobody made a month for.
+/// reached the last one, which is for what nobody made a month for. How many changes one has is what PostgreSQL last counted,
+/// unknown before it has, and exact where there are none.
 #[derive(clap::Args)]
 #[command(
     args_conflicts_with_subcommands = true,
@@ -96,7 +97,11 @@ fn list(args: &ListArgs) -> Result<Outcome> {
                 Line::from(if is_filler(&partition.name) { "filler" } else { &partition.name }),
                 Line::from(partition.from.map_or_else(|| "-".to_owned(), bound)),
                 Line::from(partition.to.map_or_else(|| "-".to_owned(), bound)),
-                Line::from(format!("~{}", HumanCount(partition.changes_estimate))),
+                match partition.changes_estimate {
+                    None => Line::new().styled(DIM, "unknown"),
+                    Some(0) => Line::from("0"),
+                    Some(changes) => Line::from(format!("~{}", HumanCount(changes))),
+                },
                 Line::from(HumanBytes(partition.bytes).to_string()),
                 state,
             ]);

@@ -6,11 +6,11 @@ use threadline::evidence::Subject;
 use threadline::policy::{self, PolicyState, TablePolicy};
 
 use crate::Outcome;
+use crate::checking::CheckArgs;
 use crate::commands::doctor::print_problem;
-use crate::database::DatabaseArgs;
-use crate::evidence::{EvidenceArgs, Kept};
+use crate::evidence::Kept;
 use crate::models::{ExpectationArgs, ModelsRead, counted};
-use crate::output::{BAD, DIM, GOOD, HEADING, Line, NOTE, Output, OutputArgs};
+use crate::output::{BAD, DIM, GOOD, HEADING, Line, NOTE, Output};
 
 /// Compare what the models declare with what the database records
 ///
@@ -31,11 +31,7 @@ pub(crate) struct Args {
     #[command(flatten)]
     expectation: ExpectationArgs,
     #[command(flatten)]
-    evidence: EvidenceArgs,
-    #[command(flatten)]
-    output: OutputArgs,
-    #[command(flatten)]
-    database: DatabaseArgs,
+    check: CheckArgs,
 }
 
 #[derive(Serialize)]
@@ -47,9 +43,9 @@ struct Document {
 
 pub(crate) fn run(args: &Args) -> Result<Outcome> {
     let models = args.expectation.models()?;
-    let mut conn = args.database.connect()?;
+    let mut conn = args.check.database.connect()?;
     let policies = models.declared(|declared| policy::report(&mut conn, &declared))?;
-    let kept = args.evidence.keep(&mut conn, Subject::RedactionPolicy, |conn| {
+    let kept = args.check.evidence.keep(&mut conn, Subject::RedactionPolicy, |conn| {
         policy::record_evidence(conn, &policies, "threadline policy", None)
     });
     let fails = policies.iter().any(|policy| match policy.state {
@@ -58,7 +54,7 @@ pub(crate) fn run(args: &Args) -> Result<Outcome> {
         _ => true,
     });
     let expectation = models.read();
-    let mut output = args.output.open();
+    let mut output = args.check.output.open();
     if output.is_json() {
         output.document(&Document { expectation, policies, evidence: kept })?;
     } else {

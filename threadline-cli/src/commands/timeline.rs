@@ -5,10 +5,9 @@ use serde::Serialize;
 use threadline::{Count, TableHorizon};
 
 use crate::Outcome;
-use crate::database::TrailArgs;
-use crate::filter::FilterArgs;
-use crate::output::{ChangeGroups, Line, OutputArgs, note_removed};
-use crate::paging::PageArgs;
+use crate::output::{ChangeGroups, Line, note_removed};
+use crate::paging::Removed;
+use crate::reading::ReadArgs;
 
 /// The changes counted by `--count` unless it is told otherwise.
 const MOST_COUNTED: u32 = 1_000_000;
@@ -26,25 +25,18 @@ Examples:
   threadline timeline --from 2026-01-01 --to 2026-12-31 --count
   threadline timeline --all --json")]
 pub(crate) struct Args {
-    #[command(flatten)]
-    filter: FilterArgs,
-
     /// Only say how many changes there are
     #[arg(long, conflicts_with_all = ["all", "limit", "cursor", "oldest_first"])]
     count: bool,
 
     #[command(flatten)]
-    page: PageArgs,
-    #[command(flatten)]
-    output: OutputArgs,
-    #[command(flatten)]
-    trail: TrailArgs,
+    read: ReadArgs,
 }
 
 pub(crate) fn run(args: &Args) -> Result<Outcome> {
-    let (mut conn, trail) = args.trail.open()?;
-    let mut output = args.output.open();
-    let filter = &args.filter.filter;
+    let (mut conn, trail) = args.read.trail.open()?;
+    let mut output = args.read.output.open();
+    let filter = &args.read.filter.filter;
     if args.count {
         #[derive(Serialize)]
         struct Counted {
@@ -66,8 +58,8 @@ pub(crate) fn run(args: &Args) -> Result<Outcome> {
         return Ok(Outcome::Done);
     }
     let mut groups = ChangeGroups::default();
-    let removed = Some(trail.removed(&mut conn, filter)?);
-    args.page.walk_beyond(
+    let removed = Some(Removed::Changes(trail.removed(&mut conn, filter)?));
+    args.read.page.walk_beyond(
         removed,
         &mut output,
         "changes",

@@ -7,13 +7,13 @@ use threadline::evidence::Subject;
 use threadline::verify::{self, Expected, Rule, VerifyReport, Violation};
 
 use crate::Outcome;
+use crate::checking::CheckArgs;
 use crate::commands::coverage::Summary;
 use crate::commands::doctor::{Printed, print_in_short};
 use crate::configuration::{ConfigArgs, Configuration};
-use crate::database::DatabaseArgs;
-use crate::evidence::{EvidenceArgs, Kept};
+use crate::evidence::Kept;
 use crate::models::{Expectation, ExpectationArgs, counted};
-use crate::output::{BAD, DIM, GOOD, HEADING, Line, Output, OutputArgs};
+use crate::output::{BAD, DIM, GOOD, HEADING, Line, Output};
 
 /// Check that the database audits what the models and threadline.toml say
 ///
@@ -38,11 +38,7 @@ pub(crate) struct Args {
     #[command(flatten)]
     config: ConfigArgs,
     #[command(flatten)]
-    evidence: EvidenceArgs,
-    #[command(flatten)]
-    output: OutputArgs,
-    #[command(flatten)]
-    database: DatabaseArgs,
+    check: CheckArgs,
 }
 
 #[derive(Serialize)]
@@ -58,14 +54,14 @@ struct Document {
 pub(crate) fn run(args: &Args) -> Result<Outcome> {
     let configuration = args.config.load()?;
     let models = args.expectation.models()?;
-    let mut conn = args.database.connect()?;
+    let mut conn = args.check.database.connect()?;
     let report = models
         .declared(|declared| verify::verify(&mut conn, &args.expected(&configuration).declared(declared)))?;
-    let kept = args.evidence.keep(&mut conn, Subject::TriggerCoverage, |conn| {
+    let kept = args.check.evidence.keep(&mut conn, Subject::TriggerCoverage, |conn| {
         verify::record_evidence(conn, &report, "threadline verify", None)
     });
     let passed = report.passed();
-    let mut output = args.output.open();
+    let mut output = args.check.output.open();
     let expectation = models.expectation(&configuration);
     if output.is_json() {
         let summary = Summary::of(&report.coverage);

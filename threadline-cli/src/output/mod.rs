@@ -13,7 +13,7 @@ use std::io::{self, BufWriter, IsTerminal, Write};
 
 use anstream::{AutoStream, ColorChoice};
 use serde::Serialize;
-use terminal_size::{Width, terminal_size};
+use terminal_size::{Width, terminal_size, terminal_size_of};
 use threadline::TableHorizon;
 
 pub(crate) use self::changes::{ChangeGroups, key_text, packed, row_changes, when};
@@ -119,18 +119,8 @@ impl Output {
     /// Sentences, broken between words where the line ends, each line behind `indent`.
     pub(crate) fn prose(&mut self, style: anstyle::Style, indent: &str, text: &str) -> io::Result<()> {
         let columns = self.width.unwrap_or(usize::MAX);
-        let mut line = indent.to_owned();
-        for word in escaped(text).split(' ') {
-            let is_first = line == indent;
-            if !is_first && text::width(&line) + 1 + text::width(word) > columns {
-                self.line(&Line::new().styled(style, &line))?;
-                line = indent.to_owned();
-            } else if !is_first {
-                line.push(' ');
-            }
-            line.push_str(word);
-        }
-        self.line(&Line::new().styled(style, line))
+        let mut lines = text::wrapped(indent, &escaped(text), columns).into_iter();
+        lines.try_for_each(|line| self.line(&Line::new().styled(style, line)))
     }
 
     /// Text to be copied, such as SQL: its lines whole whatever the width, each behind `indent`, without colours.
@@ -182,10 +172,21 @@ pub(crate) fn say(text: impl Display) -> io::Result<()> {
     writeln!(io::stdout(), "{text}")
 }
 
-/// A remark on standard error. That nobody listens there is no reason to stop.
+/// A remark on standard error, broken between words where a terminal's line ends. That nobody listens there is no reason to stop.
 pub(crate) fn note(text: &str) {
+    let mut stderr = io::stderr();
+    let columns = if stderr.is_terminal() {
+        terminal_size_of(&stderr).map_or(80, |(Width(columns), _)| usize::from(columns)).max(20)
+    } else {
+        // A program that reads lines wants them whole.
+        usize::MAX
+    };
     for line in text.lines() {
-        let _ = writeln!(io::stderr(), "{}", escaped(line));
+        let words = line.trim_start();
+        let indent = &line[..line.len() - words.len()];
+        for line in text::wrapped(indent, &escaped(words), columns) {
+            let _ = writeln!(stderr, "{line}");
+        }
     }
 }
 

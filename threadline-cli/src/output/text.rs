@@ -170,6 +170,22 @@ impl Line {
     }
 }
 
+/// Lines of whole words, each behind `indent`; a word that is wider than `columns` has a line of its own.
+pub(super) fn wrapped(indent: &str, text: &str, columns: usize) -> Vec<String> {
+    let (mut lines, mut line, mut is_first) = (Vec::new(), indent.to_owned(), true);
+    for word in text.split(' ') {
+        if !is_first && width(&line) + 1 + width(word) > columns {
+            lines.push(std::mem::replace(&mut line, indent.to_owned()));
+        } else if !is_first {
+            line.push(' ');
+        }
+        line.push_str(word);
+        is_first = false;
+    }
+    lines.push(line);
+    lines
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -465,6 +465,23 @@ fn evidence_is_counted_listed_and_proven() {
         assert!(!list(&of(table)).is_empty(), "{table}");
     }
     assert_eq!(troubled.run(&["evidence", "--reference", "table=nowhere"]).stdout, "");
+    // What is about itself, and names the table.
+    let hold = ["retention", "holds", "place", "--table", "posts", "--by", "admin:7", "--reason", "case"];
+    let baseline =
+        ["continuity", "posts", "--baseline", "--execute", "--actor", "admin:7", "--reason", "known"];
+    for arguments in [&hold[..], &baseline] {
+        let run = troubled.run(arguments);
+        assert_eq!(run.code, Some(0), "{arguments:?}: {}{}", run.stdout, run.stderr);
+    }
+    let subjects = |table: &str| {
+        let document = troubled.json(&["evidence", "--reference", &format!("table={table}")]);
+        let subject = |record: &Value| record["subject"].as_str().expect("a text").to_owned();
+        let mut subjects: Vec<_> = list(&document["entries"]).iter().map(subject).collect();
+        subjects.sort();
+        subjects
+    };
+    assert_eq!(subjects("posts"), ["legal_hold", "recorded_baseline", "trigger_coverage"]);
+    assert_eq!(subjects("notes"), ["trigger_coverage"]);
     let proof = troubled.run(&["evidence", "trigger_coverage", "--proof"]);
     assert_eq!(proof.code, Some(0));
     assert!(
@@ -491,6 +508,16 @@ fn evidence_is_counted_listed_and_proven() {
         let refused = troubled.refused(&[&["evidence"], wrong].concat());
         assert!(refused.contains(said), "{wrong:?}: {refused}");
     }
+}
+
+#[test]
+fn what_no_verb_records_says_what_does() {
+    let sample = Sample::new();
+    let posture = sample.done(&["evidence", "support_scope_posture", "--proof"]);
+    assert!(
+        posture.contains("there are no records; the application makes one: `Trail::record_posture`"),
+        "{posture}"
+    );
 }
 
 #[test]

@@ -208,12 +208,72 @@ fn what_is_held_stays_until_it_is_released() {
     let release = ["retention", "holds", "release"];
     let released = site.json("retention-hold", &[&release[..], &["2"], &by, &["settled"]].concat());
     assert_eq!(released["hold"]["release_reason"], "settled");
-    site.refused(&[&release[..], &["2"], &by, &["settled"]].concat());
+    let again = site.refused(&[&release[..], &["2"], &by, &["settled"]].concat());
+    let at = released["hold"]["released_at"].as_str().expect("an instant");
+    let said = format!("hold 2 was released before, at {}Z by admin:7", &at[..19]);
+    assert!(again.contains(&said), "{again}");
+    let none = site.refused(&[&release[..], &["99"], &by, &["settled"]].concat());
+    assert!(none.contains("there is no hold 99"), "{none}");
     site.done(&[&release[..], &["1"], &by, &["settled"]].concat());
     assert_eq!(site.done(&["retention", "holds", "list"]), "");
     assert!(site.done(&["retention", "holds", "list", "--released"]).contains("settled"));
     site.done(&["retention", "run", "--execute"]);
     assert_eq!(site.changes(), 0);
+}
+
+#[test]
+fn a_held_row_is_named_as_it_was_given() {
+    let site = Site::short("");
+    let why = ["--by", "admin:7", "--reason", "case 14"];
+    let key = ["--key", "user_id=42", "--key", "organization_id=7"];
+    let placed = [&["retention", "holds", "place", "--table", "members"], &key[..], &why[..]].concat();
+    let told = site.done(&placed);
+    assert!(told.contains("hold 1  table public.members, row organization_id=7 user_id=42\n"), "{told}");
+    assert!(site.done(&["retention", "holds", "list"]).contains("row organization_id=7 user_id=42\n"));
+    let hold = site.json("retention-holds", &["retention", "holds", "list"])["holds"][0].clone();
+    assert_eq!(hold["key"], json!({"organization_id": "7", "user_id": "42"}));
+    assert_eq!(hold["row_key"], r#"["7", "42"]"#);
+    // Of a table that is gone, too.
+    site.sample.run_sql("DROP TABLE members");
+    assert!(site.done(&["retention", "holds", "list"]).contains("row organization_id=7 user_id=42\n"));
+}
+
+#[test]
+fn a_tenant_is_not_held_where_no_change_says_one() {
+    let site = Site::short("");
+    let place = ["retention", "holds", "place", "--tenant", "7", "--by", "admin:7", "--reason", "case 14"];
+    let refused = site.refused(&[&place[..], &["--table", "posts"]].concat());
+    assert!(refused.contains("table `posts` has no scope column"), "{refused}");
+    site.done(&[&place[..], &["--table", "members"]].concat());
+    // What was captured while there was one is still held by it.
+    site.sample.run_sql("SELECT threadline.attach('members')");
+    site.sample.run_sql("UPDATE threadline.audited_tables SET scope_column = NULL");
+    site.done(&place);
+    site.sample.run_sql("DELETE FROM threadline.audit_changes");
+    let refused = site.refused(&place);
+    assert!(refused.contains("no audited table has a scope column"), "{refused}");
+    assert_eq!(site.sample.text("SELECT count(*) FROM threadline.legal_holds"), "2", "of those refused none");
+}
+
+#[test]
+fn every_verb_of_the_family_takes_a_configuration_and_says_when_it_is_wrong() {
+    let site = Site::short("");
+    let right = site.path().join("threadline.toml").display().to_string();
+    let wrong = site.path().join("wrong.toml");
+    fs::write(&wrong, "[retention]\nkeep = 7\n").expect("can be written");
+    let wrong = wrong.display().to_string();
+    let verbs: [&[&str]; 5] = [&["plan"], &["run"], &["runs"], &["holds", "list"], &["archives"]];
+    for verb in verbs {
+        let command = [&["retention"], verb, &["--config"]].concat();
+        site.done(&[&command[..], &[&right]].concat());
+        if verb != ["archives"] {
+            let refused = site.refused(&[&command[..], &[&wrong]].concat());
+            assert!(refused.contains("retention.keep"), "{verb:?}: {refused}");
+        }
+    }
+    // One that is only found keeps nobody from seeing what is held.
+    fs::write(&right, "[retention]\nkeep = 7\n").expect("can be written");
+    site.done(&["retention", "holds", "list"]);
 }
 
 #[test]
@@ -230,6 +290,8 @@ fn what_retention_left_is_never_shown_as_the_whole() {
     );
     assert_eq!(site.json("incident", &["incident", &whole])["removed"], json!(false));
     assert_eq!(site.json("timeline", &["timeline"])["removed"], json!([]));
+    assert_eq!(site.json("actions", &["actions"])["removed"], json!(null));
+    assert!(!site.run(&["actions"]).stderr.contains("retention"));
     assert!(!site.run(&["timeline"]).stderr.contains("retention"));
     sleep(Duration::from_millis(1100));
     site.done(&["retention", "run", "--execute"]);
@@ -243,6 +305,18 @@ fn what_retention_left_is_never_shown_as_the_whole() {
         let tables = document["removed"].as_array().expect("a list").iter();
         tables.map(|one| one["table"]["name"].as_str().expect("a name").to_owned()).collect::<Vec<_>>()
     };
+    // Neither actions nor transactions are changes of a table: of them the instant alone is told.
+    for (schema, arguments, said) in [
+        ("actions", &["actions"][..], "actions before 20"),
+        ("transactions", &["actor", "user:42", "--transactions"], "transactions before 20"),
+    ] {
+        assert!(site.json(schema, arguments)["removed"]["before"].is_string(), "{arguments:?}");
+        let stderr = site.run(arguments).stderr;
+        assert!(stderr.contains(said) && stderr.contains("were removed by retention"), "{stderr}");
+        let later = [arguments, &["--from", "0s"]].concat();
+        assert_eq!(site.json(schema, &later)["removed"], json!(null), "{arguments:?}");
+        assert!(!site.run(&later).stderr.contains("retention"));
+    }
     let said = "changes of public.posts before 20";
     let all = ["logs", "members", "posts"];
     for arguments in [&["timeline"][..], &["actor", "user:42"], &["correlation", "import-7"]] {
@@ -302,8 +376,17 @@ fn a_month_is_archived_restored_and_released() {
         (&json!("2001_01"), &json!(true), &json!(false))
     );
     assert_eq!(month["objects"][0]["tables"]["audit_changes"]["rows"], json!(before));
+    let lists: [(&str, &[&str]); 2] =
+        [("actions", &["actions"]), ("transactions", &["actor", "user:42", "--transactions"])];
+    for (schema, arguments) in lists {
+        assert!(site.json(schema, arguments)["removed"]["before"].is_string(), "{arguments:?}");
+    }
     let restored = site.json("retention-restore", &["retention", "restore", "2001-01"]);
     assert!(site.json("history", &["history", "posts", "1"])["removed"].is_null());
+    for (schema, arguments) in lists {
+        let list = site.json(schema, arguments);
+        assert!(list["removed"].is_null() && list["entries"] != json!([]), "{arguments:?}");
+    }
     assert!(!site.run(&["history", "posts", "1"]).stderr.contains("retention"));
     assert_eq!((&restored["restored"]["changes"], site.changes()), (&json!(before), before));
     assert!(site.done(&["partitions"]).contains("restored"));
@@ -325,6 +408,9 @@ fn a_month_is_archived_restored_and_released() {
     site.done(&[&["retention", "holds", "release", "1"], &by[..]].concat());
     let released = site.json("retention-release", &["retention", "release", "2001-01"]);
     assert_eq!((&released["month"], &released["state"]), (&json!("2001_01"), &json!("gone")));
+    for (schema, arguments) in lists {
+        assert!(site.json(schema, arguments)["removed"]["before"].is_string(), "{arguments:?}");
+    }
     assert!(
         site.refused(&["retention", "restore", "foo"]).contains("`foo` is not a month such as `2025-01`")
     );
@@ -392,6 +478,30 @@ fn an_interrupted_run_stops_between_two_batches() {
     assert!((1..before).contains(&site.changes()));
     let runs = site.json("retention-runs", &["retention", "runs"]);
     assert_eq!((&runs["runs"][0]["state"], &runs["runs"][0]["error"]), (&json!("failed"), &json!("stopped")));
+}
+
+#[test]
+fn a_partition_says_of_its_changes_what_is_known() {
+    let sample = Sample::new();
+    let month = sample.text("SELECT to_char(now() AT TIME ZONE 'UTC', 'YYYY_MM')");
+    let changes = |of: &str| {
+        let listed = sample.done(&["partitions"]);
+        let line = listed.lines().find(|line| line.starts_with(of)).expect("is listed");
+        line.split_whitespace().nth(3).expect("a column").to_owned()
+    };
+    let estimate = || {
+        let document = sample.json(&["partitions", "--json"]);
+        assert_documented("partitions", &document);
+        let partitions = document["partitions"].as_array().expect("a list").iter();
+        let of = |found: &Value| found["changes_estimate"].clone();
+        partitions.filter(|found| found["name"] == month.as_str()).map(of).next().expect("is there")
+    };
+    assert_eq!((changes(&month).as_str(), changes("tail").as_str()), ("unknown", "0"));
+    assert_eq!(estimate(), Value::Null);
+    sample.run_sql("ANALYZE threadline.audit_changes");
+    let count = sample.text("SELECT count(*) FROM threadline.audit_changes");
+    assert_eq!((changes(&month), changes("tail").as_str()), (format!("~{count}"), "0"));
+    assert_eq!(estimate().to_string(), count);
 }
 
 #[test]

@@ -123,8 +123,8 @@ fn lines_fit_the_terminal() {
             &["evidence", "--proof"],
         ] {
             let sent = without_styles(&on_a_terminal(&sample, columns, arguments, &[]));
-            // What goes to standard error, on the same terminal, is one sentence and is left to wrap.
-            let lines = sent.lines().filter(|line| !line.starts_with("there are"));
+            // What goes to standard error is on the same terminal.
+            let lines = sent.lines();
             // SQL is whole, to be copied.
             let has_sql = ["verify", "doctor"].contains(&arguments[0]);
             // And so is a word: a name, an id or an instant is of no use in part.
@@ -141,6 +141,22 @@ fn lines_fit_the_terminal() {
     let wide = on_a_terminal(&sample, 40, &["history", "posts", "1", "--wide"], &[]);
     assert!(wide.contains(&"世界".repeat(100)), "{wide}");
     assert!(sample.done(&["history", "posts", "1"]).contains(&"世界".repeat(100)), "a pipe gets all of it");
+}
+
+#[test]
+fn remarks_are_broken_where_the_terminal_s_lines_end_and_nowhere_else() {
+    let sample = Sample::new();
+    let arguments = ["correlation", "nothing"];
+    let whole = sample.run(&arguments).stderr;
+    let longest = whole.lines().map(str::len).max().unwrap_or_default();
+    assert!(longest > 80 && whole.lines().count() == 2, "a pipe gets whole lines: {whole}");
+    for columns in [40, 80] {
+        let sent = on_a_terminal(&sample, columns, &arguments, &[]);
+        let fits = |line: &str| line.width() <= usize::from(columns);
+        assert!(sent.lines().count() > 2 && sent.lines().all(fits), "{sent}");
+        let words = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+        assert_eq!(words(&sent), words(&whole));
+    }
 }
 
 #[test]

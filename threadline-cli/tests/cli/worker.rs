@@ -141,6 +141,42 @@ fn a_storage_that_cannot_be_used_stops_nothing_else() {
 }
 
 #[test]
+fn all_that_retention_removed_is_counted() {
+    let place = Place::new();
+    let toml = "[retention]\nkeep = \"1s\"\nminimum = \"0s\"\npause = \"0ms\"\n";
+    fs::write(place.directory.path().join("threadline.toml"), toml).expect("can be written");
+    // An old baseline goes by the window of its table.
+    place.done(&[
+        "continuity",
+        "posts",
+        "--baseline",
+        "--execute",
+        "--actor",
+        "admin:7",
+        "--reason",
+        "cut-over",
+    ]);
+    let (changes, transactions) = (
+        "SELECT count(*) FROM threadline.audit_changes",
+        "SELECT count(*) FROM threadline.audit_transactions",
+    );
+    let before = [changes, transactions].map(|sql| place.sample.text(sql));
+    let baseline_rows = place.sample.text("SELECT count(*) FROM posts");
+    std::thread::sleep(Duration::from_millis(1100));
+    let document = document(&place.done(&["worker", "--once", "--json"]));
+    assert_documented("worker", &document);
+    let tasks = document["tasks"].as_array().expect("a list");
+    let retention = tasks.iter().find(|task| task["task"] == "retention").expect("is told of");
+    let count = |name: &str| retention["counts"][name].to_string();
+    assert_eq!([count("changes"), count("transactions")], before, "{retention}");
+    assert_eq!((count("bytes"), count("baseline_rows")), ("0".to_owned(), baseline_rows.clone()));
+    let text = retention["text"].as_str().expect("a text");
+    for part in [format!("{} transactions", before[1]), format!("{baseline_rows} baseline rows")] {
+        assert!(text.contains(&part), "{text}");
+    }
+}
+
+#[test]
 fn the_place_of_an_absent_volume_is_no_storage() {
     let place = Place::new();
     let (store, away) = (place.storage(), place.directory.path().join("away"));

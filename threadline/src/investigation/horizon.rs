@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use diesel::prelude::*;
-use diesel::sql_types::{Text, Timestamptz};
+use diesel::sql_types::{Nullable, Text, Timestamptz};
 use serde::{Deserialize, Serialize};
 
 use super::filter::Filter;
@@ -23,6 +23,19 @@ pub struct TableHorizon {
     pub before: DateTime<Utc>,
 }
 
+/// That retention has removed transactions, or actions, from the time that a filter asks about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct ListHorizon {
+    /// From then on all are there; of those before, some or all have gone.
+    pub before: DateTime<Utc>,
+}
+
+/// What `threadline.purged_until` takes for transactions.
+const TRANSACTIONS: i32 = 0;
+/// And for actions.
+const ACTIONS: i32 = -1;
+
 impl Trail {
     /// The tables of which retention has removed changes from the time that the filter asks about, in the order of their names;
     /// empty when nothing has gone that has not come back from an archive.
@@ -39,6 +52,52 @@ impl Trail {
             horizons(conn, &question)
         })
     }
+
+    /// That retention has removed actions from the time that the filter asks about; `None` when none has gone that has not come
+    /// back from an archive. For [`actions`](Self::actions).
+    ///
+    /// Asks of the filter only for `from`, and leaves nothing out for a scope, as [`removed`](Self::removed) does.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidFilter`] for one that contradicts itself, [`Error::ScopeFailed`], and those of the database.
+    pub fn removed_actions(
+        &self,
+        conn: &mut PgConnection,
+        filter: &Filter,
+    ) -> Result<Option<ListHorizon>, Error> {
+        filter.check()?;
+        self.read(conn, Surface::Actions, |conn, _| horizon_of(conn, ACTIONS, filter))
+    }
+
+    /// As [`removed_actions`](Self::removed_actions), of whole transactions. For [`actor_history`](Self::actor_history).
+    ///
+    /// # Errors
+    ///
+    /// As [`removed_actions`](Self::removed_actions).
+    pub fn removed_transactions(
+        &self,
+        conn: &mut PgConnection,
+        filter: &Filter,
+    ) -> Result<Option<ListHorizon>, Error> {
+        filter.check()?;
+        self.read(conn, Surface::ActorHistory, |conn, _| horizon_of(conn, TRANSACTIONS, filter))
+    }
+}
+
+/// What has gone of transactions or of actions, since `from`.
+fn horizon_of(conn: &mut PgConnection, of: i32, filter: &Filter) -> Result<Option<ListHorizon>, Error> {
+    #[derive(QueryableByName)]
+    struct Row {
+        #[diesel(sql_type = Nullable<Timestamptz>)]
+        before: Option<DateTime<Utc>>,
+    }
+    let mut statement = Statement::new("SELECT threadline.purged_until(");
+    statement.bind(of).sql(") AS before");
+    let before = statement.load_from::<Row>(conn)?.into_iter().find_map(|row| row.before);
+    Ok(before
+        .filter(|before| filter.from.is_none_or(|from| from < *before))
+        .map(|before| ListHorizon { before }))
 }
 
 /// As [`Trail::removed`].

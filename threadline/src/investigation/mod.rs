@@ -46,13 +46,13 @@ pub use self::feed::{
 };
 pub use self::filter::{Filter, InvalidFilter};
 pub use self::history::{History, HistoryLimit, Version};
-pub use self::horizon::TableHorizon;
+pub use self::horizon::{ListHorizon, TableHorizon};
 pub use self::image::{Json, RowImage, RowState};
 pub use self::key::{AuditKey, KeyColumns, RowKey};
 pub(crate) use self::page::Place;
 pub use self::page::{Cursor, Order, Page, PageRequest};
 pub use self::past_rows::PastRow;
-pub(crate) use self::scan::check_filter;
+pub(crate) use self::scan::{check_filter, table_id};
 pub(crate) use self::scope::relation_named;
 pub use self::scope::{Scope, Surface};
 pub use self::scope_form::InvalidScope;

@@ -3,15 +3,15 @@
 use std::fmt;
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, SecondsFormat, Utc};
 use diesel::prelude::*;
-use diesel::sql_types::{BigInt, Nullable, Text, Timestamptz};
+use diesel::sql_types::{BigInt, Bool, Integer, Nullable, Text, Timestamptz};
 use serde::{Deserialize, Serialize};
 
 use crate::capture::TableName;
 use crate::error::Error;
 use crate::intent::Actor;
-use crate::investigation::RowKey;
+use crate::investigation::{RowKey, table_id};
 use crate::operation::deployed::attempt;
 use crate::operation::evidence::{Record, Reference, Subject, record_if_allowed};
 
@@ -83,6 +83,10 @@ pub struct LegalHold {
     pub table: Option<TableName>,
     /// The row's key in its stored form; `None` for any.
     pub row_key: Option<String>,
+    /// The same by its columns, as it was given, to ask [`row_history`](crate::Trail::row_history) and others with; `None` where
+    /// the trail keeps no more than a digest of it, and where the table was given another key since.
+    #[serde(skip_deserializing)]
+    pub key: Option<RowKey>,
     /// The tenant; `None` for any.
     pub scope: Option<String>,
     /// Who did what is held; `None` for anybody.
@@ -163,7 +167,8 @@ impl fmt::Display for HoldWarning {
 ///
 /// # Errors
 ///
-/// [`Error::Refused`] for a reason that is empty or too long, and for a time that ends before it begins;
+/// [`Error::Refused`] for a reason that is empty or too long, for a time that ends before it begins, and for a tenant where no
+/// change can say one: no column is declared for it, and none was;
 /// [`Error::NotAudited`]; a key that is not the table's.
 pub fn place(conn: &mut PgConnection, hold: &Hold, by: &Actor) -> Result<PlacedHold, Error> {
     check_reason(&hold.reason)?;
@@ -176,6 +181,9 @@ pub fn place(conn: &mut PgConnection, hold: &Hold, by: &Actor) -> Result<PlacedH
         });
     }
     let table = hold.table.as_ref().map(TableName::to_sql);
+    if hold.scope.is_some() {
+        check_scope(conn, hold.table.as_ref())?;
+    }
     let placed = recorded(conn, "place", |conn| {
         let placed: Placed = diesel::sql_query(format!(
         "WITH asked AS MATERIALIZED (SELECT CASE WHEN $1 IS NOT NULL THEN threadline.find_table($1, to_regclass($1)) END AS table_id), \
@@ -197,6 +205,39 @@ pub fn place(conn: &mut PgConnection, hold: &Hold, by: &Actor) -> Result<PlacedH
         placed.read()
     })?;
     counted(conn, placed)
+}
+
+/// That changes can say a tenant: of this table, or of any. What takes too long to find out, or a role may not, is let through.
+fn check_scope(conn: &mut PgConnection, table: Option<&TableName>) -> Result<(), Error> {
+    #[derive(QueryableByName)]
+    struct Scoped {
+        #[diesel(sql_type = Bool)]
+        is_scoped: bool,
+    }
+    let table_id = table.map_or(Ok(None), |table| table_id(conn, table))?;
+    let scoped = attempt(conn, Some(COUNTING), |conn| {
+        diesel::sql_query(
+            "SELECT EXISTS (SELECT FROM threadline.audited_tables a WHERE a.scope_column IS NOT NULL AND ($1 IS NULL OR a.id = $1)) \
+                 OR EXISTS (SELECT FROM threadline.audit_changes c WHERE (c.scope IS NOT NULL OR c.previous_scope IS NOT NULL) \
+                     AND ($1 IS NULL OR c.table_id = $1)) AS is_scoped",
+        )
+        .bind::<Nullable<Integer>, _>(table_id)
+        .get_result::<Scoped>(conn)
+        .map_err(Error::Query)
+    })?;
+    let whose = match (scoped, table) {
+        (Ok(Scoped { is_scoped: false }), Some(table)) => format!("table `{}` has", table.to_plain()),
+        (Ok(Scoped { is_scoped: false }), None) => "no audited table has".to_owned(),
+        _ => return Ok(()),
+    };
+    let no = if table.is_some() { "no" } else { "a" };
+    Err(Error::Refused {
+        message: format!("{whose} {no} scope column, so a hold on a tenant would match nothing"),
+        hint: Some(
+            "hold the table, a row or an actor, or declare the tenant's column as the table's `scope`"
+                .to_owned(),
+        ),
+    })
 }
 
 /// How much a hold matches; counting changes nothing, and is given up after a while.
@@ -254,12 +295,22 @@ pub fn release(conn: &mut PgConnection, id: i64, by: &Actor, reason: &str) -> Re
     .map_err(|error| Error::from_query(conn, "", error))?;
         match released {
             Some(released) => released.read(),
-            None => Err(Error::Refused {
-                message: format!("there is no hold {id} that could be released"),
-                hint: Some("list the holds to see which there are".to_owned()),
-            }),
+            None => Err(not_released(conn, id)?),
         }
     })
+}
+
+/// Why there was nothing to release.
+fn not_released(conn: &mut PgConnection, id: i64) -> Result<Error, Error> {
+    let before = list(conn, true)?.into_iter().find(|hold| hold.id == id);
+    let (message, hint) = match before.and_then(|hold| hold.released_at.zip(hold.released_by)) {
+        Some((at, by)) => {
+            let at = at.to_rfc3339_opts(SecondsFormat::Secs, true);
+            (format!("hold {id} was released before, at {at} by {by}"), None)
+        }
+        None => (format!("there is no hold {id}"), Some("list the holds to see which there are".to_owned())),
+    };
+    Ok(Error::Refused { message, hint })
 }
 
 /// What became of a hold and the record of it, in one transaction; a savepoint in the caller's.
@@ -316,7 +367,7 @@ pub fn list(conn: &mut PgConnection, released: bool) -> Result<Vec<LegalHold>, E
     let holds: Vec<Placed> = diesel::sql_query(format!(
         "WITH h AS (SELECT * FROM threadline.legal_holds WHERE released_at IS NULL OR $1) {ENTRY} ORDER BY h.id"
     ))
-    .bind::<diesel::sql_types::Bool, _>(released)
+    .bind::<Bool, _>(released)
     .load(conn)
     .map_err(|error| Error::from_query(conn, "", error))?;
     holds.into_iter().map(Placed::read).collect()
@@ -324,7 +375,8 @@ pub fn list(conn: &mut PgConnection, released: bool) -> Result<Vec<LegalHold>, E
 
 /// A hold `h` as JSON.
 const ENTRY: &str = "SELECT jsonb_build_object('id', h.id, 'table', CASE WHEN a.id IS NOT NULL THEN \
-     jsonb_build_object('schema', a.schema_name, 'name', a.table_name) END, 'row_key', h.row_key, 'scope', h.scope, \
+     jsonb_build_object('schema', a.schema_name, 'name', a.table_name) END, 'row_key', h.row_key, \
+     'key_columns', CASE WHEN h.row_key IS NOT NULL THEN to_jsonb(coalesce(threadline.key_now(a), a.key_columns)) END, 'scope', h.scope, \
      'actor', CASE WHEN h.actor_type IS NOT NULL THEN jsonb_strip_nulls(jsonb_build_object('type', h.actor_type, 'id', h.actor_id)) END, \
      'from', h.held_from, 'to', h.held_to, 'placed_at', h.placed_at, 'placed_by', h.placed_by, 'reason', h.reason, \
      'released_at', h.released_at, 'released_by', h.released_by, 'release_reason', h.release_reason)::text AS entry \
@@ -338,7 +390,16 @@ struct Placed {
 
 impl Placed {
     fn read(self) -> Result<LegalHold, Error> {
-        serde_json::from_str(&self.entry).map_err(Error::Payload)
+        #[derive(Deserialize)]
+        struct Entry {
+            #[serde(flatten)]
+            hold: LegalHold,
+            key_columns: Option<Vec<String>>,
+        }
+        let Entry { hold, key_columns } = serde_json::from_str(&self.entry).map_err(Error::Payload)?;
+        let key = key_columns.zip(hold.row_key.as_deref());
+        let key = key.and_then(|(columns, stored)| RowKey::stored(&columns, stored));
+        Ok(LegalHold { key, ..hold })
     }
 }
 

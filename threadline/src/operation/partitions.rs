@@ -72,8 +72,8 @@ pub struct Partition {
     pub from: Option<DateTime<Utc>>,
     /// Where it ends, exclusive; `None` for the end of time.
     pub to: Option<DateTime<Utc>>,
-    /// How many changes it has, as PostgreSQL last counted.
-    pub changes_estimate: u64,
+    /// How many changes it has, as PostgreSQL last counted; 0 is exact, and `None` that it has not counted since there are any.
+    pub changes_estimate: Option<u64>,
     /// What its six tables take on disk, indexes included.
     pub bytes: u64,
     /// Whether it is on its way out, or attached from an archive.
@@ -139,7 +139,7 @@ pub fn list(conn: &mut PgConnection) -> Result<Partitions, Error> {
         name: row.label.trim_start_matches('_').to_owned(),
         from: row.first_id.map(instant_of),
         to: row.end_id.map(instant_of),
-        changes_estimate: row.row_estimate.unwrap_or_default().unsigned_abs(),
+        changes_estimate: row.row_estimate.map(i64::unsigned_abs),
         bytes: row.size_bytes.unwrap_or_default().unsigned_abs(),
         state: match (row.leaving, row.restored) {
             (true, _) => PartitionState::Leaving,

@@ -10,13 +10,17 @@ DROP FUNCTION threadline.retention_drop(bigint, text, jsonb, jsonb, timestamptz,
 DROP FUNCTION threadline.month_counts(text);
 DROP FUNCTION threadline.retention_leave(bigint, text, jsonb);
 DROP FUNCTION threadline.retention_release(text);
+DROP FUNCTION threadline.held_in(text);
 DROP FUNCTION threadline.holds_on(text);
 DROP FUNCTION threadline.retention_verdict(text, uuid, uuid, jsonb);
 DROP FUNCTION threadline.tables_due(text, jsonb);
 DROP FUNCTION threadline.tables_in(text);
 DROP FUNCTION threadline.retention_actions(bigint, text, jsonb, uuid, integer, boolean);
 DROP FUNCTION threadline.remove_empty(text, uuid[], boolean);
+DROP FUNCTION threadline.note_thinned(text, integer, timestamptz, boolean);
 DROP FUNCTION threadline.retention_batch(bigint, text, integer, jsonb, timestamptz, uuid, integer, boolean);
+DROP FUNCTION threadline.take_month_to_remove(text);
+DROP FUNCTION threadline.take_month(text);
 DROP FUNCTION threadline.note_archive(bigint, text, jsonb);
 DROP FUNCTION threadline.leaving_lines(text, text);
 DROP FUNCTION threadline.note_numbers(uuid[], xid8[]);

@@ -30,7 +30,8 @@ CREATE TABLE IF NOT EXISTS threadline.export_jobs (
     heartbeat_at timestamptz,
     rows_written bigint NOT NULL DEFAULT 0,
     bytes_written bigint NOT NULL DEFAULT 0,
-    object_name text COLLATE "C" CHECK (object_name ~ '^exports/[0-9a-f-]{36}\.[0-9]+\.(csv|json|ndjson)$'),
+    attempt_objects text[] COLLATE "C" NOT NULL DEFAULT '{}' CHECK (cardinality(attempt_objects) = attempt),
+    object_name text COLLATE "C" CHECK (object_name ~ '^exports/[0-9a-f-]{36}\.[0-9]+\.[0-9a-f]{32}\.(csv|json|ndjson)$'),
     rows bigint CHECK (rows >= 0),
     bytes bigint CHECK (bytes >= 0),
     truncated boolean,
@@ -75,7 +76,8 @@ COMMENT ON COLUMN threadline.export_jobs.claimed_at IS 'When it was taken last.'
 COMMENT ON COLUMN threadline.export_jobs.heartbeat_at IS 'When who holds it last said so.';
 COMMENT ON COLUMN threadline.export_jobs.rows_written IS 'Progress of the latest attempt: changes written.';
 COMMENT ON COLUMN threadline.export_jobs.bytes_written IS 'Progress of the latest attempt: bytes written.';
-COMMENT ON COLUMN threadline.export_jobs.object_name IS 'The file in the storage.';
+COMMENT ON COLUMN threadline.export_jobs.attempt_objects IS 'The name each attempt gave its file, a random part in it: no two attempts, and no two copies of a database, choose one name.';
+COMMENT ON COLUMN threadline.export_jobs.object_name IS 'The file in the storage: the name of the attempt that completed.';
 COMMENT ON COLUMN threadline.export_jobs.rows IS 'Changes in the file.';
 COMMENT ON COLUMN threadline.export_jobs.bytes IS 'Length of the file.';
 COMMENT ON COLUMN threadline.export_jobs.truncated IS 'Whether there were more changes than max_rows.';

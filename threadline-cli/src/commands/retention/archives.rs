@@ -57,7 +57,7 @@ impl Listed {
     fn of(month: ArchivedMonth, problem: Option<Option<String>>) -> Self {
         let needed = || shown(&month);
         let (rows, bytes) =
-            (needed().map(ArchivedObject::rows).sum(), needed().map(|object| object.bytes).sum());
+            (needed().map(ArchivedObject::rows).sum(), needed().map(|object| object.content.bytes).sum());
         let parts = needed().count();
         let sound = problem.as_ref().map(Option::is_none);
         Self { rows, bytes, parts, sound, problem: problem.flatten(), month }
@@ -112,7 +112,7 @@ fn print(output: &mut Output, archives: &[Listed]) -> Result<()> {
     let mut table = Table::new(&["MONTH", "PARTS", "ROWS", "SIZE", "ARCHIVED", "IN DATABASE", "SHA256"]);
     for listed in archives {
         let last = shown(&listed.month).last();
-        let sha256 = last.map_or("-", |object| object.sha256.get(..12).unwrap_or("-"));
+        let sha256 = last.map_or("-", |object| object.content.sha256.get(..12).unwrap_or("-"));
         table.row([
             Line::from(&listed.month.month),
             Line::from(HumanCount(listed.parts as u64).to_string()),

@@ -9,8 +9,9 @@ use threadline::{Actor, RowKey, TableName};
 
 use crate::Outcome;
 use crate::commands::actor;
+use crate::configuration::ConfigArgs;
 use crate::database::DatabaseArgs;
-use crate::output::{DIM, GOOD, HEADING, Line, Output, OutputArgs, note, when};
+use crate::output::{DIM, GOOD, HEADING, Line, Output, OutputArgs, key_text, note, when};
 use crate::time;
 
 /// Place, list and release legal holds: what is held stays, whatever the windows say
@@ -35,6 +36,8 @@ struct ListArgs {
     #[arg(long)]
     released: bool,
 
+    #[command(flatten)]
+    config: ConfigArgs,
     #[command(flatten)]
     output: OutputArgs,
     #[command(flatten)]
@@ -80,6 +83,8 @@ struct PlaceArgs {
     #[command(flatten)]
     why: WhyArgs,
     #[command(flatten)]
+    config: ConfigArgs,
+    #[command(flatten)]
     output: OutputArgs,
     #[command(flatten)]
     database: DatabaseArgs,
@@ -93,6 +98,8 @@ struct ReleaseArgs {
 
     #[command(flatten)]
     why: WhyArgs,
+    #[command(flatten)]
+    config: ConfigArgs,
     #[command(flatten)]
     output: OutputArgs,
     #[command(flatten)]
@@ -131,6 +138,7 @@ pub(super) fn run(args: &Args) -> Result<Outcome> {
 }
 
 fn list(args: &ListArgs) -> Result<Outcome> {
+    args.config.check()?;
     let mut conn = args.database.connect()?;
     let holds = holds::list(&mut conn, args.released)?;
     let mut output = args.output.open();
@@ -151,6 +159,7 @@ fn list(args: &ListArgs) -> Result<Outcome> {
 }
 
 fn place(args: &PlaceArgs) -> Result<Outcome> {
+    args.config.check()?;
     let mut conn = args.database.connect()?;
     let hold = Hold::new(&args.why.reason);
     let hold = match (&args.table, args.key.is_empty()) {
@@ -184,6 +193,7 @@ fn place(args: &PlaceArgs) -> Result<Outcome> {
 }
 
 fn release(args: &ReleaseArgs) -> Result<Outcome> {
+    args.config.check()?;
     let mut conn = args.database.connect()?;
     let released = holds::release(&mut conn, args.id, &args.why.by, &args.why.reason)?;
     let mut output = args.output.open();
@@ -200,7 +210,7 @@ fn release(args: &ReleaseArgs) -> Result<Outcome> {
 fn print(output: &mut Output, hold: &LegalHold) -> Result<()> {
     let mut held = Vec::new();
     held.extend(hold.table.as_ref().map(|table| format!("table {}", table.to_plain())));
-    held.extend(hold.row_key.as_ref().map(|key| format!("row {key}")));
+    held.extend(hold.row_key.as_ref().map(|stored| format!("row {}", key_text(hold.key.as_ref(), stored))));
     held.extend(hold.scope.as_ref().map(|scope| format!("tenant {scope}")));
     held.extend(hold.actor.as_ref().map(|actor| format!("actor {actor}")));
     held.extend(hold.from.map(|from| format!("from {}", when(from))));

@@ -8,6 +8,7 @@ use serde::Serialize;
 use threadline::retention::{self, RetentionRun, RunState};
 
 use crate::Outcome;
+use crate::configuration::ConfigArgs;
 use crate::database::DatabaseArgs;
 use crate::output::{BAD, GOOD, Line, NOTE, Output, OutputArgs, Table, note, when};
 
@@ -21,6 +22,8 @@ pub(crate) struct Args {
     limit: u32,
 
     #[command(flatten)]
+    config: ConfigArgs,
+    #[command(flatten)]
     output: OutputArgs,
     #[command(flatten)]
     database: DatabaseArgs,
@@ -32,6 +35,7 @@ struct Document {
 }
 
 pub(super) fn run(args: &Args) -> Result<Outcome> {
+    args.config.check()?;
     let mut conn = args.database.connect()?;
     let runs = retention::runs(&mut conn, args.limit)?;
     let mut output = args.output.open();

@@ -4,6 +4,7 @@ use chrono::{DateTime, Utc};
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Nullable, Text, Timestamptz};
 use serde::Serialize;
+use serde_json::json;
 
 use super::proof::{Mode, StatusCounts, VerdictCounts};
 use super::record::InvalidEvidence;
@@ -22,6 +23,8 @@ pub struct EvidenceFilter {
     pub(super) from: Option<DateTime<Utc>>,
     pub(super) to: Option<DateTime<Utc>>,
     source: Option<Source>,
+    /// Leaves out what only names the table of the reference.
+    exactly: bool,
 }
 
 impl EvidenceFilter {
@@ -35,7 +38,8 @@ impl EvidenceFilter {
         Self { subject: Some(subject), ..self }
     }
 
-    /// Records about exactly this.
+    /// Records about exactly this; of a table, those of its holds and recorded baselines too, which are about themselves and name
+    /// it in their detail.
     pub fn reference(self, reference: Reference) -> Self {
         Self { reference: Some(reference), ..self }
     }
@@ -75,7 +79,13 @@ impl EvidenceFilter {
             statement.sql(" AND e.subject = ").bind(subject.as_str());
         }
         if let Some(reference) = &self.reference {
-            statement.sql(" AND e.reference = ").bind(reference.to_json()).sql("::jsonb");
+            statement.sql(" AND (e.reference = ").bind(reference.to_json()).sql("::jsonb");
+            if let Some(table) = reference.only_table().filter(|_| !self.exactly) {
+                let names_it = json!({ "tables": [table] }).to_string();
+                statement.sql(" OR e.subject IN ('legal_hold', 'recorded_baseline') AND e.detail @> ");
+                statement.bind(names_it).sql("::jsonb");
+            }
+            statement.sql(")");
         }
         if let Some(from) = self.from {
             statement.sql(" AND e.recorded_at >= ").bind(from);
@@ -141,7 +151,8 @@ pub fn latest_of(
 ) -> Result<Option<EvidenceRecord>, Error> {
     let one = PageRequest::new().size(1)?;
     for &source in Source::ALL {
-        let filter = EvidenceFilter::new().subject(subject).reference(reference.clone()).source(source);
+        let filter = EvidenceFilter { exactly: true, ..EvidenceFilter::new() };
+        let filter = filter.subject(subject).reference(reference.clone()).source(source);
         if let Some(newest) = history(conn, &filter, &one)?.entries.into_iter().next() {
             return Ok(Some(newest));
         }

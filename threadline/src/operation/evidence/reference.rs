@@ -78,6 +78,11 @@ impl Reference {
         self.0.get(name).map(String::as_str)
     }
 
+    /// The table, when it is about one and about nothing else.
+    pub(super) fn only_table(&self) -> Option<&str> {
+        self.get("table").filter(|_| self.0.len() == 1)
+    }
+
     pub(super) fn problems(&self) -> Vec<String> {
         let mut problems = Vec::new();
         if self.0.is_empty() {

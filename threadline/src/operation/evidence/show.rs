@@ -60,6 +60,10 @@ impl fmt::Display for Claim {
                     _ if !self.counts => "; none of this kind need have happened",
                     Subject::TriggerCoverage => "; `threadline verify` makes one",
                     Subject::RedactionPolicy => "; `threadline verify` makes one of what models declare",
+                    Subject::RetentionPolicy => "; `threadline retention run --execute` makes one",
+                    Subject::SupportScopePosture => {
+                        "; the application makes one: `Trail::record_posture`, where it sets what support may see"
+                    }
                     _ => "",
                 })
             }

@@ -9,7 +9,7 @@ use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Bool, Integer, Text, Uuid as SqlUuid};
 
 use super::delivery;
-use super::job::{ExportFailure, ExportJob, ExportState, JOB, JobRow, object_name};
+use super::job::{ExportFailure, ExportJob, ExportState, JOB, JobRow};
 use crate::error::Error;
 use crate::investigation::ExportSummary;
 use crate::operation::evidence::{Subject, record_if_allowed};
@@ -27,14 +27,15 @@ impl Claim {
         &self.job
     }
 
-    /// The name of the file this attempt writes.
-    pub fn object_name(&self) -> String {
-        object_name(self.job.id, self.job.attempt, self.job.format)
+    /// The name of the file this attempt writes, such as `exports/0197f2c4-….1.8f1c….csv`. Each attempt has its own with a random
+    /// part: one that was given up for dead never writes to the file of another, nor does a copy of this database in the same storage.
+    pub fn object_name(&self) -> &str {
+        self.job.attempt_objects().last().map_or("", String::as_str)
     }
 
     /// The names of files that attempts before this one may have left behind.
-    pub fn earlier_object_names(&self) -> impl Iterator<Item = String> + '_ {
-        (1..self.job.attempt).map(|attempt| object_name(self.job.id, attempt, self.job.format))
+    pub fn earlier_object_names(&self) -> &[String] {
+        self.job.attempt_objects().split_last().map_or(&[], |(_, earlier)| earlier)
     }
 
     fn attempt(&self) -> i32 {
@@ -68,6 +69,8 @@ pub fn claim(conn: &mut PgConnection, worker: &str, lease: Duration) -> Result<O
         let abandoned = diesel::sql_query(ABANDON).execute(conn)?;
         let sql = format!(
             "UPDATE threadline.export_jobs j SET state = 'running', attempt = j.attempt + 1, \
+                attempt_objects = j.attempt_objects || format('exports/%s.%s.%s.%s', j.id, j.attempt + 1, \
+                    replace(gen_random_uuid()::text, '-', ''), j.format), \
                 failures = j.failures + CASE j.state WHEN 'running' THEN 1 ELSE 0 END, worker = left($1, 200), backend_pid = pg_backend_pid(), \
                 claimed_at = statement_timestamp(), heartbeat_at = statement_timestamp(), rows_written = 0, bytes_written = 0, \
                 due_at = statement_timestamp() + $2 * interval '1 millisecond', error = CASE j.state WHEN 'running' THEN 'abandoned' ELSE j.error END \

@@ -104,7 +104,8 @@ impl fmt::Display for ExportFailure {
     }
 }
 
-/// A job as it stands. Serialized it has everything but the scope, which is the host's affair.
+/// A job as it stands. Serialized it has everything but the scope, which is the host's affair, and the names of files that failed
+/// attempts may have left.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct ExportJob {
@@ -153,6 +154,8 @@ pub struct ExportJob {
     pub rows_written: u64,
     /// Bytes written by the latest attempt so far.
     pub bytes_written: u64,
+    #[serde(skip_serializing, default)]
+    attempt_objects: Vec<String>,
     /// The name of the file in the storage.
     pub object_name: Option<String>,
     /// What the file is: its manifest. `None` before it is completed, and for one that this version cannot read.
@@ -180,6 +183,11 @@ impl ExportJob {
         &self.scope
     }
 
+    /// The names that attempts gave their files, in their order; recorded before anything was written.
+    pub(super) fn attempt_objects(&self) -> &[String] {
+        &self.attempt_objects
+    }
+
     /// Whether the requester sees a part of the trail alone. A scope that this version cannot read is one too.
     pub fn is_scoped(&self) -> bool {
         !matches!(stored::scope(&self.scope), Ok(None))
@@ -205,12 +213,6 @@ impl ExportJob {
     }
 }
 
-/// The name of the file that an attempt writes, such as `exports/0197f2c4-….1.csv`. Each attempt has its own, so one that was
-/// given up for dead never writes to the file of another.
-pub fn object_name(job: Uuid, attempt: u32, format: ExportFormat) -> String {
-    format!("exports/{job}.{attempt}.{}", format.extension())
-}
-
 /// What a statement returns of the job `j`, as JSON, in which the filter and the scope are texts: a job with one that cannot be
 /// read can still be listed, taken and failed.
 pub(super) const JOB: &str = "jsonb_build_object('id', j.id, 'series_id', j.series_id, 'scheduled_at', j.scheduled_at, \
@@ -219,7 +221,7 @@ pub(super) const JOB: &str = "jsonb_build_object('id', j.id, 'series_id', j.seri
     'formula_guard', j.formula_guard, 'every_seconds', j.every_seconds, 'window_seconds', j.window_seconds, \
     'keep_seconds', j.keep_seconds, 'state', j.state, 'due_at', j.due_at, 'attempt', j.attempt, 'failures', j.failures, \
     'max_failures', j.max_failures, 'worker', j.worker, 'heartbeat_at', j.heartbeat_at, 'rows_written', j.rows_written, \
-    'bytes_written', j.bytes_written, 'object_name', j.object_name, 'summary', j.manifest, 'error', j.error, \
+    'bytes_written', j.bytes_written, 'attempt_objects', j.attempt_objects, 'object_name', j.object_name, 'summary', j.manifest, 'error', j.error, \
     'finished_at', j.finished_at, 'expires_at', j.expires_at)::text AS job";
 
 /// A row of [`JOB`].

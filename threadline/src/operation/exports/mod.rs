@@ -42,7 +42,7 @@ mod sweep;
 pub use self::claim::{Claim, claim, complete, fail, hand_back, heartbeat};
 pub use self::delivery::record_delivery;
 pub use self::download::{Download, ReadyExport, download, download_granted};
-pub use self::job::{ExportFailure, ExportJob, ExportState, object_name};
+pub use self::job::{ExportFailure, ExportJob, ExportState};
 pub use self::owned::{cancel, cancel_all, due, find, get, list, list_all};
 pub use self::request::{ExportRequest, InvalidExportRequest, enqueue};
 pub use self::sweep::{Leftovers, cleaned, sweep};

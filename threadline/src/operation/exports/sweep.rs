@@ -4,7 +4,7 @@ use diesel::prelude::*;
 use diesel::sql_types::{Nullable, Text, Uuid as SqlUuid};
 use uuid::Uuid;
 
-use super::job::{ExportJob, JOB, JobRow, object_name};
+use super::job::{ExportJob, JOB, JobRow};
 use crate::error::Error;
 use crate::telemetry;
 
@@ -21,8 +21,8 @@ impl Leftovers {
     }
 
     /// The name of every file an attempt may have written.
-    pub fn object_names(&self) -> impl Iterator<Item = String> + '_ {
-        (1..=self.job.attempt).map(|attempt| object_name(self.job.id, attempt, self.job.format))
+    pub fn object_names(&self) -> &[String] {
+        self.job.attempt_objects()
     }
 }
 

@@ -23,8 +23,8 @@ mod run;
 mod work;
 
 pub use self::archive::{
-    Archive, ArchivedKind, ArchivedMonth, ArchivedObject, ArchivedRows, LocalArchive, Release, RestoredMonth,
-    archives, release_archive, restore_archive, verify_archive,
+    Archive, ArchivedContent, ArchivedKind, ArchivedMonth, ArchivedObject, ArchivedRows, LocalArchive,
+    Release, RestoredMonth, archives, release_archive, restore_archive, verify_archive,
 };
 pub use self::plan::{PlannedBeside, PlannedMonth, PlannedThinning, PlannedWait, RetentionPlan, plan};
 pub use self::policy::RetentionPolicy;

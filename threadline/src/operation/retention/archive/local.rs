@@ -64,6 +64,10 @@ impl Archive for LocalArchive {
     fn open(&mut self, name: &str) -> io::Result<Box<dyn Read + '_>> {
         Ok(Box::new(File::open(self.path(name)?)?))
     }
+
+    fn size(&mut self, name: &str) -> io::Result<Option<u64>> {
+        Ok(Some(fs::metadata(self.path(name)?)?.len()))
+    }
 }
 
 fn create(path: &Path) -> io::Result<File> {

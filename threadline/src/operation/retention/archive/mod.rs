@@ -44,6 +44,17 @@ pub trait Archive {
     ///
     /// [`io::ErrorKind::NotFound`] when there is no such object, and its own.
     fn open(&mut self, name: &str) -> io::Result<Box<dyn Read + '_>>;
+
+    /// How many bytes are stored under `name`; `None`, as here, where that cannot be told without reading them. What has another
+    /// length than what was written is not read then; without it, reading ends where it becomes too much.
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](Self::open).
+    fn size(&mut self, name: &str) -> io::Result<Option<u64>> {
+        let _ = name;
+        Ok(None)
+    }
 }
 
 /// Rows by table.
@@ -66,9 +77,23 @@ pub enum ArchivedKind {
 pub struct ArchivedRows {
     /// How many.
     pub rows: u64,
-    /// Over a month's lines before compression, in hexadecimal; a part has one digest for all tables.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub sha256: Option<String>,
+    /// The table's object, of a month; a part has all tables in one.
+    #[serde(flatten)]
+    pub content: Option<ArchivedContent>,
+}
+
+/// What an object of lines is, and how much of it there is: no more is ever read.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct ArchivedContent {
+    /// Over its lines before compression, in hexadecimal.
+    pub sha256: String,
+    /// What it takes in the archive, in bytes.
+    pub bytes: u64,
+    /// Its lines before compression, in bytes.
+    pub text_bytes: u64,
+    /// The longest of them, in bytes, without its line feed.
+    pub longest_line: u64,
 }
 
 /// What has been written and read back, as the database is to remember it with the removal.
@@ -77,8 +102,9 @@ pub(super) struct Archived {
     object: String,
     kind: ArchivedKind,
     tables: BTreeMap<String, ArchivedRows>,
-    bytes: u64,
-    sha256: String,
+    /// Of a month with its manifest, over which its digest is.
+    #[serde(flatten)]
+    content: ArchivedContent,
 }
 
 impl Archived {
@@ -112,13 +138,12 @@ struct Manifest {
     tables: BTreeMap<String, Part>,
 }
 
-/// One table's rows.
+/// An object of lines.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 struct Part {
     rows: u64,
-    /// Over the lines before compression, in hexadecimal.
-    sha256: String,
+    #[serde(flatten)]
+    content: ArchivedContent,
 }
 
 const FORMAT: u32 = 1;
@@ -142,7 +167,10 @@ fn failed(object: &str) -> impl FnOnce(io::Error) -> Error {
     move |error| match error.kind() {
         // It could be read, and is no file of ours.
         io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput => {
-            store::differs(&object)
+            match error.get_ref().and_then(|error| error.downcast_ref::<store::Unlike>()) {
+                Some(unlike) => Error::ArchiveUnsound { problem: unlike.to_string(), object },
+                None => store::differs(&object),
+            }
         }
         _ => Error::Archive { object, error },
     }

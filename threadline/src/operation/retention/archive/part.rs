@@ -42,7 +42,7 @@ pub(in crate::operation::retention) fn write(
         "DECLARE threadline_leaving NO SCROLL CURSOR FOR SELECT parent, line FROM pg_temp.threadline_leaving",
     )?;
     let mut tables = BTreeMap::new();
-    let (part, bytes) = store(archive, &object, &mut || {
+    let part = store(archive, &object, &mut || {
         let lines: Vec<Line> =
             diesel::sql_query(format!("FETCH {PAGE_LINES} FROM threadline_leaving")).load(conn)?;
         if lines.is_empty() {
@@ -50,11 +50,11 @@ pub(in crate::operation::retention) fn write(
         }
         Ok(Some(page_of(lines.into_iter().map(|Line { parent, line }| {
             let text = format!("{{\"{parent}\":{line}}}");
-            tables.entry(parent).or_insert(ArchivedRows { rows: 0, sha256: None }).rows += 1;
+            tables.entry(parent).or_insert(ArchivedRows { rows: 0, content: None }).rows += 1;
             text
         }))))
     })?;
     conn.batch_execute("CLOSE threadline_leaving")?;
     check(archive, &object, &part)?;
-    Ok(Archived { object, kind: ArchivedKind::Part, tables, bytes, sha256: part.sha256 })
+    Ok(Archived { object, kind: ArchivedKind::Part, tables, content: part.content })
 }

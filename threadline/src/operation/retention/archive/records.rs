@@ -9,8 +9,10 @@ use diesel::sql_types::{Nullable, Text};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::store::{check, differs, sha256_of};
-use super::{Archive, ArchivedKind, ArchivedRows, FORMAT, Manifest, Part, failed, table_name};
+use super::store::{Counted, check, differs, refuse_other_size, sha256_of};
+use super::{
+    Archive, ArchivedContent, ArchivedKind, ArchivedRows, FORMAT, Manifest, Part, failed, table_name,
+};
 use crate::error::Error;
 use crate::operation::retention::policy::instant_of;
 use crate::operation::retention::work::name_of;
@@ -45,10 +47,9 @@ pub struct ArchivedObject {
     pub archived_at: DateTime<Utc>,
     /// Its rows by table of the trail.
     pub tables: BTreeMap<String, ArchivedRows>,
-    /// What it takes in the archive, in bytes; of a month with its tables.
-    pub bytes: u64,
-    /// Of a month over its manifest, of a part over its lines before compression; in hexadecimal.
-    pub sha256: String,
+    /// Of a part; of a month all of its tables and the manifest, over which its digest is.
+    #[serde(flatten)]
+    pub content: ArchivedContent,
     /// When a part was put back into its month: should it leave again, it is archived anew. `None` while the archive is what has it.
     pub returned_at: Option<DateTime<Utc>>,
 }
@@ -57,6 +58,23 @@ impl ArchivedObject {
     /// Its rows in all tables.
     pub fn rows(&self) -> u64 {
         self.tables.values().map(|table| table.rows).sum()
+    }
+
+    /// What a part has to be.
+    pub(super) fn part(&self) -> Part {
+        Part { rows: self.rows(), content: self.content.clone() }
+    }
+
+    /// What a table's object of a month has to be.
+    pub(super) fn table(&self, rows: &ArchivedRows) -> Result<Part, Error> {
+        let content = rows.content.clone().ok_or_else(|| differs(&self.object))?;
+        Ok(Part { rows: rows.rows, content })
+    }
+
+    /// How long a month's manifest is.
+    fn manifest_bytes(&self) -> u64 {
+        let tables = self.tables.values().filter_map(|table| table.content.as_ref());
+        self.content.bytes.saturating_sub(tables.map(|content| content.bytes).sum())
     }
 }
 
@@ -145,12 +163,11 @@ fn verify_objects<'a>(
             ArchivedKind::Month => {
                 read_manifest(archive, month, object)?;
                 for (table, rows) in &object.tables {
-                    check(archive, &table_name(&object.object, table), &part_of(object, rows)?)?;
+                    check(archive, &table_name(&object.object, table), &object.table(rows)?)?;
                 }
             }
             ArchivedKind::Part => {
-                let part = Part { rows: object.rows(), sha256: object.sha256.clone() };
-                check(archive, &object.object, &part)?;
+                check(archive, &object.object, &object.part())?;
             }
         }
     }
@@ -179,11 +196,12 @@ pub(super) fn read_manifest(
     object: &ArchivedObject,
 ) -> Result<Manifest, Error> {
     let name = &object.object;
+    let bytes = object.manifest_bytes();
+    refuse_other_size(archive, name, bytes)?;
     let mut text = Vec::new();
-    // As long as no manifest is, so that something else does not fill the memory.
     archive
         .open(name)
-        .and_then(|reader| reader.take(1 << 20).read_to_end(&mut text))
+        .and_then(|reader| Counted::new(reader, Some(bytes)).read_to_end(&mut text))
         .map_err(failed(name))?;
     let unsound = |problem: &str| Error::ArchiveUnsound { object: name.clone(), problem: problem.to_owned() };
     let manifest: Manifest =
@@ -191,16 +209,10 @@ pub(super) fn read_manifest(
     if manifest.format != FORMAT || manifest.month != month.month {
         return Err(unsound("is of another month or another format"));
     }
-    if sha256_of(&text) != object.sha256 {
+    if sha256_of(&text) != object.content.sha256 {
         return Err(unsound(
             "is not the manifest that was written: the database remembers another digest; find the one that has it",
         ));
     }
     Ok(manifest)
-}
-
-/// What a table's object of a month has to be.
-pub(super) fn part_of(object: &ArchivedObject, rows: &ArchivedRows) -> Result<Part, Error> {
-    let sha256 = rows.sha256.clone().ok_or_else(|| differs(&object.object))?;
-    Ok(Part { rows: rows.rows, sha256 })
 }

@@ -6,10 +6,11 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
+use diesel::result::DatabaseErrorKind;
 use diesel::sql_types::{Array, BigInt, Bool, Nullable, Text, Uuid as SqlUuid};
 use serde::Serialize;
 
-use super::records::{Remembered, part_of, read_manifest, remembered, verify};
+use super::records::{Remembered, read_manifest, remembered, verify};
 use super::store::open_lines;
 use super::{Archive, ArchivedKind, ArchivedObject, PINNED_OUTPUT, Part, failed, table_name};
 use crate::capture::{quote_ident, quote_literal};
@@ -21,6 +22,9 @@ use crate::operation::retention::work::{Work, is_lock_timeout, name_of, refuse_i
 
 /// How many lines are written at a time.
 const PAGE_LINES: usize = 1_000;
+
+/// Or how many bytes of lines, and one line.
+const PAGE_BYTES: usize = 4 << 20;
 
 /// A month that is attached from an archive.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -49,8 +53,8 @@ pub struct RestoredMonth {
 /// # Errors
 ///
 /// [`Error::ArchiveUnsound`] when an object is not what was written; [`Error::Archive`] when the archive cannot be read;
-/// [`Error::Refused`] when the month is there already, nothing of it was archived, or `month` is no month (`2025_01` or
-/// `2025-01`); others of the database.
+/// [`Error::Refused`] when the month is there already, another restore or retention is at work on it, nothing of it was archived, or
+/// `month` is no month (`2025_01` or `2025-01`); others of the database.
 pub fn restore_archive(
     conn: &mut PgConnection,
     archive: &mut dyn Archive,
@@ -58,37 +62,12 @@ pub fn restore_archive(
 ) -> Result<RestoredMonth, Error> {
     refuse_in_transaction(conn)?;
     let label = label_of(month)?;
-    let Some(month) = remembered(conn, Some(&label))?.pop() else {
-        refuse_other_than_month(&label)?;
-        return Err(Error::Refused {
-            message: format!("nothing of month `{}` is known to be in an archive", name_of(&label)),
-            hint: Some("list the archives to see of which months something is".to_owned()),
-        });
-    };
-    let is_attached = match month.state.as_deref() {
-        None => false,
-        Some("attached") if month.archived.needed().next().is_some() => true,
-        Some(_) => {
-            return Err(Error::Refused {
-                message: format!("month `{}` is there already", month.archived.month),
-                hint: Some("the trail has it without the archive".to_owned()),
-            });
-        }
-    };
-    // More than one where a clock was set back, and rows of the month left again.
-    for object in month.archived.needed().filter(|object| object.kind == ArchivedKind::Month) {
-        read_manifest(archive, &month.archived, object)?;
-    }
-    in_transaction(conn, |conn| {
+    let month = in_transaction(conn, |conn| {
+        // Whoever had the month until it was taken has committed, and is seen.
+        conn.batch_execute("SET TRANSACTION ISOLATION LEVEL READ COMMITTED")?;
         conn.batch_execute(PINNED_OUTPUT)?;
-        if !is_attached {
-            refuse_overlap(conn, &month)?;
-            create(conn, &month.label)?;
-        }
-        for object in month.archived.needed() {
-            load(conn, archive, &month, object)?;
-        }
-        if is_attached { fill(conn, &month) } else { attach(conn, &month) }
+        take(conn, &label)?;
+        restore(conn, archive, &label)
     })?;
     // For what lies between it and the trail.
     let _ = partitions::maintain(conn, &partitions::MaintainOptions::default());
@@ -102,8 +81,70 @@ pub fn restore_archive(
     })
 }
 
+/// Takes the month for this transaction.
+fn take(conn: &mut PgConnection, label: &str) -> Result<(), Error> {
+    #[derive(QueryableByName)]
+    struct Taken {
+        #[diesel(sql_type = Bool)]
+        taken: bool,
+    }
+    let Taken { taken } = diesel::sql_query("SELECT threadline.take_month($1) AS taken")
+        .bind::<Text, _>(label)
+        .get_result(conn)?;
+    if taken {
+        return Ok(());
+    }
+    Err(Error::Refused {
+        message: format!(
+            "month `{}` is being restored by another session, or a run of retention is at work on it; nothing was changed",
+            name_of(label)
+        ),
+        hint: Some(
+            "wait for that to end; the list of partitions says whether the month is there then".to_owned(),
+        ),
+    })
+}
+
+fn restore(conn: &mut PgConnection, archive: &mut dyn Archive, label: &str) -> Result<Remembered, Error> {
+    let Some(month) = remembered(conn, Some(label))?.pop() else {
+        refuse_other_than_month(label)?;
+        return Err(Error::Refused {
+            message: format!("nothing of month `{}` is known to be in an archive", name_of(label)),
+            hint: Some("list the archives to see of which months something is".to_owned()),
+        });
+    };
+    let is_attached = match month.state.as_deref() {
+        None => false,
+        Some("attached") if month.archived.needed().next().is_some() => true,
+        Some(state) => {
+            let (why, hint) = match state {
+                "restored" | "filled" => ("is restored already", "release it when it is not needed any more"),
+                "leaving" | "released" => ("is there already, on its way out", "restore it once it has gone"),
+                _ => ("is there already", "the trail has it without the archive"),
+            };
+            return Err(Error::Refused {
+                message: format!("month `{}` {why}", month.archived.month),
+                hint: Some(hint.to_owned()),
+            });
+        }
+    };
+    // More than one where a clock was set back, and rows of the month left again.
+    for object in month.archived.needed().filter(|object| object.kind == ArchivedKind::Month) {
+        read_manifest(archive, &month.archived, object)?;
+    }
+    if !is_attached {
+        refuse_overlap(conn, &month)?;
+        create(conn, &month.label)?;
+    }
+    for object in month.archived.needed() {
+        load(conn, archive, &month, object)?;
+    }
+    if is_attached { fill(conn, &month) } else { attach(conn, &month) }?;
+    Ok(month)
+}
+
 /// What became of a month that was released.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case", tag = "state")]
 #[non_exhaustive]
 pub enum Release {
@@ -116,7 +157,14 @@ pub enum Release {
     Waiting,
     /// It had stayed, and parts were put back into it. Nothing has gone: what is due of it goes by the next run of retention, and is
     /// archived anew if that has an archive.
-    LeftToRetention,
+    LeftToRetention {
+        /// How many changes the month has, those that were put back among them.
+        changes: u64,
+        /// How many of these stay, whatever their age: a hold is on one of what their transaction did to their table.
+        held_changes: u64,
+        /// The holds that anything in the month is under, by number.
+        holds: Vec<i64>,
+    },
 }
 
 /// Lets a month go again that was restored from an archive. One that had stayed, and that parts were put back into, is left to
@@ -139,19 +187,33 @@ pub fn release_archive(
         #[diesel(sql_type = Bool)]
         released: bool,
     }
+    #[derive(QueryableByName)]
+    struct Filled {
+        #[diesel(sql_type = BigInt)]
+        changes: i64,
+        #[diesel(sql_type = BigInt)]
+        held_changes: i64,
+        #[diesel(sql_type = Array<BigInt>)]
+        holds: Vec<i64>,
+    }
     refuse_in_transaction(conn)?;
     let label = label_of(month)?;
     let policy = RetentionPolicy::new();
     let work = Work::outside(&policy, policy.resolve(conn)?);
     verify(conn, archive, &label)?;
-    let filled = work.in_time(conn, |conn| {
-        diesel::sql_query("DELETE FROM threadline.retention_months WHERE label = $1 AND state = 'filled'")
-            .bind::<Text, _>(&label)
-            .execute(conn)
+    let filled: Option<Filled> = work.in_time(conn, |conn| {
+        diesel::sql_query(
+            "WITH filled AS (DELETE FROM threadline.retention_months m WHERE m.label = $1 AND m.state = 'filled' RETURNING m.label) \
+             SELECT h.changes, h.held_changes, h.holds FROM filled f CROSS JOIN LATERAL threadline.held_in(f.label) h",
+        )
+        .bind::<Text, _>(&label)
+        .get_result(conn)
+        .optional()
     })?;
-    if filled > 0 {
+    if let Some(Filled { changes, held_changes, holds }) = filled {
         // What was put back is part of a month of the trail, and goes as it went.
-        return Ok(Release::LeftToRetention);
+        let (changes, held_changes) = (changes.unsigned_abs(), held_changes.unsigned_abs());
+        return Ok(Release::LeftToRetention { changes, held_changes, holds });
     }
     let Released { released } = work.in_time(conn, |conn| {
         diesel::sql_query("SELECT threadline.retention_release($1) AS released")
@@ -294,14 +356,14 @@ fn load(
     match object.kind {
         ArchivedKind::Month => {
             for (table, rows) in &object.tables {
-                let part = part_of(object, rows)?;
+                let part = object.table(rows)?;
                 let insert = [insert(&relation(table, &month.label), "l.line::json", "true")];
                 load_lines(conn, archive, &table_name(&object.object, table), &part, &insert)?;
             }
             Ok(())
         }
         ArchivedKind::Part => {
-            let part = Part { rows: object.rows(), sha256: object.sha256.clone() };
+            let part = object.part();
             let tables = object.tables.keys().map(|table| {
                 let row = format!("l.line::json -> {}", quote_literal(table));
                 insert(&relation(table, &month.label), &row, &format!("({row}) IS NOT NULL"))
@@ -325,40 +387,51 @@ fn load_lines(
     part: &Part,
     inserts: &[String],
 ) -> Result<(), Error> {
-    let mut lines = BufReader::new(open_lines(archive, object)?);
+    let mut lines = BufReader::new(open_lines(archive, object, part)?);
     let mut page = Vec::with_capacity(PAGE_LINES);
-    let mut written = 0;
+    let (mut page_bytes, mut written) = (0, 0);
     loop {
         let mut line = String::new();
         let at_end = lines.read_line(&mut line).map_err(failed(object))? == 0;
         if !at_end {
+            page_bytes += line.len();
             page.push(line);
         }
-        if page.len() == PAGE_LINES || (at_end && !page.is_empty()) {
+        let is_full = page.len() == PAGE_LINES || page_bytes >= PAGE_BYTES;
+        if is_full || (at_end && !page.is_empty()) {
             for insert in inserts {
                 written += diesel::sql_query(insert)
                     .bind::<Array<Text>, _>(&page)
                     .execute(conn)
-                    // A line is a row: what the database says of it stays out of messages.
-                    .map_err(|_| differs(object))?;
+                    .map_err(|error| not_written(object, error))?;
             }
             page.clear();
+            page_bytes = 0;
         }
         if at_end {
             break;
         }
     }
-    if lines.into_inner().part() != *part || written as u64 != part.rows {
-        return Err(differs(object));
+    lines.into_inner().end(object)?;
+    if written as u64 != part.rows {
+        return Err(unsound(object, "has lines that are no rows; nothing was restored"));
     }
     Ok(())
 }
 
-fn differs(object: &str) -> Error {
-    Error::ArchiveUnsound {
-        object: object.to_owned(),
-        problem: "does not have the rows that were written; nothing was restored".to_owned(),
+/// A line is a row: what the database says of it stays out of messages.
+fn not_written(object: &str, error: diesel::result::Error) -> Error {
+    match Error::from(error) {
+        error @ (Error::Conflict(_) | Error::ConnectionLost(_)) => error,
+        Error::Query(diesel::result::Error::DatabaseError(DatabaseErrorKind::UniqueViolation, _)) => {
+            unsound(object, "has rows that the month has already; nothing was restored")
+        }
+        _ => unsound(object, "has lines that the month's tables do not take; nothing was restored"),
     }
+}
+
+fn unsound(object: &str, problem: &str) -> Error {
+    Error::ArchiveUnsound { object: object.to_owned(), problem: problem.to_owned() }
 }
 
 fn fill(conn: &mut PgConnection, month: &Remembered) -> Result<(), Error> {
@@ -401,10 +474,10 @@ fn attach(conn: &mut PgConnection, month: &Remembered) -> Result<(), Error> {
 }
 
 /// `body` in one transaction, with our own error kept.
-fn in_transaction(
+fn in_transaction<T>(
     conn: &mut PgConnection,
-    body: impl FnOnce(&mut PgConnection) -> Result<(), Error>,
-) -> Result<(), Error> {
+    body: impl FnOnce(&mut PgConnection) -> Result<T, Error>,
+) -> Result<T, Error> {
     let mut failure = None;
     let result = conn.transaction(|conn| {
         body(conn).map_err(|error| {

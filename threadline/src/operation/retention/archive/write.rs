@@ -12,8 +12,8 @@ use uuid::Uuid;
 
 use super::store::{check, differs, page_of, sha256_of, store};
 use super::{
-    Archive, Archived, ArchivedKind, ArchivedRows, FORMAT, Manifest, PINNED_OUTPUT, Part, failed,
-    manifest_name, table_name,
+    Archive, Archived, ArchivedContent, ArchivedKind, ArchivedRows, FORMAT, Manifest, PINNED_OUTPUT, Part,
+    failed, manifest_name, table_name,
 };
 use crate::capture::quote_ident;
 use crate::error::Error;
@@ -63,15 +63,14 @@ pub(in crate::operation::retention) fn write(
         .load(conn)
         .map_err(|error| Error::from_query(conn, "", error))?;
     let manifest_object = manifest_name(&month);
-    let (mut parts, mut bytes) = (BTreeMap::new(), 0);
+    let mut parts = BTreeMap::new();
     for Table { name } in tables {
         let object = table_name(&manifest_object, &name);
         let mut pages = Pages::of(conn, &format!("{name}{label}"), beat)?;
-        let (part, written) = store(archive, &object, &mut || pages.next())?;
+        let part = store(archive, &object, &mut || pages.next())?;
         check(archive, &object, &part)?;
         beat(conn)?;
         parts.insert(name, part);
-        bytes += written;
     }
     let object = manifest_object;
     let manifest = Manifest {
@@ -85,20 +84,24 @@ pub(in crate::operation::retention) fn write(
     let text = serde_json::to_vec_pretty(&manifest).expect("a manifest always serializes");
     archive.store(&object, &mut text.as_slice()).map_err(failed(&object))?;
     let mut stored = Vec::new();
-    archive.open(&object).and_then(|mut reader| reader.read_to_end(&mut stored)).map_err(failed(&object))?;
+    archive
+        .open(&object)
+        .and_then(|reader| reader.take(text.len() as u64 + 1).read_to_end(&mut stored))
+        .map_err(failed(&object))?;
     if stored != text {
         return Err(differs(&object));
     }
-    let tables = manifest.tables.into_iter();
-    Ok(Archived {
-        object,
-        kind: ArchivedKind::Month,
-        tables: tables
-            .map(|(name, Part { rows, sha256 })| (name, ArchivedRows { rows, sha256: Some(sha256) }))
-            .collect(),
-        bytes: bytes + text.len() as u64,
+    let contents = || manifest.tables.values().map(|part| &part.content);
+    let content = ArchivedContent {
         sha256: sha256_of(&text),
-    })
+        bytes: text.len() as u64 + contents().map(|content| content.bytes).sum::<u64>(),
+        text_bytes: contents().map(|content| content.text_bytes).sum(),
+        longest_line: contents().map(|content| content.longest_line).max().unwrap_or_default(),
+    };
+    let tables = manifest.tables.into_iter();
+    let tables =
+        tables.map(|(name, Part { rows, content })| (name, ArchivedRows { rows, content: Some(content) }));
+    Ok(Archived { object, kind: ArchivedKind::Month, tables: tables.collect(), content })
 }
 
 /// A table's rows as lines of JSON, a page in memory at a time.
