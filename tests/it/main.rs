@@ -36,7 +36,6 @@ mod retention;
 mod round_trips;
 mod schema;
 mod scopes;
-mod surface;
 mod telemetry;
 mod timeline;
 mod transaction;
