@@ -82,7 +82,7 @@ impl Site {
         run(
             &mut db.connect(),
             "CREATE TABLE notes (id bigint PRIMARY KEY, tenant bigint, title text, body text, data jsonb); \
-             SELECT threadline.attach('notes', '{\"scope\": \"tenant\"}')",
+             SELECT threadline.attach('notes', scope => 'tenant')",
         );
         let site = Self { db, pool };
         for tenant in [7, 8] {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use actix_web::HttpResponse;
 use askama::Template;
-use threadline::config::Retention;
+use threadline::retention::RetentionPolicy;
 use threadline::holds::{self, LegalHold};
 use threadline::partitions::{self, Partition, PartitionState};
 use threadline::retention::{self, RetentionRun, RunState};
@@ -92,7 +92,7 @@ fn is_filler(partition: &Partition) -> bool {
     partition.name.starts_with("filler")
 }
 
-fn windows(section: &Retention) -> Vec<Window> {
+fn windows(section: &RetentionPolicy) -> Vec<Window> {
     let kept = |window: Option<Duration>| window.map_or_else(|| "for ever".to_owned(), days);
     let window = |what: String, kept: String| Window { what, kept };
     let mut windows = vec![window("Changes".to_owned(), kept(section.keep))];
@@ -161,7 +161,7 @@ impl Month {
     fn new(partition: &Partition) -> Self {
         Self {
             name: partition.name.replace('_', "-"),
-            changes: partition.changes_estimate.to_string(),
+            changes: partition.changes_estimate.map_or_else(|| "unknown".to_owned(), |changes| changes.to_string()),
             size: size(partition.bytes),
             state: match partition.state {
                 PartitionState::Attached => "in the trail",
