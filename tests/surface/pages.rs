@@ -6,11 +6,12 @@ use threadline_actix::surface::surface;
 
 use super::site::{Site, Visitor};
 
-/// The first link in a page that has this in its address.
+/// The first link in a page that has this in its address, from the mount on.
 fn link(body: &str, part: &str) -> String {
     let links = body.split("href=\"").skip(1).filter_map(|rest| rest.split('"').next());
     let found = links.into_iter().find(|href| href.contains(part));
-    found.unwrap_or_else(|| panic!("no link with `{part}`")).replace("&amp;", "&").replace("&#38;", "&")
+    let found = found.unwrap_or_else(|| panic!("no link with `{part}`"));
+    found.replace("&#38;", "&").trim_start_matches("./").to_owned()
 }
 
 #[test]
