@@ -162,3 +162,19 @@ fn without_a_callback_of_its_own_what_concerns_the_whole_database_is_denied() {
     }
     assert!(home.body.contains("./timeline\""));
 }
+
+#[test]
+fn only_a_page_without_rows_asks_again_without_a_record() {
+    let site = Site::new();
+    let logged = || site.text("SELECT coalesce(string_agg(name, ' ' ORDER BY id), '') FROM threadline.audit_actions");
+    let again = |path: &str| {
+        let request = TestRequest::get().uri(path).insert_header(("x-threadline-refresh", "1"));
+        site.ask(site.config(), Visitor::Admin, request).status
+    };
+    assert_eq!(again("/audit/coverage"), 200);
+    assert_eq!(logged(), "");
+    for path in ["/audit/timeline", "/audit/rows?table=notes&key=7", "/audit/actions"] {
+        assert_eq!(again(path), 200);
+    }
+    assert_eq!(logged(), "threadline.timeline.viewed threadline.row.viewed threadline.actions.viewed");
+}

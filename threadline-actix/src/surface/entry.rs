@@ -173,7 +173,8 @@ fn is_instant(field: &FieldDiff) -> bool {
         FieldValue::Known(json) => Value::known(json, 0).kind == Kind::Time,
         _ => true,
     };
-    says_when(&field.before) && says_when(&field.after)
+    says_when(&field.before)
+        && says_when(&field.after)
         && [&field.before, &field.after].iter().any(|value| matches!(value, FieldValue::Known(_)))
 }
 

@@ -24,6 +24,8 @@ pub(super) struct Shell {
     pub(super) zone: String,
     pub(super) own_fonts: bool,
     pub(super) health: bool,
+    /// After how many seconds the page asks for itself again.
+    pub(super) refresh: Option<u32>,
     /// The page as it was asked for, below the mount: where a choice of theme leads back to.
     pub(super) here: String,
 }
@@ -76,6 +78,7 @@ impl Shell {
             zone: preferences.zone.name().to_owned(),
             own_fonts: config.fonts == Fonts::Own,
             health: permissions.has(Capability::Coverage),
+            refresh: screen.refreshes_after(),
             here: here.to_owned(),
         }
     }

@@ -22,6 +22,9 @@ use crate::extractor::context_of;
 /// The category of the actions the access log is made of.
 pub(super) const ACCESS: &str = "threadline.access";
 
+/// The header by which an open page asks again for itself. That somebody looks at it is on record already.
+const REFRESH: &str = "x-threadline-refresh";
+
 /// A request that has been let in.
 pub(super) struct Visit {
     pub(super) config: web::Data<SurfaceConfig>,
@@ -82,7 +85,10 @@ impl Visit {
 
     /// Records the look in the trail; nothing is shown where that fails.
     async fn log(&self, outcome: Result<(), &'static str>) -> Result<(), Failure> {
-        if !self.config.access_log {
+        let is_refresh = outcome.is_ok()
+            && self.screen.refreshes_after().is_some()
+            && self.request.headers().contains_key(REFRESH);
+        if !self.config.access_log || is_refresh {
             return Ok(());
         }
         let context = context_of(&self.request).unwrap_or_else(AuditContext::without_actor);
