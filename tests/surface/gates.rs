@@ -166,7 +166,8 @@ fn without_a_callback_of_its_own_what_concerns_the_whole_database_is_denied() {
 #[test]
 fn only_a_page_without_rows_asks_again_without_a_record() {
     let site = Site::new();
-    let logged = || site.text("SELECT coalesce(string_agg(name, ' ' ORDER BY id), '') FROM threadline.audit_actions");
+    let logged =
+        || site.text("SELECT coalesce(string_agg(name, ' ' ORDER BY id), '') FROM threadline.audit_actions");
     let again = |path: &str| {
         let request = TestRequest::get().uri(path).insert_header(("x-threadline-refresh", "1"));
         site.ask(site.config(), Visitor::Admin, request).status

@@ -32,6 +32,13 @@ fn pages_of_the_timeline_put_together_are_the_whole_and_lead_back() {
         body.split("transactions/").skip(1).map(|rest| rest[..36].to_owned()).collect::<Vec<_>>()
     };
     assert_eq!(ids(&back), ids(&second));
+
+    // From the newest page on, what happens later is found without what was seen already.
+    let later = link(&first, "after=v1.a");
+    assert!(site.get(Visitor::Admin, &later).body.contains("Nothing newer has been captured."));
+    let id = site.write("user:7", "UPDATE notes SET body = 'later' WHERE id = 7");
+    let body = site.get(Visitor::Admin, &later).body;
+    assert_eq!((changes(&body), ids(&body)[0].as_str()), (1, id.as_str()));
 }
 
 #[test]
