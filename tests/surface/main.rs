@@ -4,3 +4,4 @@ mod gates;
 mod hostile;
 mod pages;
 mod site;
+mod states;
