@@ -2,16 +2,19 @@
 "use strict";
 
 // Copy buttons: hidden until there is something that can copy.
-for (const button of document.querySelectorAll("button[data-copy]")) {
-  if (!navigator.clipboard) break;
-  button.hidden = false;
-  button.addEventListener("click", async () => {
-    const label = button.textContent;
-    await navigator.clipboard.writeText(button.dataset.copy);
-    button.textContent = "Copied";
-    setTimeout(() => { button.textContent = label; }, 1500);
-  });
-}
+const offerCopies = (place) => {
+  for (const button of place.querySelectorAll("button[data-copy]")) {
+    if (!navigator.clipboard) break;
+    button.hidden = false;
+    button.addEventListener("click", async () => {
+      const label = button.textContent;
+      await navigator.clipboard.writeText(button.dataset.copy);
+      button.textContent = "Copied";
+      setTimeout(() => { button.textContent = label; }, 1500);
+    });
+  }
+};
+offerCopies(document);
 
 // Transactions of one correlation share its colour while one of them is pointed at.
 const correlated = document.querySelectorAll(".transaction[data-correlation]");
@@ -46,3 +49,24 @@ document.addEventListener("keydown", (event) => {
     }
   }
 });
+
+// What is being made is looked at again until it is made; not while somebody is about to press something there.
+for (const place of document.querySelectorAll("[data-again]")) {
+  const look = async () => {
+    let goesOn = true;
+    if (!document.hidden && !place.contains(document.activeElement)) {
+      try {
+        const answer = await fetch(place.dataset.again);
+        if (answer.ok && !answer.redirected) {
+          place.innerHTML = await answer.text();
+          offerCopies(place);
+          goesOn = place.querySelector(".job.preparing") !== null;
+        }
+      } catch {
+        // What was seen last stays until it can be seen again.
+      }
+    }
+    if (goesOn) setTimeout(look, 5000);
+  };
+  setTimeout(look, 5000);
+}

@@ -34,6 +34,7 @@ mod link;
 mod moment;
 mod mount;
 mod preferences;
+mod pulse;
 mod query;
 mod screen;
 mod screens;

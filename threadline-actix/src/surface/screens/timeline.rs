@@ -5,6 +5,7 @@ use actix_web::http::StatusCode;
 use askama::Template;
 use threadline::{Count, Filter, LinkedChange, Order, PageRequest};
 
+use crate::surface::access::Capability;
 use crate::surface::entry::Group;
 use crate::surface::failure::Failure;
 use crate::surface::link::Link;
@@ -34,6 +35,8 @@ struct TimelinePage {
     older: Option<String>,
     newer: Option<String>,
     empty: Option<Empty>,
+    /// Where these can be had as a file, for who may.
+    export: Option<String>,
 }
 
 /// Why there is nothing to see.
@@ -197,6 +200,10 @@ pub(in crate::surface) async fn timeline(visit: &Visit) -> Result<HttpResponse, 
         older,
         newer,
         empty,
+        export: visit
+            .permissions
+            .has(Capability::Exports)
+            .then(|| visit.href(&question.link().under("exports"))),
     })
 }
 
@@ -250,6 +257,7 @@ fn invalid(
             older: None,
             newer: None,
             empty: None,
+            export: None,
         },
     )
 }
