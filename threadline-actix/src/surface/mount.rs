@@ -92,7 +92,6 @@ fn routes(scope: Scope) -> Scope {
         .service(deed(Deed::StartExport, screens::start_export))
         .service(deed(Deed::CancelExport, screens::cancel_export))
         .service(deed(Deed::DownloadExport, screens::download_export))
-        .service(fragment(Screen::Exports, "/exports/jobs", screens::export_jobs))
         .service(screen(Screen::AccessLog, screens::access_log))
         .service(screen(Screen::Gaps, screens::gaps))
         .route("/assets/{name}", web::get().to(assets::serve))
@@ -129,21 +128,6 @@ where
     };
     let method = if deed.takes_form() { Method::POST } else { Method::GET };
     web::resource(deed.route()).route(web::method(method).to(handler))
-}
-
-/// A part of a screen that its script asks for again and again. Who asks is asked about as at the screen; that they look is on
-/// record from when they opened it.
-fn fragment<F>(screen: Screen, route: &'static str, show: F) -> Resource
-where
-    F: AsyncFn(&Visit) -> Result<HttpResponse, Failure> + Copy + 'static,
-{
-    let handler = move |config: web::Data<SurfaceConfig>, request: HttpRequest| async move {
-        match Visit::begin_fragment(config, request, screen, route).await {
-            Ok(visit) => visit.show_again(show).await,
-            Err(refusal) => refusal,
-        }
-    };
-    web::resource(route).route(web::get().to(handler))
 }
 
 /// What is not there; only who is let in is told so.

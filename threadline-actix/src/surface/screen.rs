@@ -197,6 +197,15 @@ impl Screen {
         }
     }
 
+    /// After how many seconds a page that stays open asks again; only for pages that show no row of anybody's.
+    pub(super) fn refreshes_after(self) -> Option<u32> {
+        match self {
+            Self::Coverage | Self::Retention => Some(30),
+            Self::Exports => Some(5),
+            _ => None,
+        }
+    }
+
     /// The command that answers the same question without the surface.
     pub(super) fn command(self) -> &'static str {
         match self {

@@ -29,6 +29,8 @@ pub(super) struct Shell {
     pub(super) own_fonts: bool,
     /// How capture is, for who may know.
     pub(super) health: Option<Pill>,
+    /// After how many seconds the page asks for itself again.
+    pub(super) refresh: Option<u32>,
     /// The page as it was asked for, below the mount: where a choice of theme leads back to.
     pub(super) here: String,
 }
@@ -113,6 +115,7 @@ impl Shell {
             health: permissions
                 .has(Capability::Coverage)
                 .then(|| Pill::new(health, preferences.zone, Link::to("coverage").from(root))),
+            refresh: screen.refreshes_after(),
             here: here.to_owned(),
         }
     }

@@ -23,6 +23,9 @@ use crate::extractor::context_of;
 /// The category of the actions the access log is made of.
 pub(super) const ACCESS: &str = "threadline.access";
 
+/// The header by which an open page asks again for itself. That somebody looks at it is on record already.
+const REFRESH: &str = "x-threadline-refresh";
+
 /// A request that has been let in.
 pub(super) struct Visit {
     pub(super) config: web::Data<SurfaceConfig>,
@@ -93,18 +96,6 @@ impl Visit {
         Ok(Self { deed: Some(deed), asked, here, ..visit })
     }
 
-    /// The same for a part that the screen's script puts into its page: links hold there.
-    pub(super) async fn begin_fragment(
-        config: web::Data<SurfaceConfig>,
-        request: HttpRequest,
-        screen: Screen,
-        route: &str,
-    ) -> Result<Self, HttpResponse> {
-        let visit = Self::begin(config, request, screen, route.matches('/').count() - 1).await?;
-        let above = screen.route().matches('/').count() - 1;
-        Ok(Self { root: if above == 0 { "./".to_owned() } else { "../".repeat(above) }, ..visit })
-    }
-
     /// Shows the screen, to who may see it, once that they look is on record.
     pub(super) async fn show<F>(&self, show: F) -> HttpResponse
     where
@@ -122,22 +113,13 @@ impl Visit {
         shown.unwrap_or_else(|failure| failure.page(self))
     }
 
-    /// Shows a part of a screen again, to who may see it.
-    pub(super) async fn show_again<F>(&self, show: F) -> HttpResponse
-    where
-        F: AsyncFn(&Self) -> Result<HttpResponse, Failure>,
-    {
-        let capability = self.screen.capability();
-        let shown = match self.permissions.has(capability) {
-            true => show(self).await,
-            false => Err(Failure::Denied(capability)),
-        };
-        shown.unwrap_or_else(|failure| failure.page(self))
-    }
-
     /// Records the look in the trail; nothing is shown where that fails.
     async fn log(&self, outcome: Result<(), &'static str>) -> Result<(), Failure> {
-        if !self.config.access_log {
+        let is_refresh = outcome.is_ok()
+            && self.deed.is_none()
+            && self.screen.refreshes_after().is_some()
+            && self.request.headers().contains_key(REFRESH);
+        if !self.config.access_log || is_refresh {
             return Ok(());
         }
         let context = self.context();
@@ -225,7 +207,7 @@ impl Visit {
 
     /// What is around the page, under the screen's own heading.
     pub(super) fn shell(&self) -> Shell {
-        Shell::new(
+        let shell = Shell::new(
             &self.config,
             &self.permissions,
             self.actor.as_ref(),
@@ -234,7 +216,9 @@ impl Visit {
             &self.root,
             &self.here,
             self.health,
-        )
+        );
+        // What is done is not asked for again.
+        Shell { refresh: shell.refresh.filter(|_| self.deed.is_none()), ..shell }
     }
 
     /// The page.

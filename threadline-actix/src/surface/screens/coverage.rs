@@ -9,6 +9,7 @@ use threadline::health::{
 use crate::surface::entry::table_text;
 use crate::surface::failure::Failure;
 use crate::surface::link::Link;
+use crate::surface::prose::Prose;
 use crate::surface::pulse;
 use crate::surface::shell::Shell;
 use crate::surface::value::shown;
@@ -34,7 +35,7 @@ struct FindingView {
     severity: &'static str,
     code: String,
     table: Option<String>,
-    message: String,
+    message: Prose,
     fix: String,
 }
 
@@ -117,7 +118,7 @@ impl FindingView {
             },
             code: finding.code.to_string(),
             table: finding.table_name().as_ref().map(table_text),
-            message: shown(&finding.message),
+            message: Prose::sentence(&finding.message),
             fix: shown(&finding.fix),
         }
     }

@@ -11,6 +11,7 @@ use crate::surface::failure::Failure;
 use crate::surface::link::Link;
 use crate::surface::moment::Moment;
 use crate::surface::query::{Problem, Query};
+use crate::surface::shell::Shell;
 use crate::surface::value::shown;
 use crate::surface::visit::Visit;
 use crate::surface::window::Window;
@@ -52,8 +53,8 @@ pub(super) struct Jobs {
     pub(super) is_one: bool,
     pub(super) is_first_page: bool,
     pub(super) older: Option<String>,
-    /// Where to look again, while something is being made.
-    pub(super) again: Option<String>,
+    /// Whether one of them will be another soon.
+    is_active: bool,
 }
 
 pub(super) struct JobGroup {
@@ -127,12 +128,6 @@ impl Jobs {
         let last = jobs.last().map(|job| job.id).filter(|_| has_more);
         let older = last.map(|id| visit.href(&Link::to("exports").with("before", id.to_string())));
         let is_active = jobs.iter().any(|job| matches!(job.state, ExportState::Queued | ExportState::Running));
-        let again = Link::to("exports/jobs");
-        let again = match which {
-            Which::Newest => again,
-            Which::Before(id) => again.with("before", id.to_string()),
-            Which::One(id) => again.with("job", id.to_string()),
-        };
         let stages = [
             (Stage::Preparing, "Preparing", "preparing"),
             (Stage::Ready, "Ready", "ready"),
@@ -153,8 +148,14 @@ impl Jobs {
             is_one: matches!(which, Which::One(_)),
             is_first_page: which == Which::Newest,
             older,
-            again: is_active.then(|| visit.href(&again)),
+            is_active,
         })
+    }
+
+    /// What is around them: a page that asks again for as long as something is being made.
+    pub(super) fn shell(&self, visit: &Visit) -> Shell {
+        let shell = visit.shell();
+        Shell { refresh: shell.refresh.filter(|_| self.is_active), ..shell }
     }
 }
 

@@ -38,13 +38,6 @@ struct ExportsPage {
     jobs: Jobs,
 }
 
-#[derive(Template)]
-#[template(path = "surface/export_jobs.html")]
-struct JobsFragment {
-    shell: Shell,
-    jobs: Jobs,
-}
-
 /// An export that can be started.
 struct NewExport {
     obstacle: Option<Obstacle>,
@@ -136,7 +129,7 @@ pub(in crate::surface) async fn exports(visit: &Visit) -> Result<HttpResponse, F
             return Err(Failure::Invalid(unknown));
         }
         let jobs = Jobs::read(visit, which).await?;
-        return visit.page(&ExportsPage { shell: visit.shell(), problems: Vec::new(), new: None, jobs });
+        return visit.page(&ExportsPage { shell: jobs.shell(visit), problems: Vec::new(), new: None, jobs });
     }
     let question = Question::take(visit, &mut query);
     let known: Vec<&str> = Filter::NAMES.into_iter().chain(["window", "format", "job", "before"]).collect();
@@ -150,18 +143,6 @@ pub(in crate::surface) async fn exports(visit: &Visit) -> Result<HttpResponse, F
         }
     };
     page(visit, StatusCode::OK, Vec::new(), question, which).await
-}
-
-/// The list of one's exports alone, for the script that keeps it up to date.
-pub(in crate::surface) async fn export_jobs(visit: &Visit) -> Result<HttpResponse, Failure> {
-    let mut query = visit.query();
-    let which = Which::take(&mut query)?;
-    let unknown = query.unknown(&["job", "before"]);
-    if !unknown.is_empty() {
-        return Err(Failure::Invalid(unknown));
-    }
-    let jobs = Jobs::read(visit, which).await?;
-    visit.page(&JobsFragment { shell: visit.shell(), jobs })
 }
 
 /// The page with what is wrong with what was asked, if something is.
@@ -192,7 +173,7 @@ async fn page(
     };
     let jobs = Jobs::read(visit, which).await?;
     let new = Some(NewExport::new(visit, &question, sentence));
-    visit.page_with(status, &ExportsPage { shell: visit.shell(), problems, new, jobs })
+    visit.page_with(status, &ExportsPage { shell: jobs.shell(visit), problems, new, jobs })
 }
 
 impl NewExport {
