@@ -1,6 +1,10 @@
 //! The pages for operators, asked as a browser asks.
 
+mod access_log;
+mod exports;
+mod gaps;
 mod gates;
+mod health;
 mod hostile;
 mod pages;
 mod site;

@@ -10,6 +10,7 @@ use threadline_worker::Storage;
 
 use super::access::{Access, Gates, kept};
 use super::preferences::Theme;
+use super::pulse::Pulse;
 
 /// A surface nobody is kept out of yet: all it can do is to be told who is let in.
 #[derive(Clone, Debug)]
@@ -31,6 +32,7 @@ pub struct SurfaceConfig {
     pub(super) access_log: bool,
     pub(super) operation: Arc<Config>,
     pub(super) storage: Option<Storage>,
+    pub(super) pulse: Pulse,
 }
 
 /// Where the pages' letters come from.
@@ -67,6 +69,7 @@ impl Unguarded {
             access_log: true,
             operation: Arc::default(),
             storage: None,
+            pulse: Pulse::default(),
         }
     }
 

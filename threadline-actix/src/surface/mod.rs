@@ -35,6 +35,7 @@ mod moment;
 mod mount;
 mod preferences;
 mod prose;
+mod pulse;
 mod query;
 mod screen;
 mod screens;

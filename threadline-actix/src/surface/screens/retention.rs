@@ -116,7 +116,7 @@ fn windows(section: &RetentionPolicy) -> Vec<Window> {
 }
 
 /// A time in the largest unit that says it exactly.
-fn days(time: Duration) -> String {
+pub(in crate::surface) fn days(time: Duration) -> String {
     let seconds = time.as_secs();
     let (count, unit) = match seconds {
         _ if seconds > 0 && seconds.is_multiple_of(86_400) => (seconds / 86_400, "day"),
@@ -128,7 +128,7 @@ fn days(time: Duration) -> String {
 }
 
 /// A size in the unit that leaves it readable.
-fn size(bytes: u64) -> String {
+pub(in crate::surface) fn size(bytes: u64) -> String {
     const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
     let place = (bytes.max(1).ilog2() / 10).min(4) as usize;
     match place {

@@ -7,6 +7,7 @@ use actix_web::http::StatusCode;
 use askama::Template;
 use threadline::{AuditAction, Count, Filter, LinkedChange, Order, PageRequest};
 
+use crate::surface::access::Capability;
 use crate::surface::entry::{Group, table_text};
 use crate::surface::failure::Failure;
 use crate::surface::link::Link;
@@ -39,6 +40,8 @@ struct TimelinePage {
     older: Option<String>,
     newer: Option<Newer>,
     empty: Option<Empty>,
+    /// Where these can be had as a file, for who may.
+    export: Option<String>,
 }
 
 /// The way to what is newer than the page, which may not have happened yet.
@@ -219,6 +222,10 @@ pub(in crate::surface) async fn timeline(visit: &Visit) -> Result<HttpResponse, 
         older,
         newer,
         empty,
+        export: visit
+            .permissions
+            .has(Capability::Exports)
+            .then(|| visit.href(&question.link().under("exports"))),
     })
 }
 
@@ -289,6 +296,7 @@ fn invalid(
             older: None,
             newer: None,
             empty: None,
+            export: None,
         },
     )
 }
