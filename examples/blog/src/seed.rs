@@ -41,7 +41,8 @@ pub const STAFF: [&str; 2] = ["mira@pressroom.example", "jo@pressroom.example"];
 pub fn staff(pool: &AuditedPool, password: &str) -> Result<(), Box<dyn Error + Send + Sync>> {
     let password_hash = password::hash(password)?;
     let context = AuditContext::new(Actor::system(ActorId::from_static("seed")));
-    let action = Action::new("staff.hired").category("accounts").reason("somebody has to look into the trail");
+    let action =
+        Action::new("staff.hired").category("accounts").reason("somebody has to look into the trail");
     pool.write(context.transaction().action(action), |conn, _| {
         let there: i64 = users::table.filter(users::email.eq_any(STAFF)).count().get_result(conn)?;
         if there > 0 {

@@ -19,8 +19,7 @@ const DIESEL_CLI: &str = "2.3.14";
 /// What each table's audit leaves out, where it is audited at all.
 const POLICIES: &str = "SELECT string_agg(format('%s %s', table_name, ignore), ', ' ORDER BY table_name) AS text \
     FROM threadline.audited_tables WHERE attached";
-const ALL_POLICIES: &str =
-    "comments {}, memberships {}, notifications {}, organizations {}, posts {updated_at,views}, staff {}, users {}";
+const ALL_POLICIES: &str = "comments {}, memberships {}, notifications {}, organizations {}, posts {updated_at,views}, staff {}, users {}";
 const FIRST_POLICIES: &str = "comments {}, posts {}, users {}";
 
 #[test]

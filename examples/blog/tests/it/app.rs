@@ -63,7 +63,8 @@ impl App {
         let audit = audit::pages(&pool, config).expect("no storage is configured");
         thread::spawn(move || {
             System::new().block_on(async move {
-                let (server, address) = server::bind(served, key, audit, "127.0.0.1:0").expect("some port is free");
+                let (server, address) =
+                    server::bind(served, key, audit, "127.0.0.1:0").expect("some port is free");
                 started.send((server.handle(), address)).expect("the test waits for it");
                 server.await
             })
