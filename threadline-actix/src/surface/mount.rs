@@ -1,11 +1,11 @@
 //! The routes, and what holds for all of them.
 
 use actix_web::dev::{AppService, HttpServiceFactory};
+use actix_web::http::Method;
 use actix_web::http::header::{
     CONTENT_SECURITY_POLICY, HeaderName, HeaderValue, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
     X_FRAME_OPTIONS,
 };
-use actix_web::http::Method;
 use actix_web::middleware::{DefaultHeaders, from_fn};
 use actix_web::{HttpRequest, HttpResponse, Resource, Scope, guard, web};
 
@@ -92,6 +92,7 @@ fn routes(scope: Scope) -> Scope {
         .service(deed(Deed::StartExport, screens::start_export))
         .service(deed(Deed::CancelExport, screens::cancel_export))
         .service(deed(Deed::DownloadExport, screens::download_export))
+        .service(deed(Deed::RemoveDue, screens::remove_due))
         .service(screen(Screen::AccessLog, screens::access_log))
         .service(screen(Screen::Gaps, screens::gaps))
         .route("/assets/{name}", web::get().to(assets::serve))

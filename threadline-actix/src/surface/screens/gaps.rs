@@ -111,8 +111,11 @@ pub(in crate::surface) async fn gaps(visit: &Visit) -> Result<HttpResponse, Fail
         .await?;
     let has_more = tables.len() > SIZE as usize;
     tables.truncate(SIZE as usize);
-    let found: Vec<FoundGaps> =
-        findings.iter().filter(|finding| finding.code == FindingCode::Gap).map(|gap| FoundGaps::new(visit, gap)).collect();
+    let found: Vec<FoundGaps> = findings
+        .iter()
+        .filter(|finding| finding.code == FindingCode::Gap)
+        .map(|gap| FoundGaps::new(visit, gap))
+        .collect();
     let unseen: Vec<String> = findings
         .iter()
         .filter(|finding| finding.code == FindingCode::CouldNotCheck && finding.details["check"] == "gaps")
@@ -158,9 +161,13 @@ fn verdict(found: &[FoundGaps], unseen: &[String], tables: &[TableView]) -> (&'s
             let verb = if rows == 1 { "A write" } else { "Writes" };
             ("bad", format!("{verb} to {rows} row{} escaped capture, and nobody has said why.", s(rows)))
         }
-        (0, 1..) => {
-            ("warning", format!("No write is known to have escaped unexplained; {partly} table{} not captured whole.", if partly == 1 { " is" } else { "s are" }))
-        }
+        (0, 1..) => (
+            "warning",
+            format!(
+                "No write is known to have escaped unexplained; {partly} table{} not captured whole.",
+                if partly == 1 { " is" } else { "s are" }
+            ),
+        ),
         (0, 0) if !unseen.is_empty() => {
             ("warning", "Whether a write escaped capture could not be seen everywhere.".to_owned())
         }
@@ -240,7 +247,8 @@ fn unknown(visit: &Visit, known: &Continuity) -> Vec<String> {
         said.push(format!("From {} to {}: nothing was captured.", clock(from), clock(to)));
     }
     if let (Some(last), 1..) = (known.last_truncate, known.truncates) {
-        let times = if known.truncates == 1 { "once".to_owned() } else { format!("{} times", known.truncates) };
+        let times =
+            if known.truncates == 1 { "once".to_owned() } else { format!("{} times", known.truncates) };
         said.push(format!("Truncated {times}, last at {}: the rows that went were not kept.", clock(last)));
     }
     if known.is_redacted {

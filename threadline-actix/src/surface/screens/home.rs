@@ -85,9 +85,8 @@ pub(in crate::surface) async fn home(visit: &Visit) -> Result<HttpResponse, Fail
 
 /// Links to these screens.
 fn links(visit: &Visit, screens: &[Screen]) -> Vec<(&'static str, String)> {
-    let link = |screen: &Screen| {
-        (screen.label(), visit.href(&Link::to(screen.route().trim_start_matches('/'))))
-    };
+    let link =
+        |screen: &Screen| (screen.label(), visit.href(&Link::to(screen.route().trim_start_matches('/'))));
     screens.iter().map(link).collect()
 }
 

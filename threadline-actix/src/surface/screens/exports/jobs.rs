@@ -1,7 +1,7 @@
 //! One's jobs, as they stand.
 
-use threadline::exports::{self, ExportFailure, ExportJob, ExportState};
 use threadline::Filter;
+use threadline::exports::{self, ExportFailure, ExportJob, ExportState};
 use uuid::Uuid;
 
 use super::super::retention::size;
@@ -38,7 +38,9 @@ impl Which {
             id.transpose().map_err(|_| Problem::new(name, "is not the id of an export"))
         };
         Ok(match (id("job")?, id("before")?) {
-            (Some(_), Some(_)) => return Err(Problem::new("before", "goes with no `job`; leave one of them out")),
+            (Some(_), Some(_)) => {
+                return Err(Problem::new("before", "goes with no `job`; leave one of them out"));
+            }
             (Some(job), None) => Self::One(job),
             (None, Some(before)) => Self::Before(before),
             (None, None) => Self::Newest,
@@ -127,7 +129,8 @@ impl Jobs {
         jobs.truncate(SIZE as usize);
         let last = jobs.last().map(|job| job.id).filter(|_| has_more);
         let older = last.map(|id| visit.href(&Link::to("exports").with("before", id.to_string())));
-        let is_active = jobs.iter().any(|job| matches!(job.state, ExportState::Queued | ExportState::Running));
+        let is_active =
+            jobs.iter().any(|job| matches!(job.state, ExportState::Queued | ExportState::Running));
         let stages = [
             (Stage::Preparing, "Preparing", "preparing"),
             (Stage::Ready, "Ready", "ready"),
@@ -207,10 +210,7 @@ impl JobView {
             },
             asked: visit.moment(job.requested_at),
             format: job.format.as_str(),
-            parts: parts
-                .map(|(name, value)| (name.replace('_', " "), shown(&value)))
-                .chain(window)
-                .collect(),
+            parts: parts.map(|(name, value)| (name.replace('_', " "), shown(&value))).chain(window).collect(),
             sentence: sentence(visit, job, stage),
             download: (stage == Stage::Ready && visit.config.storage.is_some())
                 .then(|| visit.href(&Link::to("exports/file").with("job", job.id.to_string()))),
@@ -297,4 +297,3 @@ impl FileView {
         })
     }
 }
-
