@@ -140,6 +140,8 @@ fn windows(section: &RetentionPolicy) -> Vec<Window> {
 pub(in crate::surface) fn days(time: Duration) -> String {
     let seconds = time.as_secs();
     let (count, unit) = match seconds {
+        // As `threadline.toml` has it: a year is 365.25 days.
+        _ if seconds > 0 && seconds.is_multiple_of(31_557_600) => (seconds / 31_557_600, "year"),
         _ if seconds > 0 && seconds.is_multiple_of(86_400) => (seconds / 86_400, "day"),
         _ if seconds > 0 && seconds.is_multiple_of(3_600) => (seconds / 3_600, "hour"),
         _ if seconds > 0 && seconds.is_multiple_of(60) => (seconds / 60, "minute"),
