@@ -11,7 +11,8 @@ fn looks(body: &str) -> Vec<String> {
     looks
         .map(|look| {
             let look = look.split("</li>").next().unwrap();
-            let text: String = look.split('<').map(|tag| tag.split_once('>').map_or(tag, |(_, text)| text)).collect();
+            let text: String =
+                look.split('<').map(|tag| tag.split_once('>').map_or(tag, |(_, text)| text)).collect();
             text.split_whitespace().collect::<Vec<_>>().join(" ")
         })
         .collect()
@@ -29,14 +30,14 @@ fn a_look_is_listed_with_what_was_asked_and_a_refused_one_says_so() {
         [
             "viewed Access log",
             "viewed Rows table=notes key=7",
-            "refused Coverage not permitted",
+            "refused Coverage: not permitted",
             "viewed Timeline table=notes window=all",
         ]
     );
     assert!(body.contains("href=\"./timeline?table=notes&#38;window=all\""), "{body}");
     assert!(body.contains("./actors?actor=user%3A2"));
     let refused = looks(&site.get(Visitor::Admin, "access-log?status=error").body);
-    assert_eq!(refused, ["refused Coverage not permitted"]);
+    assert_eq!(refused, ["refused Coverage: not permitted"]);
     let own = looks(&site.get(Visitor::Admin, "access-log?actor=user:1").body);
     assert_eq!(own.len(), 3);
     let none = site.get(Visitor::Admin, "access-log?actor=user:77");
@@ -61,23 +62,32 @@ fn pages_of_looks_put_together_are_all_of_them() {
         let Some(older) = links.into_iter().find(|href| href.contains("after=")) else { break };
         path = older.trim_start_matches("./").replace("&#38;", "&");
     }
-    let expected: Vec<String> = (0..120).rev().map(|number| format!("viewed Actors actor=user:{number}")).collect();
+    let expected: Vec<String> =
+        (0..120).rev().map(|number| format!("viewed Actors actor=user:{number}")).collect();
     assert_eq!(seen, expected);
 }
 
 #[test]
 fn whatever_is_on_record_leads_nowhere_else() {
     let site = Site::new();
-    for comment in
-        ["//evil.example", "https://evil.example/", "javascript:alert(1)", "../admin", "/admin", "a/%2e%2e/%2e%2e/admin"]
-    {
+    for comment in [
+        "//evil.example",
+        "https://evil.example/",
+        "javascript:alert(1)",
+        "../admin",
+        "/admin",
+        "a/%2e%2e/%2e%2e/admin",
+    ] {
         let look = Action::new("threadline.timeline.viewed").category("threadline.access").comment(comment);
         site.pool.record_action(&AuditContext::new(Actor::user(9)), &look).unwrap();
     }
     let body = site.get(Visitor::Admin, "access-log?actor=user:9").body;
     assert_eq!(looks(&body).len(), 6);
     for bad in ["evil", "javascript", "admin\""] {
-        assert!(!body.split("href=\"").skip(1).any(|rest| rest.split('"').next().unwrap().contains(bad)), "{bad}");
+        assert!(
+            !body.split("href=\"").skip(1).any(|rest| rest.split('"').next().unwrap().contains(bad)),
+            "{bad}"
+        );
     }
 }
 

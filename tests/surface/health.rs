@@ -10,7 +10,8 @@ fn pill(body: &str) -> Option<String> {
 }
 
 fn truth(body: &str, name: &str) -> Option<String> {
-    let truth = body.split("class=\"truth ").find(|truth| truth.contains(&format!("truth-name\">{name}<")))?;
+    let truth =
+        body.split("class=\"truth ").find(|truth| truth.contains(&format!("truth-name\">{name}<")))?;
     Some(truth.split("</li>").next()?.to_owned())
 }
 
@@ -46,7 +47,10 @@ fn home_says_what_is_so_and_only_what_one_may_know() {
     let operation: threadline::config::Config = threadline::config::Config::parse(policy).unwrap();
     let home = site.see(site.config().operation(operation.clone()), Visitor::Admin, "").body;
     let told = truth(&home, "Retention").unwrap();
-    assert!(told.starts_with("warning") && told.contains("kept 90 days, and retention has never run"), "{told}");
+    assert!(
+        told.starts_with("warning") && told.contains("kept 90 days, and retention has never run"),
+        "{told}"
+    );
     run(
         &mut site.db.connect(),
         "INSERT INTO threadline.retention_runs (state, asked_by, error, backend_pid, silence_limit, policy, ended_at) \

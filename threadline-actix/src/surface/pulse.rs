@@ -109,7 +109,10 @@ impl Pulse {
             match findings {
                 Ok(findings) => pulse.note(&findings),
                 Err(error) => {
-                    tracing::warn!(cause = error.kind(), "threadline: the health of capture could not be asked");
+                    tracing::warn!(
+                        cause = error.kind(),
+                        "threadline: the health of capture could not be asked"
+                    );
                     let last = pulse.last().and_then(|seen| seen.health);
                     pulse.keep(last.map(|health| Health { stale: true, ..health }));
                 }

@@ -141,7 +141,9 @@ impl DayOfLooks {
 impl Look {
     fn new(visit: &Visit, action: &AuditAction) -> Self {
         let (screen, did) = named(&action.name);
-        let what = action.comment.as_deref();
+        // Home has nothing below the mount to be told by.
+        let is_home = action.comment.is_none() && screen == Screen::Home.label();
+        let what = action.comment.as_deref().or(is_home.then_some(""));
         // Whatever is on record, a link leads to one of these pages.
         let href = what.filter(|what| is_below(what)).map(|what| visit.href(&Link::to(what)));
         Self {

@@ -2,9 +2,7 @@
 
 use actix_web::HttpResponse;
 use askama::Template;
-use threadline::health::{
-    self, CoverageOptions, CoverageStatus, Finding, Severity, TableCoverage,
-};
+use threadline::health::{self, CoverageOptions, CoverageStatus, Finding, Severity, TableCoverage};
 
 use crate::surface::entry::table_text;
 use crate::surface::failure::Failure;

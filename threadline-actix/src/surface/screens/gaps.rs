@@ -11,6 +11,7 @@ use crate::surface::entry::{key_text, table_text};
 use crate::surface::failure::Failure;
 use crate::surface::link::Link;
 use crate::surface::moment::Moment;
+use crate::surface::prose::Prose;
 use crate::surface::pulse;
 use crate::surface::query::Problem;
 use crate::surface::shell::Shell;
@@ -36,9 +37,9 @@ struct GapsPage {
     class: &'static str,
     verdict: String,
     /// What was looked at, in a sentence.
-    looked_at: String,
+    looked_at: Prose,
     found: Vec<FoundGaps>,
-    unseen: Vec<String>,
+    unseen: Vec<Prose>,
     tables: Vec<TableView>,
     newer: Option<String>,
     older: Option<String>,
@@ -62,11 +63,11 @@ struct RowWithGap {
 struct TableView {
     name: String,
     timeline: String,
-    /// `captured`, `partly captured`, `not captured`.
+    /// `captured`, `not captured whole`, `no longer captured`.
     state: &'static str,
     class: &'static str,
     since: Option<Moment>,
-    problems: Vec<String>,
+    problems: Vec<Prose>,
     /// What has no answer, and why.
     unknown: Vec<String>,
     known_gaps: Vec<KnownGapView>,
@@ -111,14 +112,17 @@ pub(in crate::surface) async fn gaps(visit: &Visit) -> Result<HttpResponse, Fail
         .await?;
     let has_more = tables.len() > SIZE as usize;
     tables.truncate(SIZE as usize);
-    let found: Vec<FoundGaps> =
-        findings.iter().filter(|finding| finding.code == FindingCode::Gap).map(|gap| FoundGaps::new(visit, gap)).collect();
-    let unseen: Vec<String> = findings
+    let found: Vec<FoundGaps> = findings
+        .iter()
+        .filter(|finding| finding.code == FindingCode::Gap)
+        .map(|gap| FoundGaps::new(visit, gap))
+        .collect();
+    let unseen: Vec<Prose> = findings
         .iter()
         .filter(|finding| finding.code == FindingCode::CouldNotCheck && finding.details["check"] == "gaps")
         .map(|finding| match finding.table_name() {
-            Some(table) => format!("{}: {}", table_text(&table), shown(&finding.message)),
-            None => shown(&finding.message),
+            Some(table) => Prose::new(&format!("{}: {}", table_text(&table), finding.message)),
+            None => Prose::sentence(&finding.message),
         })
         .collect();
     let tables: Vec<TableView> = tables.iter().map(|table| TableView::new(visit, table)).collect();
@@ -131,11 +135,11 @@ pub(in crate::surface) async fn gaps(visit: &Visit) -> Result<HttpResponse, Fail
         shell: visit.shell(),
         class,
         verdict,
-        looked_at: format!(
+        looked_at: Prose::new(&format!(
             "Looked at: up to {ROWS} rows changed last within 24 hours, for up to {} s; older gaps are told by `threadline doctor \
              --gap-rows 5000 --recent 30d`.",
             TIME.as_secs()
-        ),
+        )),
         found,
         unseen,
         tables,
@@ -149,18 +153,20 @@ fn only_gaps(options: HealthOptions) -> HealthOptions {
     options.check_actors(false).check_orphans(false)
 }
 
-fn verdict(found: &[FoundGaps], unseen: &[String], tables: &[TableView]) -> (&'static str, String) {
+fn verdict(found: &[FoundGaps], unseen: &[Prose], tables: &[TableView]) -> (&'static str, String) {
     let rows: usize = found.iter().map(|found| found.rows.len() + found.more).sum();
-    let partly = tables.iter().filter(|table| table.class != "good").count();
-    let s = |number: usize| if number == 1 { "" } else { "s" };
+    let partly = tables.iter().filter(|table| table.class == "bad").count();
+    let not_whole = match partly {
+        0 => String::new(),
+        1 => " One table is not captured whole at present.".to_owned(),
+        _ => format!(" {partly} tables are not captured whole at present."),
+    };
     match (rows, partly) {
-        (1.., _) => {
-            let verb = if rows == 1 { "A write" } else { "Writes" };
-            ("bad", format!("{verb} to {rows} row{} escaped capture, and nobody has said why.", s(rows)))
+        (1, _) => ("bad", format!("A write to a row escaped capture, and nobody has said why.{not_whole}")),
+        (2.., _) => {
+            ("bad", format!("Writes to {rows} rows escaped capture, and nobody has said why.{not_whole}"))
         }
-        (0, 1..) => {
-            ("warning", format!("No write is known to have escaped unexplained; {partly} table{} not captured whole.", if partly == 1 { " is" } else { "s are" }))
-        }
+        (0, 1..) => ("warning", format!("No write is known to have escaped unexplained.{not_whole}")),
         (0, 0) if !unseen.is_empty() => {
             ("warning", "Whether a write escaped capture could not be seen everywhere.".to_owned())
         }
@@ -212,7 +218,7 @@ impl TableView {
             state,
             class,
             since: since.map(|since| visit.moment(since)),
-            problems: known.problems.iter().map(|problem| shown(&problem.what)).collect(),
+            problems: known.problems.iter().map(|problem| Prose::sentence(&problem.what)).collect(),
             unknown: unknown(visit, known),
             known_gaps: known.gaps.iter().map(|gap| KnownGapView::new(visit, gap)).collect(),
             baselines: known.baselines.iter().map(|baseline| BaselineView::new(visit, baseline)).collect(),
@@ -240,7 +246,8 @@ fn unknown(visit: &Visit, known: &Continuity) -> Vec<String> {
         said.push(format!("From {} to {}: nothing was captured.", clock(from), clock(to)));
     }
     if let (Some(last), 1..) = (known.last_truncate, known.truncates) {
-        let times = if known.truncates == 1 { "once".to_owned() } else { format!("{} times", known.truncates) };
+        let times =
+            if known.truncates == 1 { "once".to_owned() } else { format!("{} times", known.truncates) };
         said.push(format!("Truncated {times}, last at {}: the rows that went were not kept.", clock(last)));
     }
     if known.is_redacted {

@@ -85,9 +85,8 @@ pub(in crate::surface) async fn home(visit: &Visit) -> Result<HttpResponse, Fail
 
 /// Links to these screens.
 fn links(visit: &Visit, screens: &[Screen]) -> Vec<(&'static str, String)> {
-    let link = |screen: &Screen| {
-        (screen.label(), visit.href(&Link::to(screen.route().trim_start_matches('/'))))
-    };
+    let link =
+        |screen: &Screen| (screen.label(), visit.href(&Link::to(screen.route().trim_start_matches('/'))));
     screens.iter().map(link).collect()
 }
 
@@ -121,7 +120,7 @@ impl Truth {
         let words = match (&last, visit.permissions.access.scope()) {
             (None, None) => "None was captured yet.",
             (None, Some(_)) => "None was captured yet that you may see.",
-            (Some(_), None) => "The last one was captured",
+            (Some(_), None) => "The last one seen was captured",
             (Some(_), Some(_)) => "The last one that you may see was captured",
         };
         Self {

@@ -69,7 +69,8 @@ pub fn overview(conn: &mut PgConnection, skip: u32, limit: u32) -> Result<Vec<Co
             which.bind(id);
             if let Some(known) = read(conn, "", which)? {
                 let problems = state.problems(&known.table).unwrap_or_else(|unanswered| {
-                    let what = format!("whether each write is captured could not be checked: {}", unanswered.reason);
+                    let what =
+                        format!("whether each write is captured could not be checked: {}", unanswered.reason);
                     vec![Missing { what, fix: String::new() }]
                 });
                 tables.push(Continuity { problems, ..known });

@@ -16,8 +16,10 @@ pub(super) fn export(filter: &Filter, window: Window, format: ExportFormat) -> S
     if !flags.iter().all(|(_, value)| is_plain_text(value)) {
         return String::new();
     }
-    let flags: String =
-        flags.iter().map(|(name, value)| format!(" --{}={}", name.replace('_', "-"), quoted(value))).collect();
+    let flags: String = flags
+        .iter()
+        .map(|(name, value)| format!(" --{}={}", name.replace('_', "-"), quoted(value)))
+        .collect();
     format!("threadline export{flags} --all --output export.{}", format.extension())
 }
 
@@ -45,10 +47,12 @@ mod tests {
 
     #[test]
     fn a_value_is_one_word_whatever_is_in_it_or_there_is_no_command() {
-        let command = |action: &str| {
-            export(&Filter::new().action(action), Window::Last(Span::Week), ExportFormat::Csv)
-        };
-        assert_eq!(command("post.published"), "threadline export --action=post.published --from=7d --all --output export.csv");
+        let command =
+            |action: &str| export(&Filter::new().action(action), Window::Last(Span::Week), ExportFormat::Csv);
+        assert_eq!(
+            command("post.published"),
+            "threadline export --action=post.published --from=7d --all --output export.csv"
+        );
         assert_eq!(
             command("a'; rm -rf $(b) `c` \"d\" \\"),
             "threadline export --action='a'\\''; rm -rf $(b) `c` \"d\" \\' --from=7d --all --output export.csv"

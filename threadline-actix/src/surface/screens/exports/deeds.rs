@@ -71,10 +71,11 @@ pub(in crate::surface) async fn download_export(visit: &Visit) -> Result<HttpRes
         return Err(Failure::NotFound);
     };
     is_theirs(visit, id).await?;
-    let answer = export_download(&visit.config.pool, storage, id, owner).await.map_err(|error| match error {
-        Error::Audit(error) => Failure::from(error),
-        _ => Failure::Internal,
-    })?;
+    let answer =
+        export_download(&visit.config.pool, storage, id, owner).await.map_err(|error| match error {
+            Error::Audit(error) => Failure::from(error),
+            _ => Failure::Internal,
+        })?;
     match answer.status() {
         StatusCode::NOT_FOUND => Err(Failure::NotFound),
         // Where it stands tells more than that there is no file.

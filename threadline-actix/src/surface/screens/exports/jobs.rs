@@ -1,7 +1,7 @@
 //! One's jobs, as they stand.
 
 use threadline::exports::{self, ExportFailure, ExportJob, ExportState};
-use threadline::Filter;
+use threadline::{ExportFormat, Filter};
 use uuid::Uuid;
 
 use super::super::retention::size;
@@ -10,6 +10,7 @@ use crate::surface::entry::table_text;
 use crate::surface::failure::Failure;
 use crate::surface::link::Link;
 use crate::surface::moment::Moment;
+use crate::surface::prose::Prose;
 use crate::surface::query::{Problem, Query};
 use crate::surface::shell::Shell;
 use crate::surface::value::shown;
@@ -38,7 +39,9 @@ impl Which {
             id.transpose().map_err(|_| Problem::new(name, "is not the id of an export"))
         };
         Ok(match (id("job")?, id("before")?) {
-            (Some(_), Some(_)) => return Err(Problem::new("before", "goes with no `job`; leave one of them out")),
+            (Some(_), Some(_)) => {
+                return Err(Problem::new("before", "goes with no `job`; leave one of them out"));
+            }
             (Some(job), None) => Self::One(job),
             (None, Some(before)) => Self::Before(before),
             (None, None) => Self::Newest,
@@ -73,7 +76,7 @@ pub(super) struct JobView {
     pub(super) format: &'static str,
     pub(super) parts: Vec<(String, String)>,
     /// How it stands, in a sentence.
-    pub(super) sentence: String,
+    pub(super) sentence: Option<Prose>,
     pub(super) file: Option<FileView>,
     pub(super) download: Option<String>,
     pub(super) can_be_cancelled: bool,
@@ -84,7 +87,7 @@ pub(super) struct JobView {
 /// The file of a job.
 pub(super) struct FileView {
     pub(super) name: String,
-    pub(super) changes: String,
+    pub(super) changes: u64,
     pub(super) size: String,
     pub(super) sha256: String,
     pub(super) expires: Option<Moment>,
@@ -127,7 +130,8 @@ impl Jobs {
         jobs.truncate(SIZE as usize);
         let last = jobs.last().map(|job| job.id).filter(|_| has_more);
         let older = last.map(|id| visit.href(&Link::to("exports").with("before", id.to_string())));
-        let is_active = jobs.iter().any(|job| matches!(job.state, ExportState::Queued | ExportState::Running));
+        let is_active =
+            jobs.iter().any(|job| matches!(job.state, ExportState::Queued | ExportState::Running));
         let stages = [
             (Stage::Preparing, "Preparing", "preparing"),
             (Stage::Ready, "Ready", "ready"),
@@ -206,12 +210,15 @@ impl JobView {
                 _ => "expired",
             },
             asked: visit.moment(job.requested_at),
-            format: job.format.as_str(),
-            parts: parts
-                .map(|(name, value)| (name.replace('_', " "), shown(&value)))
-                .chain(window)
-                .collect(),
-            sentence: sentence(visit, job, stage),
+            format: match job.format {
+                ExportFormat::Csv => "CSV",
+                ExportFormat::Json => "JSON",
+                ExportFormat::Ndjson => "NDJSON",
+            },
+            parts: parts.map(|(name, value)| (name.replace('_', " "), shown(&value))).chain(window).collect(),
+            sentence: Some(sentence(visit, job, stage))
+                .filter(|said| !said.is_empty())
+                .map(|said| Prose::new(&said)),
             download: (stage == Stage::Ready && visit.config.storage.is_some())
                 .then(|| visit.href(&Link::to("exports/file").with("job", job.id.to_string()))),
             file,
@@ -253,6 +260,10 @@ fn sentence(visit: &Visit, job: &ExportJob, stage: Stage) -> String {
         ),
         (ExportState::Queued, _) => format!("Waits for a worker.{tries}"),
         (ExportState::Running, _) => format!("{} so far.{tries}", so_far()),
+        (_, Stage::Ready) if visit.config.storage.is_none() => {
+            "It cannot be downloaded here: this application has not said where its export files lie."
+                .to_owned()
+        }
         (_, Stage::Ready) => String::new(),
         (ExportState::Failed, _) => job.error.map_or("It was not made.", reason).to_owned(),
         (ExportState::Cancelled, _) => "It was cancelled before it was made.".to_owned(),
@@ -285,10 +296,9 @@ fn reason(failure: ExportFailure) -> &'static str {
 impl FileView {
     fn new(visit: &Visit, job: &ExportJob) -> Option<Self> {
         let summary = job.summary.as_ref()?;
-        let changes = if summary.rows == 1 { "change" } else { "changes" };
         Some(Self {
             name: job.file_name(),
-            changes: format!("{} {changes}", summary.rows),
+            changes: summary.rows,
             size: size(summary.bytes),
             sha256: summary.sha256.clone(),
             expires: job.expires_at.map(|at| visit.moment(at)),
@@ -297,4 +307,3 @@ impl FileView {
         })
     }
 }
-

@@ -7,7 +7,7 @@ mod jobs;
 use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
 use askama::Template;
-use threadline::{ActorType, Actor, ExportFormat, Filter};
+use threadline::{Actor, ActorType, ExportFormat, Filter};
 
 pub(in crate::surface) use self::deeds::{cancel_export, download_export, start_export};
 use self::jobs::{Jobs, Which};
@@ -166,9 +166,10 @@ async fn page(
             (StatusCode::BAD_REQUEST, String::new())
         }
         // How much it will be is not worth waiting for; a worker takes its time.
-        Err(Failure::TooLong) => {
-            (status, format!("Changes {}, too many to count at once", question.window.words(visit.preferences.zone)))
-        }
+        Err(Failure::TooLong) => (
+            status,
+            format!("Changes {}, too many to count at once", question.window.words(visit.preferences.zone)),
+        ),
         Err(failure) => return Err(failure),
     };
     let jobs = Jobs::read(visit, which).await?;
@@ -180,7 +181,8 @@ impl NewExport {
     fn new(visit: &Visit, question: &Question, sentence: String) -> Self {
         let pairs = question.filter.pairs();
         let chips = pairs.iter().enumerate().map(|(place, (name, value))| {
-            let rest = pairs.iter().enumerate().filter(|(other, _)| *other != place).map(|(_, pair)| pair.clone());
+            let rest =
+                pairs.iter().enumerate().filter(|(other, _)| *other != place).map(|(_, pair)| pair.clone());
             let without = Link::to("exports").with_all(rest).with_all(question.window.pairs(USUAL));
             Chip { name: name.replace('_', " "), value: shown(value), without: visit.href(&without) }
         });
