@@ -7,4 +7,6 @@ mod gates;
 mod health;
 mod hostile;
 mod pages;
+mod retention;
 mod site;
+mod states;

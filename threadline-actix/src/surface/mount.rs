@@ -92,6 +92,7 @@ fn routes(scope: Scope) -> Scope {
         .service(deed(Deed::StartExport, screens::start_export))
         .service(deed(Deed::CancelExport, screens::cancel_export))
         .service(deed(Deed::DownloadExport, screens::download_export))
+        .service(deed(Deed::RemoveDue, screens::remove_due))
         .service(screen(Screen::AccessLog, screens::access_log))
         .service(screen(Screen::Gaps, screens::gaps))
         .route("/assets/{name}", web::get().to(assets::serve))

@@ -59,15 +59,18 @@ pub(super) enum Deed {
     StartExport,
     CancelExport,
     DownloadExport,
+    RemoveDue,
 }
 
 impl Deed {
-    pub(super) const ALL: [Self; 3] = [Self::StartExport, Self::CancelExport, Self::DownloadExport];
+    pub(super) const ALL: [Self; 4] =
+        [Self::StartExport, Self::CancelExport, Self::DownloadExport, Self::RemoveDue];
 
     /// Where it is done.
     pub(super) fn screen(self) -> Screen {
         match self {
             Self::StartExport | Self::CancelExport | Self::DownloadExport => Screen::Exports,
+            Self::RemoveDue => Screen::Retention,
         }
     }
 
@@ -77,6 +80,7 @@ impl Deed {
             Self::StartExport => "/exports/start",
             Self::CancelExport => "/exports/cancel",
             Self::DownloadExport => "/exports/file",
+            Self::RemoveDue => "/retention/run",
         }
     }
 
@@ -91,6 +95,7 @@ impl Deed {
             Self::StartExport => ("requested", "request"),
             Self::CancelExport => ("cancelled", "cancel"),
             Self::DownloadExport => ("downloaded", "download"),
+            Self::RemoveDue => ("requested", "request"),
         }
     }
 }

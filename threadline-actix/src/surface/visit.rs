@@ -119,7 +119,9 @@ impl Visit {
             && self.deed.is_none()
             && self.screen.refreshes_after().is_some()
             && self.request.headers().contains_key(REFRESH);
-        if !self.config.access_log || is_refresh {
+        // What removes anything is on record in any case.
+        let is_kept = self.config.access_log || self.deed == Some(Deed::RemoveDue);
+        if !is_kept || is_refresh {
             return Ok(());
         }
         let context = self.context();

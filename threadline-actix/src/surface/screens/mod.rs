@@ -28,7 +28,7 @@ pub(super) use self::exports::{cancel_export, download_export, exports, start_ex
 pub(super) use self::gaps::gaps;
 pub(super) use self::home::home;
 pub(super) use self::redaction::redaction;
-pub(super) use self::retention::retention;
+pub(super) use self::retention::{remove_due, retention};
 pub(super) use self::row::row;
 pub(super) use self::timeline::timeline;
 pub(super) use self::transaction::transaction;
