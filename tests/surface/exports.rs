@@ -190,7 +190,8 @@ fn who_may_not_export_is_offered_none_and_starts_none() {
     }
     let answer = site.post(config.clone(), Visitor::Support, "exports/start", "table=notes");
     assert_eq!(answer.status, 403);
-    assert!(answer.body.contains("threadline export"), "the way that is left");
+    let left = "threadline export --table=notes --from=24h --all --output export.csv";
+    assert!(answer.body.contains(left), "the way that is left: {}", answer.body);
     assert!(log(&site).contains(&"threadline.exports.requested error exports?table=notes".to_owned()));
     let timeline = site.see(config.clone(), Visitor::Support, "timeline").body;
     assert!(!timeline.contains("Export these") && !timeline.contains("./exports"), "{timeline}");

@@ -189,7 +189,8 @@ impl SurfaceConfig {
         Self { maintenance: Some(Arc::new(move || connect().map_err(Into::into))), ..self }
     }
 
-    /// Where the files of queued exports lie, for them to be downloaded here.
+    /// Where the files of queued exports lie: the same place as the [worker](threadline_worker)'s. With it exports can be asked
+    /// for and downloaded here, each by who asked; without it the page has the command that exports the same.
     pub fn storage(self, storage: Storage) -> Self {
         Self { storage: Some(storage), ..self }
     }

@@ -1,11 +1,10 @@
 //! Gaps: since when each table is captured, what was not captured, and what therefore has no answer.
 
-use std::time::Duration;
-
 use actix_web::HttpResponse;
 use askama::Template;
+use chrono::Utc;
 use threadline::continuity::{self, Baseline, Continuity, KnownGap};
-use threadline::health::{self, Finding, FindingCode, HealthOptions};
+use threadline::health::{self, Finding, FindingCode};
 
 use crate::surface::entry::{key_text, table_text};
 use crate::surface::failure::Failure;
@@ -20,12 +19,6 @@ use crate::surface::visit::Visit;
 
 /// Tables on a page.
 const SIZE: u32 = 50;
-
-/// Rows that are folded in search of writes that escaped.
-const ROWS: u32 = 200;
-
-/// For how long they are.
-const TIME: Duration = Duration::from_secs(1);
 
 /// Gaps of a table that are listed one by one.
 const LISTED: usize = 20;
@@ -102,14 +95,26 @@ pub(in crate::surface) async fn gaps(visit: &Visit) -> Result<HttpResponse, Fail
     if !unknown.is_empty() {
         return Err(Failure::Invalid(unknown));
     }
-    let (tables, limit) = (visit.config.operation.clone(), visit.config.limit);
-    let (mut tables, findings) = visit
+    let (operation, limit) = (visit.config.operation.clone(), visit.config.limit);
+    let known = visit.config.pulse.findings();
+    let is_known = known.is_some();
+    let (mut tables, findings, seen_at) = visit
         .read(move |conn, _| {
-            let options = pulse::options(&tables.tables, limit)?.gap_rows(ROWS).gap_time(TIME);
-            let findings = health::findings(conn, &only_gaps(options))?;
-            Ok((continuity::overview(conn, skip, SIZE + 1)?, findings))
+            let tables = continuity::overview(conn, skip, SIZE + 1)?;
+            // Rows are folded for it, which nobody waits for that has just had it done.
+            let (findings, seen_at) = match known {
+                Some(known) => known,
+                None => {
+                    let options = pulse::options(&operation.tables, limit)?;
+                    (health::findings(conn, &options)?.into(), Utc::now())
+                }
+            };
+            Ok((tables, findings, seen_at))
         })
         .await?;
+    if !is_known {
+        visit.config.pulse.note(&findings);
+    }
     let has_more = tables.len() > SIZE as usize;
     tables.truncate(SIZE as usize);
     let found: Vec<FoundGaps> = findings
@@ -136,9 +141,9 @@ pub(in crate::surface) async fn gaps(visit: &Visit) -> Result<HttpResponse, Fail
         class,
         verdict,
         looked_at: Prose::new(&format!(
-            "Looked at: up to {ROWS} rows changed last within 24 hours, for up to {} s; older gaps are told by `threadline doctor \
-             --gap-rows 5000 --recent 30d`.",
-            TIME.as_secs()
+            "Looked at {}: up to 100 rows, those changed last within 24 hours, for up to 2 s. Older ones are found by `threadline \
+             doctor --gap-rows 5000 --recent 30d`.",
+            visit.moment(seen_at).shown
         )),
         found,
         unseen,
@@ -146,11 +151,6 @@ pub(in crate::surface) async fn gaps(visit: &Visit) -> Result<HttpResponse, Fail
         newer: (skip > 0).then(|| page_at(skip.saturating_sub(SIZE))),
         older: has_more.then(|| page_at(skip + SIZE)),
     })
-}
-
-/// The other checks that read changes are the business of coverage.
-fn only_gaps(options: HealthOptions) -> HealthOptions {
-    options.check_actors(false).check_orphans(false)
 }
 
 fn verdict(found: &[FoundGaps], unseen: &[Prose], tables: &[TableView]) -> (&'static str, String) {
