@@ -150,6 +150,8 @@ fn what_is_somebody_elses_looks_as_if_it_were_not_there() {
             Ok(Some(Actor::user(if is_admin { 1 } else { 2 })))
         })
         .storage(place.storage());
+    // Somebody else who may see the same.
+    let of_a_colleague = config.clone().actor(async |_: &HttpRequest| Ok(Some(Actor::user(3))));
     let own = started(&site.post(config.clone(), Visitor::Support, "exports/start", "window=all"));
     let look = |answered: &dyn Fn(&str) -> Answer, id: &str| {
         let (hidden, none) = (answered(id), answered(missing));
@@ -164,6 +166,8 @@ fn what_is_somebody_elses_looks_as_if_it_were_not_there() {
             (&config, Visitor::Support, &job),
             (&of_tenant_8, Visitor::Support, &own),
             (&of_tenant_8, Visitor::Admin, &job),
+            (&of_a_colleague, Visitor::Admin, &job),
+            (&of_a_colleague, Visitor::Support, &own),
         ] {
             look(&|id| site.see(config.clone(), visitor, &format!("exports?job={id}")), id);
             look(&|id| site.see(config.clone(), visitor, &format!("exports/file?job={id}")), id);
