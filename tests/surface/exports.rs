@@ -284,6 +284,19 @@ fn what_cannot_be_put_on_record_is_not_done() {
 }
 
 #[test]
+fn an_export_is_on_record_even_where_looks_are_not() {
+    let (site, place) = (Site::new(), Place::new());
+    let config = with_storage(&site, &place).access_log(false);
+    let job = started(&site.post(config.clone(), Visitor::Admin, "exports/start", "window=all"));
+    work(&site, &place);
+    let page = format!("exports?job={job}");
+    assert_eq!(site.see(config.clone(), Visitor::Admin, &page).status, 200);
+    assert_eq!(site.see(config, Visitor::Admin, &format!("exports/file?job={job}")).status, 200);
+    let requested = "threadline.exports.requested ok exports?window=all".to_owned();
+    assert_eq!(log(&site), [requested, format!("threadline.exports.downloaded ok {page}")]);
+}
+
+#[test]
 fn what_is_wrong_with_a_request_is_named_and_nothing_is_queued() {
     let (site, place) = (Site::new(), Place::new());
     let config = with_storage(&site, &place);

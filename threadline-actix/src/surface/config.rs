@@ -170,7 +170,7 @@ impl SurfaceConfig {
 
     /// Whether each look at the trail is recorded in it, as an action of the category `threadline.access`: who looked at what,
     /// with which filter, and nothing of what was shown. It is, unless this says `false`. A look that cannot be recorded shows
-    /// nothing.
+    /// nothing. What is more than a look, an export or the removal of what is due, is recorded in any case.
     pub fn access_log(self, kept: bool) -> Self {
         Self { access_log: kept, ..self }
     }

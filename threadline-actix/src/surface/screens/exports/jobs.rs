@@ -186,7 +186,7 @@ impl Stage {
 impl JobView {
     fn new(visit: &Visit, job: &ExportJob, stage: Stage) -> Self {
         let filter = job.filter().ok();
-        let question = filter.as_ref().map(|filter| of(filter));
+        let question = filter.as_ref().map(of);
         let window = match job.window_seconds {
             Some(seconds) => vec![("window".to_owned(), format!("{seconds} s before it is made"))],
             None => Vec::new(),
