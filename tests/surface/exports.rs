@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use actix_web::HttpRequest;
 use actix_web::test::TestRequest;
 use threadline::exports::{self, ExportRequest};
-use threadline::{Actor, ExportFormat, ExportOptions, Scope};
+use threadline::{Actor, ExportFormat, ExportOptions, Scope, TableName};
 use threadline_actix::surface::{Access, SurfaceConfig};
 use threadline_tests::run;
 use threadline_worker::{Connections, Stop, Storage, Worker};
@@ -123,6 +123,19 @@ fn what_may_be_exported_can_be_less_than_what_may_be_seen() {
     work(&site, &place);
     let file = site.see(config, Visitor::Admin, &format!("exports/file?job={job}")).body;
     assert!(file.contains("marker-7") && !file.contains("marker-8"), "{file}");
+}
+
+#[test]
+fn one_finds_ones_jobs_again_under_any_scope() {
+    let (site, place) = (Site::new(), Place::new());
+    let of_a_list = || Scope::tenants(["9", "7"]).or(Scope::table(TableName::new(None, "notes")));
+    let config = with_storage(&site, &place)
+        .authorize_export(async move |_: &HttpRequest| Ok(Access::within(of_a_list(), "these")));
+    let job = started(&site.post(config.clone(), Visitor::Support, "exports/start", "window=all"));
+    for path in ["exports", &format!("exports?job={job}")] {
+        let page = site.see(config.clone(), Visitor::Support, path).body;
+        assert!(page.contains(&format!("exports?job={job}\"")), "{path}: {page}");
+    }
 }
 
 #[test]
