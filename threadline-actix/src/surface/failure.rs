@@ -8,6 +8,7 @@ use threadline::Error;
 
 use super::access::Capability;
 use super::query::Problem;
+use super::screens;
 use super::shell::Shell;
 use super::visit::Visit;
 
@@ -90,7 +91,7 @@ struct FailurePage<'a> {
     means: &'static str,
     next: &'static str,
     problems: &'a [Problem],
-    command: Option<&'static str>,
+    command: Option<String>,
 }
 
 impl Failure {
@@ -152,8 +153,9 @@ impl Failure {
     pub(super) fn page(&self, visit: &Visit) -> HttpResponse {
         let (happened, means, next) = self.words();
         let command = match self {
-            Self::Denied(_) | Self::TooLong => Some(visit.screen().command()),
-            Self::Schema => Some("threadline migrate"),
+            Self::Denied(Capability::Exports) => Some(screens::export_command(visit)),
+            Self::Denied(_) | Self::TooLong => Some(visit.screen().command().to_owned()),
+            Self::Schema => Some("threadline migrate".to_owned()),
             _ => None,
         };
         let problems = match self {

@@ -119,8 +119,8 @@ impl Visit {
             && self.deed.is_none()
             && self.screen.refreshes_after().is_some()
             && self.request.headers().contains_key(REFRESH);
-        // What removes anything is on record in any case.
-        let is_kept = self.config.access_log || self.deed == Some(Deed::RemoveDue);
+        // What is done, and not merely looked at, is on record in any case.
+        let is_kept = self.config.access_log || self.deed.is_some();
         if !is_kept || is_refresh {
             return Ok(());
         }
