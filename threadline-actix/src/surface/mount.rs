@@ -8,7 +8,7 @@ use actix_web::http::header::{
 use actix_web::middleware::{DefaultHeaders, from_fn};
 use actix_web::{HttpRequest, HttpResponse, Resource, Scope, guard, web};
 
-use super::assets;
+use super::{api, assets};
 use super::config::SurfaceConfig;
 use super::cross_origin::refuse_cross_origin;
 use super::failure::Failure;
@@ -47,7 +47,24 @@ struct Mounted {
 
 impl HttpServiceFactory for Mounted {
     fn register(self, app: &mut AppService) {
-        let headers = DefaultHeaders::new()
+        let headers = headers();
+        let config = web::Data::new(self.config);
+        // Before the pages, whose scope holds it. It only reads, so it has no forms another site could send.
+        api::routes(web::scope(&format!("{}/api", self.path)))
+            .app_data(config.clone())
+            .wrap(headers.clone())
+            .register(app);
+        routes(web::scope(&self.path))
+            .app_data(config)
+            .wrap(from_fn(refuse_cross_origin))
+            .wrap(headers)
+            .register(app);
+    }
+}
+
+/// What every answer has.
+fn headers() -> DefaultHeaders {
+        DefaultHeaders::new()
             .add((CONTENT_SECURITY_POLICY, POLICY))
             .add((X_CONTENT_TYPE_OPTIONS, "nosniff"))
             .add((X_FRAME_OPTIONS, "DENY"))
@@ -59,13 +76,7 @@ impl HttpServiceFactory for Mounted {
             .add((
                 HeaderName::from_static("cross-origin-resource-policy"),
                 HeaderValue::from_static("same-origin"),
-            ));
-        routes(web::scope(&self.path))
-            .app_data(web::Data::new(self.config))
-            .wrap(from_fn(refuse_cross_origin))
-            .wrap(headers)
-            .register(app);
-    }
+            ))
 }
 
 fn routes(scope: Scope) -> Scope {

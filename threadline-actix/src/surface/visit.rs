@@ -63,21 +63,29 @@ impl Visit {
         })
     }
 
-    /// Shows the screen, to who may see it, once that they look is on record.
+    /// Shows the screen, or the page that says why not.
     pub(super) async fn show<F>(&self, show: F) -> HttpResponse
     where
         F: AsyncFn(&Self) -> Result<HttpResponse, Failure>,
     {
+        self.seen(show).await.unwrap_or_else(|failure| failure.page(self))
+    }
+
+    /// What is shown of the screen to who may see it, once that they look is on record.
+    pub(super) async fn seen<F>(&self, show: F) -> Result<HttpResponse, Failure>
+    where
+        F: AsyncFnOnce(&Self) -> Result<HttpResponse, Failure>,
+    {
         let capability = self.screen.capability();
-        let shown = if !self.permissions.has(capability) {
-            self.log(Err("not permitted")).await.and(Err(Failure::Denied(capability)))
-        } else {
-            match self.log(Ok(())).await {
-                Ok(()) => show(self).await,
-                Err(failure) => Err(failure),
-            }
-        };
-        shown.unwrap_or_else(|failure| failure.page(self))
+        if !self.permissions.has(capability) {
+            self.log(Err("not permitted")).await?;
+            return Err(Failure::Denied(capability));
+        }
+        self.log(Ok(())).await?;
+        match self.query().impossible() {
+            problems if problems.is_empty() => show(self).await,
+            problems => Err(Failure::Invalid(problems)),
+        }
     }
 
     /// Records the look in the trail; nothing is shown where that fails.
@@ -125,6 +133,11 @@ impl Visit {
     /// What the URL asks for.
     pub(super) fn query(&self) -> Query {
         Query::parse(self.request.query_string())
+    }
+
+    /// The same, with what is blank as it is written: a program sends no fields that nobody has filled in.
+    pub(super) fn written_query(&self) -> Query {
+        Query::written(self.request.query_string())
     }
 
     /// A part of the path.

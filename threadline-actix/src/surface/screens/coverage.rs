@@ -2,11 +2,10 @@
 
 use actix_web::HttpResponse;
 use askama::Template;
-use threadline::health::{
-    self, CoverageOptions, CoverageStatus, Finding, HealthOptions, Severity, TableCoverage,
-};
+use threadline::health::{self, CoverageStatus, Finding, Severity, TableCoverage};
 
 use crate::surface::entry::table_text;
+use crate::surface::expected::{coverage_options, health_options};
 use crate::surface::failure::Failure;
 use crate::surface::link::Link;
 use crate::surface::shell::Shell;
@@ -49,20 +48,12 @@ pub(in crate::surface) async fn coverage(visit: &Visit) -> Result<HttpResponse, 
     if !unknown.is_empty() {
         return Err(Failure::Invalid(unknown));
     }
-    let tables = visit.config.operation.tables.clone();
-    let limit = visit.config.limit;
-    let (tables, findings) = visit
-        .read(move |conn, _| {
-            let ignored = tables.ignored.iter().fold(CoverageOptions::new(), |options, ignored| {
-                options.ignore(ignored.table.clone(), &ignored.reason)
-            });
-            let mut options = HealthOptions::from(&tables).statement_timeout(limit);
-            for model in threadline::audited_models() {
-                options = options.expect(model.table()?);
-            }
-            Ok((health::coverage(conn, &ignored)?, health::findings(conn, &options)?))
-        })
-        .await?;
+    let config = visit.config.clone();
+    let read = visit.read(move |conn, _| {
+        let tables = health::coverage(conn, &coverage_options(&config))?;
+        Ok((tables, health::findings(conn, &health_options(&config)?)?))
+    });
+    let (tables, findings) = read.await?;
     let of = |statuses: &[CoverageStatus]| {
         let tables = tables.iter().filter(|table| statuses.contains(&table.status));
         tables.map(|table| TableView::new(visit, table)).collect::<Vec<_>>()

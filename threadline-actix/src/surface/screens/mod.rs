@@ -15,7 +15,7 @@ mod transaction;
 mod undo;
 
 pub(super) use self::actions::actions;
-pub(super) use self::actor::actor;
+pub(super) use self::actor::{actor, actor_named};
 pub(super) use self::choose::choose;
 pub(super) use self::correlation::correlation;
 pub(super) use self::coverage::coverage;
