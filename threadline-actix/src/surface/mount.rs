@@ -8,13 +8,13 @@ use actix_web::http::header::{
 use actix_web::middleware::{DefaultHeaders, from_fn};
 use actix_web::{HttpRequest, HttpResponse, Resource, Scope, guard, web};
 
-use super::{api, assets};
 use super::config::SurfaceConfig;
 use super::cross_origin::refuse_cross_origin;
 use super::failure::Failure;
 use super::screen::Screen;
 use super::screens;
 use super::visit::{Visit, see_other};
+use super::{api, assets};
 
 /// A page may load what is served here and nothing else, has no script and no style in it, and stands in nobody's frame.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; font-src 'self'; img-src 'self'; \
@@ -64,19 +64,16 @@ impl HttpServiceFactory for Mounted {
 
 /// What every answer has.
 fn headers() -> DefaultHeaders {
-        DefaultHeaders::new()
-            .add((CONTENT_SECURITY_POLICY, POLICY))
-            .add((X_CONTENT_TYPE_OPTIONS, "nosniff"))
-            .add((X_FRAME_OPTIONS, "DENY"))
-            .add((REFERRER_POLICY, "same-origin"))
-            .add((
-                HeaderName::from_static("cross-origin-opener-policy"),
-                HeaderValue::from_static("same-origin"),
-            ))
-            .add((
-                HeaderName::from_static("cross-origin-resource-policy"),
-                HeaderValue::from_static("same-origin"),
-            ))
+    DefaultHeaders::new()
+        .add((CONTENT_SECURITY_POLICY, POLICY))
+        .add((X_CONTENT_TYPE_OPTIONS, "nosniff"))
+        .add((X_FRAME_OPTIONS, "DENY"))
+        .add((REFERRER_POLICY, "same-origin"))
+        .add((HeaderName::from_static("cross-origin-opener-policy"), HeaderValue::from_static("same-origin")))
+        .add((
+            HeaderName::from_static("cross-origin-resource-policy"),
+            HeaderValue::from_static("same-origin"),
+        ))
 }
 
 fn routes(scope: Scope) -> Scope {

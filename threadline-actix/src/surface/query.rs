@@ -41,7 +41,9 @@ impl Query {
     /// A problem for each part that no text of the database can be.
     pub(super) fn impossible(&self) -> Vec<Problem> {
         let has_zero = |(name, value): &&(String, String)| name.contains('\0') || value.contains('\0');
-        let problem = |(name, _): &(String, String)| Problem::new(name, "has a zero byte, which no text in the database has");
+        let problem = |(name, _): &(String, String)| {
+            Problem::new(name, "has a zero byte, which no text in the database has")
+        };
         self.pairs.iter().filter(has_zero).map(problem).collect()
     }
 

@@ -107,7 +107,10 @@ impl Kind {
 pub(super) const FILTER: [Parameter; 14] = [
     Parameter::repeated("table", "Changes of this table, as `posts` or `blog.posts`"),
     Parameter::text("schema", "Changes of the tables in this schema"),
-    Parameter::repeated("key", "Changes of the row with this key, as `column=value`; takes exactly one `table`"),
+    Parameter::repeated(
+        "key",
+        "Changes of the row with this key, as `column=value`; takes exactly one `table`",
+    ),
     ACTOR,
     ACTION,
     STATUS,
@@ -129,8 +132,10 @@ pub(super) const FILTER: [Parameter; 14] = [
     Parameter::text("db_role", "By database sessions that logged in as this role"),
 ];
 
-pub(super) const ACTOR: Parameter =
-    Parameter::repeated("actor", "By this actor, as `user:42`, `anonymous`, or `nobody` where none was named");
+pub(super) const ACTOR: Parameter = Parameter::repeated(
+    "actor",
+    "By this actor, as `user:42`, `anonymous`, or `nobody` where none was named",
+);
 pub(super) const ACTION: Parameter =
     Parameter::repeated("action", "In transactions that recorded an action of this name");
 pub(super) const STATUS: Parameter = Parameter::once(
@@ -164,8 +169,11 @@ pub(super) const AFTER: Parameter = Parameter::text(
     "after",
     "The `cursor` of the page before; everything else has to be asked as it was for that one",
 );
-pub(super) const LIMIT: Parameter =
-    Parameter::once("limit", Kind::Number { most: PageRequest::MAX_SIZE, usual: 50 }, "At most so many entries");
+pub(super) const LIMIT: Parameter = Parameter::once(
+    "limit",
+    Kind::Number { most: PageRequest::MAX_SIZE, usual: 50 },
+    "At most so many entries",
+);
 pub(super) const ORDERS: [&str; 2] = ["newest_first", "oldest_first"];
 
 /// Which page of a list, newest first unless asked otherwise.

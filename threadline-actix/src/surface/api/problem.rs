@@ -66,8 +66,7 @@ pub(super) fn not_allowed() -> HttpResponse {
 
 fn answer(status: StatusCode, code: &'static str, detail: &str, errors: Vec<Wrong<'_>>) -> HttpResponse {
     let title = status.canonical_reason().unwrap_or("Problem");
-    let problem =
-        Problem { r#type: "about:blank", title, status: status.as_u16(), code, detail, errors };
+    let problem = Problem { r#type: "about:blank", title, status: status.as_u16(), code, detail, errors };
     HttpResponse::build(status)
         .insert_header((CONTENT_TYPE, MEDIA_TYPE))
         .insert_header((CACHE_CONTROL, "no-store"))

@@ -62,7 +62,11 @@ pub(super) const RUNS: Endpoint = Endpoint {
     screen: Screen::Retention,
     summary: "What retention removed",
     description: "Its runs, newest first; those that found nothing due one after the other are one.",
-    parameters: &[&[Parameter::once("limit", Kind::Number { most: 1_000, usual: 40 }, "At most so many runs")]],
+    parameters: &[&[Parameter::once(
+        "limit",
+        Kind::Number { most: 1_000, usual: 40 },
+        "At most so many runs",
+    )]],
     schema: "runs",
     handler: |visit, asked| Box::pin(runs(visit, asked)),
 };

@@ -43,9 +43,9 @@ pub(super) fn components() -> Map<String, Value> {
         for of_a_file in ["$schema", "$id", "title"] {
             schema.remove(of_a_file);
         }
-        let definitions = schema.remove("$defs").and_then(|mut definitions| {
-            definitions.as_object_mut().map(std::mem::take)
-        });
+        let definitions = schema
+            .remove("$defs")
+            .and_then(|mut definitions| definitions.as_object_mut().map(std::mem::take));
         for (definition, mut schema) in definitions.into_iter().flatten() {
             refer(&mut schema, name);
             components.insert(component(name, &definition), schema);

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use actix_web::HttpResponse;
 use askama::Template;
-use threadline::retention::RetentionPolicy;
 use threadline::holds::{self, LegalHold};
 use threadline::partitions::{self, Partition, PartitionState};
+use threadline::retention::RetentionPolicy;
 use threadline::retention::{self, RetentionRun, RunState};
 
 use crate::surface::entry::table_text;
@@ -161,7 +161,9 @@ impl Month {
     fn new(partition: &Partition) -> Self {
         Self {
             name: partition.name.replace('_', "-"),
-            changes: partition.changes_estimate.map_or_else(|| "unknown".to_owned(), |changes| changes.to_string()),
+            changes: partition
+                .changes_estimate
+                .map_or_else(|| "unknown".to_owned(), |changes| changes.to_string()),
             size: size(partition.bytes),
             state: match partition.state {
                 PartitionState::Attached => "in the trail",
