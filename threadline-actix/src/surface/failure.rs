@@ -8,6 +8,7 @@ use threadline::Error;
 
 use super::access::Capability;
 use super::query::Problem;
+use super::screen::Screen;
 use super::shell::Shell;
 use super::visit::Visit;
 
@@ -148,14 +149,19 @@ impl Failure {
         }
     }
 
+    /// The command that goes on where the screen cannot.
+    pub(super) fn command(&self, screen: Screen) -> Option<&'static str> {
+        match self {
+            Self::Denied(_) | Self::TooLong => Some(screen.command()),
+            Self::Schema => Some("threadline migrate"),
+            _ => None,
+        }
+    }
+
     /// As a page, inside the frame of the visit.
     pub(super) fn page(&self, visit: &Visit) -> HttpResponse {
         let (happened, means, next) = self.words();
-        let command = match self {
-            Self::Denied(_) | Self::TooLong => Some(visit.screen().command()),
-            Self::Schema => Some("threadline migrate"),
-            _ => None,
-        };
+        let command = self.command(visit.screen());
         let problems = match self {
             Self::Invalid(problems) => &problems[..],
             _ => &[],

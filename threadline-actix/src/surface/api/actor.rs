@@ -12,7 +12,11 @@ use crate::surface::screen::Screen;
 use crate::surface::visit::Visit;
 
 /// Who is asked about.
-const WHO: Parameter = Parameter::needed("actor", Kind::Text, "Who, as `user:42` or `anonymous`");
+const WHO: Parameter = Parameter::needed(
+    "actor",
+    Kind::Form("^((user|admin|service_account|job|system):.+|anonymous)$"),
+    "Who, as `user:42` or `anonymous`",
+);
 
 pub(super) const CHANGES: Endpoint = Endpoint {
     name: "actor_changes",

@@ -10,7 +10,7 @@ use threadline::{Order, PageRequest};
 use super::asked::Asked;
 use super::document::{document, whole};
 use super::endpoint::Endpoint;
-use super::parameter::{Kind, PAGE, Parameter};
+use super::parameter::{Kind, PAGE, PAIR, Parameter};
 use crate::surface::failure::Failure;
 use crate::surface::screen::Screen;
 use crate::surface::visit::Visit;
@@ -20,6 +20,7 @@ const RECORDED: [Parameter; 5] = [
     Parameter::once("subject", Kind::OneOf { names: &SUBJECTS, usual: None }, "What the records are about"),
     Parameter::repeated(
         "reference",
+        PAIR,
         "What exactly they are about, as `table=public.posts`; several names make one reference",
     ),
     Parameter::once(

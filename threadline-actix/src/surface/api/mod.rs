@@ -74,7 +74,7 @@ fn api(endpoint: &'static Endpoint) -> Resource {
         };
         let asked = Asked::of(endpoint, visit.written_query(), visit.now);
         let answer = visit.seen(async |visit: &Visit| (endpoint.handler)(visit, asked).await).await;
-        answer.unwrap_or_else(|failure| problem::of(&failure))
+        answer.unwrap_or_else(|failure| problem::of(&failure, endpoint.screen))
     };
     web::resource(endpoint.path)
         .route(web::route().guard(reading).to(handler))
@@ -99,5 +99,5 @@ async fn refuse(
 }
 
 fn nowhere() -> HttpResponse {
-    problem::of(&Failure::NotFound)
+    problem::of(&Failure::NotFound, Screen::Home)
 }

@@ -34,7 +34,7 @@ Only GET and HEAD are answered. Who asks is whom the application takes them for,
 that is not listed is an error, never ignored. Lists come in pages: while `has_more` is true, ask again with `after` set to \
 `cursor`.
 
-Ids, keys and instants are texts; instants are UTC to the microsecond. What is captured of a row is answered as PostgreSQL \
+Ids, keys and instants are texts, and holds and runs are numbered from 1; instants are UTC to the microsecond. What is captured of a row is answered as PostgreSQL \
 wrote it into JSON: a number keeps every digit, also beyond 2^53 and of any scale, so read it with a parser that does not \
 make it a binary floating point number where that matters. What is missing and what may not be seen are answered alike.";
 

@@ -30,6 +30,8 @@ pub(super) enum Place {
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Kind {
     Text,
+    /// A text of this form, as a regular expression. What has it may still be refused.
+    Form(&'static str),
     /// RFC 3339; also without an offset or a time of day, in UTC.
     Instant,
     Id,
@@ -56,8 +58,8 @@ impl Parameter {
         Self::once(name, Kind::Text, about)
     }
 
-    pub(super) const fn repeated(name: &'static str, about: &'static str) -> Self {
-        Self { name, about, kind: Kind::Text, place: Place::Repeated }
+    pub(super) const fn repeated(name: &'static str, kind: Kind, about: &'static str) -> Self {
+        Self { name, about, kind, place: Place::Repeated }
     }
 
     /// As the document has it.
@@ -88,6 +90,7 @@ impl Kind {
         let text = ObjectBuilder::new().schema_type(Type::String);
         let schema = match self {
             Self::Text => text.min_length(Some(1)),
+            Self::Form(form) => text.pattern(Some(form)),
             Self::Instant => text.format(Some(SchemaFormat::KnownFormat(KnownFormat::DateTime))),
             Self::Id => text.format(Some(SchemaFormat::Custom("uuid".to_owned()))),
             Self::Number { most, usual } => ObjectBuilder::new()
@@ -103,12 +106,16 @@ impl Kind {
     }
 }
 
+/// A name and a text.
+pub(super) const PAIR: Kind = Kind::Form("=");
+
 /// What [`Filter::from_pairs`](threadline::Filter::from_pairs) takes but for the time, under the same names.
 pub(super) const FILTER: [Parameter; 14] = [
-    Parameter::repeated("table", "Changes of this table, as `posts` or `blog.posts`"),
+    Parameter::repeated("table", Kind::Text, "Changes of this table, as `posts` or `blog.posts`"),
     Parameter::text("schema", "Changes of the tables in this schema"),
     Parameter::repeated(
         "key",
+        PAIR,
         "Changes of the row with this key, as `column=value`; takes exactly one `table`",
     ),
     ACTOR,
@@ -134,17 +141,18 @@ pub(super) const FILTER: [Parameter; 14] = [
 
 pub(super) const ACTOR: Parameter = Parameter::repeated(
     "actor",
+    Kind::Form("^((user|admin|service_account|job|system):.+|anonymous|nobody)$"),
     "By this actor, as `user:42`, `anonymous`, or `nobody` where none was named",
 );
 pub(super) const ACTION: Parameter =
-    Parameter::repeated("action", "In transactions that recorded an action of this name");
+    Parameter::repeated("action", Kind::Text, "In transactions that recorded an action of this name");
 pub(super) const STATUS: Parameter = Parameter::once(
     "status",
     Kind::OneOf { names: &["ok", "error"], usual: None },
     "In transactions whose action ended so",
 );
 pub(super) const CATEGORY: Parameter =
-    Parameter::repeated("category", "In transactions that recorded an action of this category");
+    Parameter::repeated("category", Kind::Text, "In transactions that recorded an action of this category");
 pub(super) const CORRELATION_ID: Parameter =
     Parameter::text("correlation_id", "In transactions that recorded an action with this correlation id");
 pub(super) const REQUEST_ID: Parameter = Parameter::text("request_id", "By this request");
@@ -165,8 +173,9 @@ pub(super) const TIME: [Parameter; 3] = [
     Parameter::once("to", Kind::Instant, "At this instant or earlier"),
 ];
 
-pub(super) const AFTER: Parameter = Parameter::text(
+pub(super) const AFTER: Parameter = Parameter::once(
     "after",
+    Kind::Form("^v1[.]"),
     "The `cursor` of the page before; everything else has to be asked as it was for that one",
 );
 pub(super) const LIMIT: Parameter = Parameter::once(
