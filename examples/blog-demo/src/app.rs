@@ -6,8 +6,14 @@ use std::thread::{self, JoinHandle};
 use actix_web::dev::ServerHandle;
 use actix_web::rt::System;
 use anyhow::{Context, Result, anyhow};
-use blog::{db, jobs, seed, server, session};
+use blog::{audit, db, jobs, seed, server, session};
+use tempfile::TempDir;
 use threadline::AuditedPool;
+use threadline::config::{Config, Storage};
+use threadline_worker::{Connections, Worker, WorkerHandle};
+
+use crate::history;
+use crate::outside::Database;
 
 /// What the seeded users log in with, and those who are invited.
 pub(crate) const PASSWORD: &str = "correct horse battery staple";
@@ -16,29 +22,43 @@ pub(crate) struct App {
     url: String,
     handle: ServerHandle,
     thread: JoinHandle<std::io::Result<()>>,
+    /// Writes the files of exports, among other things.
+    worker: WorkerHandle,
+    /// Where they lie until the demo is over.
+    exports: TempDir,
 }
 
 impl App {
-    /// Starts as the example's own `main` does: migrates, then listens, here on any free port.
-    pub(crate) fn start(database_url: &str) -> Result<Self> {
-        let pool = db::pool(database_url).context("cannot connect to the database")?;
+    /// Starts as the example's own `main` does: migrates, then listens, here on any free port. Before it listens, the database
+    /// gets a history.
+    pub(crate) fn start(database: &Database) -> Result<Self> {
+        let pool = db::pool(database.url()).context("cannot connect to the database")?;
         db::migrate(&pool).map_err(|error| anyhow!("the migrations failed: {error}"))?;
         let pool = AuditedPool::new(pool);
         seed::passwords(&pool, PASSWORD).map_err(|error| anyhow!("no passwords could be given: {error}"))?;
+        seed::staff(&pool, PASSWORD).map_err(|error| anyhow!("no staff could be hired: {error}"))?;
+        history::write(&pool, database.connect()?)?;
         let key = session::key(None).map_err(anyhow::Error::msg)?;
 
-        let worker = pool.clone();
-        thread::spawn(move || jobs::work(&worker));
+        let exports = tempfile::tempdir().context("no folder for exports")?;
+        let mut config = Config::parse(include_str!("../../blog/threadline.toml"))?;
+        config.storage = Storage::new().url(format!("file://{}", exports.path().display()));
+        let worker = Worker::from_config(&config, Connections::to_url(database.url()));
+        let worker = worker.build()?.spawn()?;
+        let audit = audit::pages(&pool, config)?;
+
+        let queue = pool.clone();
+        thread::spawn(move || jobs::work(&queue));
         let (started, outcome) = mpsc::channel();
         let thread = thread::spawn(move || {
             System::new().block_on(async {
-                let (server, address) = server::bind(pool, key, "127.0.0.1:0")?;
+                let (server, address) = server::bind(pool, key, audit, "127.0.0.1:0")?;
                 started.send((server.handle(), address)).expect("the starter waits for this");
                 server.await
             })
         });
         let (handle, address) = outcome.recv().context("no port could be bound")?;
-        Ok(Self { url: format!("http://{address}"), handle, thread })
+        Ok(Self { url: format!("http://{address}"), handle, thread, worker, exports })
     }
 
     pub(crate) fn url(&self) -> &str {
@@ -47,7 +67,10 @@ impl App {
 
     /// Waits for Ctrl-C or SIGTERM, which the server handles.
     pub(crate) fn wait(self) -> Result<()> {
-        self.thread.join().map_err(|_| anyhow!("the server panicked"))?.context("the server failed")
+        let ended = self.thread.join().map_err(|_| anyhow!("the server panicked"))?;
+        self.worker.stop();
+        drop(self.exports);
+        ended.context("the server failed")
     }
 
     pub(crate) fn stop(self) -> Result<()> {

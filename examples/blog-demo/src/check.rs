@@ -10,6 +10,7 @@ use crate::incident::Incident;
 use crate::outside::Database;
 use crate::report::{as_of_route, history_route};
 use crate::story::{READS, Told};
+use crate::surface;
 use crate::trail::{Bundle, History, TableChange, Version};
 
 /// Checks all there is to check, printing each claim; whether all hold.
@@ -27,6 +28,7 @@ pub(crate) fn everything(
     incident_is_told(&mut checks, told, incident);
     secrets_are_kept(&mut checks, client, database, told)?;
     organizations_are_apart(&mut checks, client, told, incident)?;
+    surface::check(&mut checks, client, database, told)?;
     match checks.failed {
         0 => println!("all checks passed"),
         failed => println!("{failed} checks FAILED"),
@@ -149,12 +151,12 @@ fn organizations_are_apart(
     Ok(())
 }
 
-struct Checks {
+pub(crate) struct Checks {
     failed: usize,
 }
 
 impl Checks {
-    fn equal<A, B>(&mut self, claim: &str, found: &A, expected: &B)
+    pub(crate) fn equal<A, B>(&mut self, claim: &str, found: &A, expected: &B)
     where
         A: PartialEq<B> + Debug,
         B: Debug,

@@ -5,10 +5,12 @@
 mod app;
 mod check;
 mod client;
+mod history;
 mod incident;
 mod outside;
 mod report;
 mod story;
+mod surface;
 mod trail;
 
 use std::env;
@@ -47,9 +49,10 @@ fn main() -> ExitCode {
 fn run(cli: &Cli) -> Result<bool> {
     let url = env::var("DATABASE_URL").context("DATABASE_URL is not set; run `scripts/demo`")?;
     let database = Database::new(url);
-    let app = App::start(database.url())?;
+    report::database(&database)?;
+    let app = App::start(&database)?;
+    println!("  application  {}", app.url());
     let client = Client::new(app.url());
-    report::places(&app, &database)?;
 
     let told = story::tell(&client, &database)?;
     report::history(&client, &told)?;
@@ -63,6 +66,7 @@ fn run(cli: &Cli) -> Result<bool> {
         app.stop()?;
         return Ok(holds);
     }
+    surface::print(&app, &database)?;
     report::next_steps(&app, &database, &told, &incident);
     app.wait()?;
     Ok(true)

@@ -13,13 +13,12 @@ use crate::outside::Database;
 use crate::story::Told;
 use crate::trail::History;
 
-pub(crate) fn places(app: &App, database: &Database) -> Result<()> {
+pub(crate) fn database(database: &Database) -> Result<()> {
     println!("Threadline demo");
     println!(
         "  database     PostgreSQL {}, with the migrations of examples/blog",
         database.ask("SHOW server_version")?
     );
-    println!("  application  {}", app.url());
     Ok(())
 }
 

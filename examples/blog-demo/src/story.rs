@@ -9,7 +9,7 @@ use blog::seed::SEEDED;
 use serde_json::{Value, json};
 
 use crate::app::PASSWORD;
-use crate::client::{Client, User};
+use crate::client::{Answer, Client, User};
 use crate::outside::Database;
 
 /// What was done, as far as it has to be known to ask about it.
@@ -129,6 +129,19 @@ pub(crate) fn tell(client: &Client, database: &Database) -> Result<Told> {
     })
 }
 
+/// A login that is not part of the story; the user with their session.
+pub(crate) fn log_in(client: &Client, name: &str, email: &str) -> Result<User> {
+    let credentials = json!({ "email": email, "password": PASSWORD });
+    let answer = client.request_of_nobody("POST", "/api/login", &credentials)?;
+    user_of(name, email, answer)
+}
+
+fn user_of(name: &str, email: &str, answer: Answer) -> Result<User> {
+    let session = answer.cookie.with_context(|| format!("{email} was not let in: {}", answer.body))?;
+    let id = serde_json::from_str::<Value>(&answer.body)?["user_id"].as_i64().context("the user's id")?;
+    Ok(User { id, name: name.to_owned(), session })
+}
+
 struct Script<'a> {
     client: &'a Client,
     database: &'a Database,
@@ -148,9 +161,7 @@ impl Script<'_> {
         let credentials = json!({ "email": email, "password": PASSWORD });
         let answer = self.client.request_of_nobody("POST", "/api/login", &credentials)?;
         self.show(name, "POST", "/api/login", answer.status, "logs in");
-        let session = answer.cookie.with_context(|| format!("{email} was not let in: {}", answer.body))?;
-        let id = serde_json::from_str::<Value>(&answer.body)?["user_id"].as_i64().context("the user's id")?;
-        Ok(User { id, name: name.to_owned(), session })
+        user_of(name, email, answer)
     }
 
     /// Waits until the user is told of the post; how many others are.

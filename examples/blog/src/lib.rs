@@ -2,9 +2,10 @@
 //!
 //! What is special to Threadline is in a few places: the `#[threadline(…)]` lines in [`models`]; the middleware and the
 //! audited pool in [`server`], with [`session`] to say who is asking; the `#[audited(…)]` lines above the handlers in
-//! [`routes`] and [`pages`]; the context that [`jobs`] carry; and the questions in [`routes`]' `trail`. The rest is any
-//! actix-web and Diesel application.
+//! [`routes`] and [`pages`]; the context that [`jobs`] carry; the questions in [`routes`]' `trail`; and [`audit`], with who
+//! may see the pages for operators. The rest is any actix-web and Diesel application.
 
+pub mod audit;
 pub mod db;
 pub mod error;
 pub mod jobs;

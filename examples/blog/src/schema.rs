@@ -72,6 +72,14 @@ diesel::table! {
 }
 
 diesel::table! {
+    staff (user_id) {
+        user_id -> Int8,
+        role -> Text,
+        organization_id -> Nullable<Int8>,
+    }
+}
+
+diesel::table! {
     users (id) {
         id -> Int8,
         organization_id -> Int8,
@@ -92,6 +100,8 @@ diesel::joinable!(notifications -> posts (post_id));
 diesel::joinable!(notifications -> users (user_id));
 diesel::joinable!(posts -> organizations (organization_id));
 diesel::joinable!(posts -> users (author_id));
+diesel::joinable!(staff -> organizations (organization_id));
+diesel::joinable!(staff -> users (user_id));
 diesel::joinable!(users -> organizations (organization_id));
 
 diesel::allow_tables_to_appear_in_same_query!(
@@ -101,5 +111,6 @@ diesel::allow_tables_to_appear_in_same_query!(
     notifications,
     organizations,
     posts,
+    staff,
     users,
 );

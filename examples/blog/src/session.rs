@@ -58,7 +58,8 @@ pub(crate) fn begin(session: &Session, user_id: i64) -> Result<(), ApiError> {
     session.insert(USER_ID, user_id).map_err(ApiError::internal)
 }
 
-fn user_id(session: &Session) -> Option<i64> {
+/// Who is signed in; `None` for nobody.
+pub(crate) fn user_id(session: &Session) -> Option<i64> {
     // A cookie with something else in it is as good as none.
     session.get(USER_ID).ok().flatten()
 }

@@ -9,6 +9,7 @@ use threadline_actix::{Audit, OpenTransaction, audited};
 
 use super::error::PageError;
 use super::{page, see_other};
+use crate::audit::staff_member;
 use crate::models::{NewPost, Post, PostStatus};
 use crate::publishing::{self, posts_of};
 use crate::schema::posts;
@@ -22,6 +23,8 @@ pub(super) fn routes(config: &mut web::ServiceConfig) {
 #[template(path = "posts.html")]
 struct PostsPage {
     posts: Vec<Post>,
+    /// Whether a link leads to the pages at `/audit`.
+    may_audit: bool,
 }
 
 #[derive(Deserialize)]
@@ -32,13 +35,14 @@ struct Draft {
 
 #[get("")]
 async fn list(caller: SignedIn, audit: Audit) -> Result<HttpResponse, PageError> {
-    let posts = audit
+    let (posts, may_audit) = audit
         .read(move |conn| {
             let member = caller.member(conn)?;
-            Ok::<_, PageError>(posts_of(member).select(Post::as_select()).order(posts::id.desc()).load(conn)?)
+            let posts = posts_of(member).select(Post::as_select()).order(posts::id.desc()).load(conn)?;
+            Ok::<_, PageError>((posts, staff_member(conn, member.id)?.is_some()))
         })
         .await?;
-    Ok(page(StatusCode::OK, &PostsPage { posts }))
+    Ok(page(StatusCode::OK, &PostsPage { posts, may_audit }))
 }
 
 #[post("")]

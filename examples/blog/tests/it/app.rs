@@ -9,11 +9,12 @@ use std::thread;
 
 use actix_web::rt::System;
 use blog::seed::{self, SEEDED};
-use blog::{db, jobs, server, session};
+use blog::{audit, db, jobs, server, session};
 use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
 use serde_json::{Value, json};
 use threadline::AuditedPool;
+use threadline::config::Config;
 use threadline_devdb::TestDatabase;
 
 /// The user of the first organization that the seed migration adds, and the one of the second.
@@ -46,7 +47,8 @@ pub(crate) fn migrated_database() -> TestDatabase {
     TestDatabase::from_template("blog", |url| {
         let pool = db::pool(url).expect("the new database accepts connections");
         db::migrate(&pool).expect("the example's migrations run");
-        seed::passwords(&AuditedPool::new(pool), PASSWORD).expect("the users are there");
+        let pool = AuditedPool::new(pool);
+        seed::passwords(&pool, PASSWORD).expect("the users are there");
     })
 }
 
@@ -57,9 +59,12 @@ impl App {
         let key = session::key(None).expect("one is made up");
         let (started, server) = std::sync::mpsc::channel();
         let served = pool.clone();
+        let config = Config::parse(include_str!("../../threadline.toml")).expect("it is in order");
+        let audit = audit::pages(&pool, config).expect("no storage is configured");
         thread::spawn(move || {
             System::new().block_on(async move {
-                let (server, address) = server::bind(served, key, "127.0.0.1:0").expect("some port is free");
+                let (server, address) =
+                    server::bind(served, key, audit, "127.0.0.1:0").expect("some port is free");
                 started.send((server.handle(), address)).expect("the test waits for it");
                 server.await
             })

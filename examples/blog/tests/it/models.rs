@@ -16,6 +16,7 @@ fn the_tables_of_the_example_have_audited_models() {
         ("notifications", "blog::models::notification::Notification"),
         ("organizations", "blog::models::organization::Organization"),
         ("posts", "blog::models::post::Post"),
+        ("staff", "blog::models::staff::Staff"),
         ("users", "blog::models::user::User"),
     ];
     assert_eq!(tables, expected.map(|(table, model)| (table.to_owned(), model.to_owned())));

@@ -2,13 +2,13 @@
 
 use actix_web::HttpResponse;
 use serde::Serialize;
-use threadline::health::{self, CoverageStatus, Finding, Severity, TableCoverage};
+use threadline::health::{self, CoverageOptions, CoverageStatus, Finding, Severity, TableCoverage};
 
 use super::asked::Asked;
 use super::document::document;
 use super::endpoint::Endpoint;
-use crate::surface::expected::{coverage_options, health_options};
 use crate::surface::failure::Failure;
+use crate::surface::pulse;
 use crate::surface::screen::Screen;
 use crate::surface::visit::Visit;
 
@@ -58,7 +58,10 @@ pub(super) enum Kept {
 
 async fn coverage(visit: &Visit, asked: Asked) -> Result<HttpResponse, Failure> {
     asked.end()?;
-    let options = coverage_options(&visit.config);
+    let ignored = &visit.config.operation.tables.ignored;
+    let options = ignored.iter().fold(CoverageOptions::new(), |options, ignored| {
+        options.ignore(ignored.table.clone(), &ignored.reason)
+    });
     let tables = visit.read(move |conn, _| health::coverage(conn, &options)).await?;
     let count = |status| tables.iter().filter(|table| table.status == status).count();
     let summary = Summary {
@@ -87,10 +90,10 @@ async fn findings(visit: &Visit, asked: Asked) -> Result<HttpResponse, Failure> 
     asked.end()?;
     let config = visit.config.clone();
     let read = visit.read(move |conn, _| {
-        let options = health_options(&config)?;
-        health::findings(conn, &options)
+        health::findings(conn, &pulse::options(&config.operation.tables, config.limit)?)
     });
     let findings = read.await?;
+    visit.config.pulse.note(&findings);
     let count = |severity| findings.iter().filter(|finding| finding.severity == severity).count();
     let summary = Severities {
         errors: count(Severity::Error),

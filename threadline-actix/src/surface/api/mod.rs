@@ -69,11 +69,11 @@ fn api(endpoint: &'static Endpoint) -> Resource {
     let depth = depth(endpoint.path);
     let reading = guard::Any(guard::Get()).or(guard::Head());
     let handler = move |config: web::Data<SurfaceConfig>, request: HttpRequest| async move {
-        let Ok(visit) = Visit::begin(config, request, endpoint.screen, depth).await else {
+        let Ok(visit) = Visit::enter(config, request, endpoint.screen, depth).await else {
             return problem::refusal();
         };
         let asked = Asked::of(endpoint, visit.written_query(), visit.now);
-        let answer = visit.seen(async |visit: &Visit| (endpoint.handler)(visit, asked).await).await;
+        let answer = visit.seen(async |visit: &Visit| (endpoint.handler)(visit, asked).await, false).await;
         answer.unwrap_or_else(|failure| problem::of(&failure, endpoint.screen))
     };
     web::resource(endpoint.path)
@@ -92,7 +92,7 @@ async fn refuse(
     request: HttpRequest,
     why: fn() -> HttpResponse,
 ) -> HttpResponse {
-    match Visit::begin(config, request, Screen::Home, 0).await {
+    match Visit::enter(config, request, Screen::Home, 0).await {
         Ok(_) => why(),
         Err(_) => problem::refusal(),
     }

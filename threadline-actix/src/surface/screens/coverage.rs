@@ -2,12 +2,13 @@
 
 use actix_web::HttpResponse;
 use askama::Template;
-use threadline::health::{self, CoverageStatus, Finding, Severity, TableCoverage};
+use threadline::health::{self, CoverageOptions, CoverageStatus, Finding, Severity, TableCoverage};
 
 use crate::surface::entry::table_text;
-use crate::surface::expected::{coverage_options, health_options};
 use crate::surface::failure::Failure;
 use crate::surface::link::Link;
+use crate::surface::prose::Prose;
+use crate::surface::pulse;
 use crate::surface::shell::Shell;
 use crate::surface::value::shown;
 use crate::surface::visit::Visit;
@@ -32,7 +33,7 @@ struct FindingView {
     severity: &'static str,
     code: String,
     table: Option<String>,
-    message: String,
+    message: Prose,
     fix: String,
 }
 
@@ -48,12 +49,18 @@ pub(in crate::surface) async fn coverage(visit: &Visit) -> Result<HttpResponse, 
     if !unknown.is_empty() {
         return Err(Failure::Invalid(unknown));
     }
-    let config = visit.config.clone();
-    let read = visit.read(move |conn, _| {
-        let tables = health::coverage(conn, &coverage_options(&config))?;
-        Ok((tables, health::findings(conn, &health_options(&config)?)?))
-    });
-    let (tables, findings) = read.await?;
+    let tables = visit.config.operation.tables.clone();
+    let limit = visit.config.limit;
+    let (tables, findings) = visit
+        .read(move |conn, _| {
+            let ignored = tables.ignored.iter().fold(CoverageOptions::new(), |options, ignored| {
+                options.ignore(ignored.table.clone(), &ignored.reason)
+            });
+            let options = pulse::options(&tables, limit)?;
+            Ok((health::coverage(conn, &ignored)?, health::findings(conn, &options)?))
+        })
+        .await?;
+    visit.config.pulse.note(&findings);
     let of = |statuses: &[CoverageStatus]| {
         let tables = tables.iter().filter(|table| statuses.contains(&table.status));
         tables.map(|table| TableView::new(visit, table)).collect::<Vec<_>>()
@@ -109,7 +116,7 @@ impl FindingView {
             },
             code: finding.code.to_string(),
             table: finding.table_name().as_ref().map(table_text),
-            message: shown(&finding.message),
+            message: Prose::sentence(&finding.message),
             fix: shown(&finding.fix),
         }
     }
