@@ -19,7 +19,7 @@ mod undo;
 
 pub(super) use self::access_log::access_log;
 pub(super) use self::actions::actions;
-pub(super) use self::actor::actor;
+pub(super) use self::actor::{actor, actor_named};
 pub(super) use self::choose::choose;
 pub(super) use self::correlation::correlation;
 pub(super) use self::coverage::coverage;
