@@ -51,6 +51,8 @@ enum Benchmark {
     Request,
     /// What the removal of a month takes, as a partition and in batches
     Retention,
+    /// What the pages for operators take on a trail of ten million changes
+    Surface,
 }
 
 /// How much to measure.
@@ -88,6 +90,7 @@ fn run(cli: &Cli) -> anyhow::Result<String> {
         Benchmark::Read => benchmarks::read::run(effort)?,
         Benchmark::Request => benchmarks::request::run(effort)?,
         Benchmark::Retention => benchmarks::retention::run(effort)?,
+        Benchmark::Surface => benchmarks::surface::run(effort)?,
     };
     Ok(if cli.json {
         serde_json::to_string_pretty(&Report { machine: outcome.machine, figures: outcome.figures })?

@@ -81,7 +81,7 @@ fn exports_tells_rates_and_memory_of_both_ways() {
 #[test]
 fn unknown_name_or_flag_is_refused_with_the_known_ones() {
     for (args, known) in [
-        (&["captur"][..], "[possible values: capture, exports, health, read, request, retention]"),
+        (&["captur"][..], "[possible values: capture, exports, health, read, request, retention, surface]"),
         (&["capture", "--fast"], "[--quick] [--json]"),
         (&[], "<NAME>"),
     ] {
@@ -123,4 +123,19 @@ fn retention_and_health_tell_what_they_are_to_stay_under() {
         }
         assert_eq!(found.len(), figures.len());
     }
+}
+
+#[test]
+fn surface_opens_every_page_and_tells_what_it_is_to_stay_under() {
+    let output = bench(&["surface", "--json", "--smoke"]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let report: Value = serde_json::from_slice(&output.stdout).expect("standard output is JSON");
+    let figures = report["figures"].as_array().unwrap();
+    let goal = |name: &str| {
+        figures.iter().find(|figure| figure["name"] == name).map(|figure| figure["goal"].as_f64())
+    };
+    assert_eq!(goal("surface.timeline.p50_ms"), Some(Some(20.0)));
+    assert_eq!(goal("surface.row.first_visit_kb"), Some(Some(100.0)));
+    assert_eq!(goal("surface.together.pages_per_s"), Some(None));
+    assert!(figures.iter().all(|figure| figure["value"].as_f64().unwrap() > 0.0));
 }

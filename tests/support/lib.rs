@@ -87,6 +87,8 @@ mod guides {
     struct Feed;
     #[doc = include_str!("../../guides/investigation.md")]
     struct Investigation;
+    #[doc = include_str!("../../guides/operator-surface.md")]
+    struct OperatorSurface;
     #[doc = include_str!("../../guides/redaction.md")]
     struct Redaction;
     #[doc = include_str!("../../guides/retention.md")]

@@ -6,14 +6,34 @@ use threadline_actix::surface::SurfaceConfig;
 use super::site::{Site, Visitor};
 
 /// Each screen, and whether it takes a capability that support has not.
-const SCREENS: [(&str, bool); 3] = [("", false), ("timeline", false), ("rows?table=notes&key=7", false)];
+const SCREENS: [(&str, bool); 17] = [
+    ("", false),
+    ("timeline", false),
+    ("actions", false),
+    ("transactions/ID", false),
+    ("rows", false),
+    ("rows?table=notes&key=7", false),
+    ("actors", false),
+    ("actors?actor=user:7", false),
+    ("correlations", false),
+    ("undo?transaction=ID", false),
+    ("coverage", true),
+    ("redaction", true),
+    ("retention", true),
+    ("gaps", true),
+    ("evidence", true),
+    ("access-log", true),
+    ("exports", false),
+];
 
 #[test]
 fn every_screen_is_shown_to_whom_the_host_lets_in_and_to_nobody_else() {
     let site = Site::new();
+    let own = site.text("SELECT transaction_id::text FROM threadline.audit_changes WHERE scope = '7'");
     for (screen, is_for_admins) in SCREENS {
+        let screen = screen.replace("ID", &own);
         for visitor in Visitor::ALL {
-            let answer = site.get(visitor, screen);
+            let answer = site.get(visitor, &screen);
             let wanted = match visitor {
                 Visitor::Admin => 200,
                 Visitor::Support if !is_for_admins => 200,
@@ -57,8 +77,8 @@ fn another_tenants_transaction_row_and_changes_look_as_if_they_were_not_there() 
     );
     assert_eq!(hidden.status, 200);
     assert_eq!(
-        hidden.body.replace("id=8", "KEY").replace("notes:8", "ROW").replace("id%3D8", "KEY"),
-        none.body.replace("id=9", "KEY").replace("notes:9", "ROW").replace("id%3D9", "KEY")
+        hidden.body.replace("=8", "=KEY").replace("notes:8", "ROW").replace("id%3D8", "KEY"),
+        none.body.replace("=9", "=KEY").replace("notes:9", "ROW").replace("id%3D9", "KEY")
     );
     for path in ["", "timeline", "timeline?window=all", "timeline?actor=user:8"] {
         assert!(!site.get(Visitor::Support, path).body.contains("marker-8"), "{path}");
@@ -161,4 +181,21 @@ fn without_a_callback_of_its_own_what_concerns_the_whole_database_is_denied() {
         assert!(!home.body.contains(&format!("./{screen}\"")), "{screen}");
     }
     assert!(home.body.contains("./timeline\""));
+}
+
+#[test]
+fn only_a_page_without_rows_asks_again_without_a_record() {
+    let site = Site::new();
+    let logged =
+        || site.text("SELECT coalesce(string_agg(name, ' ' ORDER BY id), '') FROM threadline.audit_actions");
+    let again = |path: &str| {
+        let request = TestRequest::get().uri(path).insert_header(("x-threadline-refresh", "1"));
+        site.ask(site.config(), Visitor::Admin, request).status
+    };
+    assert_eq!(again("/audit/coverage"), 200);
+    assert_eq!(logged(), "");
+    for path in ["/audit/timeline", "/audit/rows?table=notes&key=7", "/audit/actions"] {
+        assert_eq!(again(path), 200);
+    }
+    assert_eq!(logged(), "threadline.timeline.viewed threadline.row.viewed threadline.actions.viewed");
 }

@@ -1,7 +1,13 @@
 //! The pages for operators, asked as a browser asks.
 
+mod access_log;
 mod browser;
+mod exports;
+mod gaps;
 mod gates;
+mod health;
 mod hostile;
 mod pages;
+mod retention;
 mod site;
+mod states;

@@ -6,11 +6,12 @@ use threadline_actix::surface::surface;
 
 use super::site::{Site, Visitor};
 
-/// The first link in a page that has this in its address.
+/// The first link in a page that has this in its address, from the mount on.
 fn link(body: &str, part: &str) -> String {
     let links = body.split("href=\"").skip(1).filter_map(|rest| rest.split('"').next());
     let found = links.into_iter().find(|href| href.contains(part));
-    found.unwrap_or_else(|| panic!("no link with `{part}`")).replace("&amp;", "&").replace("&#38;", "&")
+    let found = found.unwrap_or_else(|| panic!("no link with `{part}`"));
+    found.replace("&#38;", "&").trim_start_matches("./").to_owned()
 }
 
 #[test]
@@ -31,6 +32,13 @@ fn pages_of_the_timeline_put_together_are_the_whole_and_lead_back() {
         body.split("transactions/").skip(1).map(|rest| rest[..36].to_owned()).collect::<Vec<_>>()
     };
     assert_eq!(ids(&back), ids(&second));
+
+    // From the newest page on, what happens later is found without what was seen already.
+    let later = link(&first, "after=v1.a");
+    assert!(site.get(Visitor::Admin, &later).body.contains("Nothing newer has been captured."));
+    let id = site.write("user:7", "UPDATE notes SET body = 'later' WHERE id = 7");
+    let body = site.get(Visitor::Admin, &later).body;
+    assert_eq!((changes(&body), ids(&body)[0].as_str()), (1, id.as_str()));
 }
 
 #[test]

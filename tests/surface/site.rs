@@ -135,6 +135,20 @@ impl Site {
         self.ask(self.config(), visitor, TestRequest::get().uri(&format!("/audit/{path}")))
     }
 
+    /// What this surface answers to one of its own forms.
+    pub(super) fn post(&self, config: SurfaceConfig, visitor: Visitor, path: &str, form: &str) -> Answer {
+        let request = TestRequest::post()
+            .uri(&format!("/audit/{path}"))
+            .insert_header(("sec-fetch-site", "same-origin"))
+            .set_payload(form.to_owned());
+        self.ask(config, visitor, request)
+    }
+
+    /// The page at a path below the mount of this surface.
+    pub(super) fn see(&self, config: SurfaceConfig, visitor: Visitor, path: &str) -> Answer {
+        self.ask(config, visitor, TestRequest::get().uri(&format!("/audit/{path}")))
+    }
+
     /// What this surface answers to a request.
     pub(super) fn ask(&self, config: SurfaceConfig, visitor: Visitor, request: TestRequest) -> Answer {
         rt::System::new().block_on(async {

@@ -2,15 +2,44 @@
 "use strict";
 
 // Copy buttons: hidden until there is something that can copy.
-for (const button of document.querySelectorAll("button[data-copy]")) {
-  if (!navigator.clipboard) break;
-  button.hidden = false;
-  button.addEventListener("click", async () => {
-    const label = button.textContent;
-    await navigator.clipboard.writeText(button.dataset.copy);
-    button.textContent = "Copied";
-    setTimeout(() => { button.textContent = label; }, 1500);
-  });
+const reveal = () => {
+  if (!navigator.clipboard) return;
+  for (const button of document.querySelectorAll("button[data-copy]")) button.hidden = false;
+};
+reveal();
+document.addEventListener("click", async (event) => {
+  const button = event.target.closest("button[data-copy]");
+  if (!button) return;
+  const label = button.textContent;
+  await navigator.clipboard.writeText(button.dataset.copy);
+  button.textContent = "Copied";
+  setTimeout(() => { button.textContent = label; }, 1500);
+});
+
+// A page about what goes on asks for itself again. What it has stays until there is something newer, and says so when it is old.
+const main = document.querySelector("main[data-refresh]");
+if (main) {
+  const pause = Number(main.dataset.refresh) * 1000;
+  const note = document.querySelector(".freshness");
+  let seen = new Date();
+  const refresh = async () => {
+    const isBusy = document.hidden || main.contains(document.activeElement) || main.querySelector("details[open]");
+    if (isBusy) return;
+    try {
+      const answer = await fetch(location.href, { headers: { "x-threadline-refresh": "1" }, signal: AbortSignal.timeout(10000) });
+      if (!answer.ok) throw new Error(String(answer.status));
+      const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+      main.replaceChildren(...page.querySelector("main").childNodes);
+      reveal();
+      seen = new Date();
+      note.hidden = true;
+    } catch {
+      note.textContent = `As of ${seen.toLocaleTimeString()}: the server has not answered since.`;
+      note.hidden = false;
+    }
+  };
+  const again = () => setTimeout(() => refresh().finally(again), pause);
+  again();
 }
 
 // Transactions of one correlation share its colour while one of them is pointed at.
@@ -39,7 +68,7 @@ document.addEventListener("keydown", (event) => {
       event.preventDefault();
     }
   } else if (event.key === "/") {
-    const field = document.querySelector("main form[role=search] input:not([type=hidden])");
+    const field = document.querySelector("main form[role=search] input:not([type=hidden], [type=datetime-local])");
     if (field) {
       field.focus();
       event.preventDefault();

@@ -6,3 +6,4 @@ pub(crate) mod health;
 pub(crate) mod read;
 pub(crate) mod request;
 pub(crate) mod retention;
+pub(crate) mod surface;

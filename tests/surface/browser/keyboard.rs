@@ -3,8 +3,7 @@
 use fantoccini::key::Key;
 use serde_json::Value;
 
-use super::chromium::Tab;
-use super::in_a_tab;
+use super::chromium::{Tab, in_a_tab};
 use super::served::SERVED;
 
 async fn press(tab: &Tab<'_>, keys: &str) {
@@ -96,7 +95,7 @@ fn whatever_has_the_focus_is_in_sight_and_marked() {
                     "if (at === document.body) return null; const box = at.getBoundingClientRect(), style = getComputedStyle(at); \
                      const said = `${at.tagName} ${at.className} ${at.textContent.trim().slice(0, 30)}`; \
                      if (box.width < 1 || box.height < 1 || box.bottom <= 0 || box.top >= innerHeight || box.right <= 0 || box.left >= innerWidth) return `out of sight: ${said}`; \
-                     if (!at.matches('.skip') && (style.outlineStyle === 'none' || parseFloat(style.outlineWidth) < 2)) return `not marked: ${said}`; \
+                     if (!at.matches('.skip, [type=datetime-local]') && (style.outlineStyle === 'none' || parseFloat(style.outlineWidth) < 2)) return `not marked: ${said}`; \
                      return null",
                 )
                 .await;

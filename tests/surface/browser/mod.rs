@@ -19,9 +19,14 @@ async fn faults(tab: &Tab<'_>, width: u32) -> Vec<String> {
     let mut faults = tab.console().await;
     let forbidden = tab.run("return window.forbidden", Vec::new()).await;
     faults.extend(forbidden.as_array().into_iter().flatten().map(|what| format!("forbidden: {what}")));
-    faults.extend(tab.run(OVERFLOW, vec![json!(width)]).await.as_array().into_iter().flatten().map(|what| format!("too wide: {what}")));
+    faults.extend(overflow(tab, width).await);
     faults.extend(tab.axe().await);
     faults
+}
+
+async fn overflow(tab: &Tab<'_>, width: u32) -> Vec<String> {
+    let found = tab.run(OVERFLOW, vec![json!(width)]).await;
+    found.as_array().into_iter().flatten().map(|what| format!("too wide: {what}")).collect()
 }
 
 /// What sticks out to the right, where the page as a whole can be scrolled there.

@@ -3,7 +3,7 @@
 use fantoccini::Locator;
 use serde_json::json;
 
-use super::in_a_tab;
+use super::chromium::in_a_tab;
 use super::served::SERVED;
 
 #[test]

@@ -1,8 +1,7 @@
 //! The surface on a port of this machine, over a database with something of everything, as three visitors get it.
 
 use std::net::SocketAddr;
-use std::sync::LazyLock;
-use std::sync::mpsc;
+use std::sync::{LazyLock, mpsc};
 use std::thread;
 
 use actix_web::dev::ServerHandle;
@@ -10,10 +9,15 @@ use actix_web::rt::System;
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
 use diesel::PgConnection;
 use diesel::r2d2::{ConnectionManager, Pool};
-use threadline::{Action, Actor, ActorId, AuditContext, AuditedPool, Scope};
+use tempfile::TempDir;
+use threadline::exports::{self, ExportRequest};
+use threadline::{
+    Action, Actor, ActorId, AuditContext, AuditedPool, ExportFormat, ExportOptions, Scope,
+};
 use threadline_actix::surface::{Access, SurfaceConfig, surface};
 use threadline_devdb::TestDatabase;
 use threadline_tests::{audited_database, run, text};
+use threadline_worker::{Connections, Stop, Storage, Worker};
 
 /// Two tables of two tenants, with a key of two columns, masked and excluded columns, and values of every kind.
 const TABLES: &str = "\
@@ -36,6 +40,7 @@ pub(super) struct Served {
     pub(super) transaction: String,
     handle: ServerHandle,
     _databases: [TestDatabase; 2],
+    _files: TempDir,
 }
 
 impl Served {
@@ -44,8 +49,18 @@ impl Served {
         let (filled, empty) = (audited_database(), audited_database());
         let (pool, nothing) = (pool(&filled), pool(&empty));
         let transaction = fill(&pool, &filled);
-        let admin = everything(pool.clone());
+        let files = tempfile::tempdir().expect("there is room for the files of exports");
+        let storage = Storage::directory(files.path()).expect("it is a folder");
+        let [ready, queued] = [ExportFormat::Csv, ExportFormat::Json]
+            .map(|format| ExportRequest::unscoped(ExportOptions::new(format)));
+        exports::enqueue(&mut filled.connect(), &ready, &Actor::user(1)).expect("it is queued");
+        let worker = Worker::builder(Connections::to_url(filled.url())).storage(storage.clone());
+        let worker = worker.without_partitions().build().expect("it has all it needs");
+        worker.run_once(&Stop::new()).expect("it makes what is queued");
+        exports::enqueue(&mut filled.connect(), &queued, &Actor::user(1)).expect("it is queued");
+        let admin = everything(pool.clone()).storage(storage.clone());
         let support = SurfaceConfig::new(pool)
+            .storage(storage)
             .authorize(async |_: &HttpRequest| Ok(Access::within(Scope::tenant("7"), "organization Harbour Weekly")))
             .actor(async |_: &HttpRequest| Ok(Some(Actor::user(2))));
         let empty_one = everything(nothing);
@@ -70,7 +85,7 @@ impl Served {
             })
         });
         let (address, handle) = server.recv().expect("the server starts");
-        Self { address, transaction, handle, _databases: [filled, empty] }
+        Self { address, transaction, handle, _databases: [filled, empty], _files: files }
     }
 
     pub(super) fn url(&self, path: &str) -> String {

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use actix_web::{Error, HttpRequest};
 use futures_util::FutureExt;
 use futures_util::future::LocalBoxFuture;
-use threadline::{Actor, Scope, Trail};
+use threadline::exports::ExportRequest;
+use threadline::{Actor, ExportOptions, Scope, Trail};
 
 /// What of the trail a request may see.
 #[derive(Clone, Debug)]
@@ -57,6 +58,15 @@ impl Access {
                 let scope = scope.clone();
                 Some(Trail::scoped(move |_| Ok(scope.clone())))
             }
+        }
+    }
+
+    /// A request for an export of what may be seen; `None` when nothing may.
+    pub(super) fn export(&self, options: ExportOptions) -> Option<ExportRequest> {
+        match &self.0 {
+            Decision::Denied => None,
+            Decision::Whole => Some(ExportRequest::unscoped(options)),
+            Decision::Within { scope, .. } => Some(ExportRequest::scoped(scope.clone(), options)),
         }
     }
 

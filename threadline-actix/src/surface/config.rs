@@ -4,12 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::{Error, HttpRequest};
+use diesel::PgConnection;
 use threadline::config::Config;
 use threadline::{Actor, AuditedPool};
 use threadline_worker::Storage;
 
 use super::access::{Access, Gates, kept};
 use super::preferences::Theme;
+use super::pulse::Pulse;
 
 /// A surface nobody is kept out of yet: all it can do is to be told who is let in.
 #[derive(Clone, Debug)]
@@ -31,7 +33,13 @@ pub struct SurfaceConfig {
     pub(super) access_log: bool,
     pub(super) operation: Arc<Config>,
     pub(super) storage: Option<Storage>,
+    pub(super) maintenance: Option<Maintenance>,
+    pub(super) pulse: Pulse,
 }
+
+/// Makes a connection of the trail's owner.
+pub(super) type Maintenance =
+    Arc<dyn Fn() -> Result<PgConnection, Box<dyn std::error::Error + Send + Sync>> + Send + Sync>;
 
 /// Where the pages' letters come from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -67,6 +75,8 @@ impl Unguarded {
             access_log: true,
             operation: Arc::default(),
             storage: None,
+            maintenance: None,
+            pulse: Pulse::default(),
         }
     }
 
@@ -168,6 +178,15 @@ impl SurfaceConfig {
     /// The operation as it is configured: the tables that are to be audited, and what retention keeps.
     pub fn operation(self, config: Config) -> Self {
         Self { operation: Arc::new(config), ..self }
+    }
+
+    /// Connections of the owner of schema `threadline`, by which the retention page counts what is due and, once that is typed
+    /// out, removes it. Without them the page has the command that does it. The pool's own role is to have no right to.
+    pub fn maintenance<E>(self, connect: impl Fn() -> Result<PgConnection, E> + Send + Sync + 'static) -> Self
+    where
+        E: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        Self { maintenance: Some(Arc::new(move || connect().map_err(Into::into))), ..self }
     }
 
     /// Where the files of queued exports lie, for them to be downloaded here.

@@ -7,7 +7,7 @@ use threadline::{
 
 use super::link::Link;
 use super::moment::Moment;
-use super::value::{Value, shown};
+use super::value::{Kind, Value, shown};
 use super::visit::Visit;
 
 /// Consecutive changes of one transaction.
@@ -149,11 +149,13 @@ impl Entry {
             _ => true,
         };
         let keys = linked.key.as_ref().map(RowKey::parts).unwrap_or_default();
-        let shown_fields: Vec<&FieldDiff> = fields
+        let mut shown_fields: Vec<&FieldDiff> = fields
             .iter()
             .filter(told)
             .filter(|field| op == Op::Update || !keys.contains_key(&field.name))
             .collect();
+        // When a row was written says the line above already.
+        shown_fields.sort_by_key(|field| is_instant(field));
         Self {
             badge: Badge::of(op),
             table: table_text(&linked.table),
@@ -163,6 +165,17 @@ impl Entry {
             fields: shown_fields.into_iter().take(FIELDS).map(Field::new).collect(),
         }
     }
+}
+
+/// Whether a column says when, and nothing else.
+fn is_instant(field: &FieldDiff) -> bool {
+    let says_when = |value: &FieldValue| match value {
+        FieldValue::Known(json) => Value::known(json, 0).kind == Kind::Time,
+        _ => true,
+    };
+    says_when(&field.before)
+        && says_when(&field.after)
+        && [&field.before, &field.after].iter().any(|value| matches!(value, FieldValue::Known(_)))
 }
 
 impl Field {

@@ -49,6 +49,9 @@ impl From<Error> for Failure {
             Error::InvalidFilter(invalid) => {
                 Self::Invalid(invalid.problems().iter().map(|problem| named(problem)).collect())
             }
+            Error::InvalidExportRequest(invalid) => {
+                Self::Invalid(invalid.problems().iter().map(|problem| named(problem)).collect())
+            }
             Error::NotAudited { .. } => {
                 Self::Invalid(vec![Problem::new("table", "is not in the trail; choose one that is")])
             }

@@ -34,6 +34,8 @@ mod link;
 mod moment;
 mod mount;
 mod preferences;
+mod prose;
+mod pulse;
 mod query;
 mod screen;
 mod screens;

@@ -1,6 +1,7 @@
 //! The routes, and what holds for all of them.
 
 use actix_web::dev::{AppService, HttpServiceFactory};
+use actix_web::http::Method;
 use actix_web::http::header::{
     CONTENT_SECURITY_POLICY, HeaderName, HeaderValue, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
     X_FRAME_OPTIONS,
@@ -12,7 +13,7 @@ use super::assets;
 use super::config::SurfaceConfig;
 use super::cross_origin::refuse_cross_origin;
 use super::failure::Failure;
-use super::screen::Screen;
+use super::screen::{Deed, Screen};
 use super::screens;
 use super::visit::{Visit, see_other};
 
@@ -87,6 +88,13 @@ fn routes(scope: Scope) -> Scope {
         .service(screen(Screen::Redaction, screens::redaction))
         .service(screen(Screen::Retention, screens::retention))
         .service(screen(Screen::Evidence, screens::evidence))
+        .service(screen(Screen::Exports, screens::exports))
+        .service(deed(Deed::StartExport, screens::start_export))
+        .service(deed(Deed::CancelExport, screens::cancel_export))
+        .service(deed(Deed::DownloadExport, screens::download_export))
+        .service(deed(Deed::RemoveDue, screens::remove_due))
+        .service(screen(Screen::AccessLog, screens::access_log))
+        .service(screen(Screen::Gaps, screens::gaps))
         .route("/assets/{name}", web::get().to(assets::serve))
         .route("/preferences", web::post().to(screens::choose))
         .default_service(web::to(not_found))
@@ -106,6 +114,21 @@ where
         }
     };
     web::resource(screen.route()).route(web::route().guard(reading).to(handler))
+}
+
+/// What can be done at a screen, at its route: on record before it is done, and asked for by the same callbacks.
+fn deed<F>(deed: Deed, perform: F) -> Resource
+where
+    F: AsyncFn(&Visit) -> Result<HttpResponse, Failure> + Copy + 'static,
+{
+    let handler = move |config: web::Data<SurfaceConfig>, request: HttpRequest, form: String| async move {
+        match Visit::begin_deed(config, request, deed, form).await {
+            Ok(visit) => visit.show(perform).await,
+            Err(refusal) => refusal,
+        }
+    };
+    let method = if deed.takes_form() { Method::POST } else { Method::GET };
+    web::resource(deed.route()).route(web::method(method).to(handler))
 }
 
 /// What is not there; only who is let in is told so.

@@ -53,7 +53,73 @@ impl Group {
     }
 }
 
+/// What can be done at a screen, besides looking at it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Deed {
+    StartExport,
+    CancelExport,
+    DownloadExport,
+    RemoveDue,
+}
+
+impl Deed {
+    pub(super) const ALL: [Self; 4] =
+        [Self::StartExport, Self::CancelExport, Self::DownloadExport, Self::RemoveDue];
+
+    /// Where it is done.
+    pub(super) fn screen(self) -> Screen {
+        match self {
+            Self::StartExport | Self::CancelExport | Self::DownloadExport => Screen::Exports,
+            Self::RemoveDue => Screen::Retention,
+        }
+    }
+
+    /// Its route below the mount.
+    pub(super) fn route(self) -> &'static str {
+        match self {
+            Self::StartExport => "/exports/start",
+            Self::CancelExport => "/exports/cancel",
+            Self::DownloadExport => "/exports/file",
+            Self::RemoveDue => "/retention/run",
+        }
+    }
+
+    /// Whether it takes a form, and not a link.
+    pub(super) fn takes_form(self) -> bool {
+        !matches!(self, Self::DownloadExport)
+    }
+
+    /// What the access log calls it, and its verb.
+    pub(super) fn name(self) -> (&'static str, &'static str) {
+        match self {
+            Self::StartExport => ("requested", "request"),
+            Self::CancelExport => ("cancelled", "cancel"),
+            Self::DownloadExport => ("downloaded", "download"),
+            Self::RemoveDue => ("requested", "request"),
+        }
+    }
+}
+
 impl Screen {
+    /// All of them.
+    pub(super) const ALL: [Self; 15] = [
+        Self::Home,
+        Self::Timeline,
+        Self::Actions,
+        Self::Transaction,
+        Self::Row,
+        Self::Actor,
+        Self::Correlation,
+        Self::Undo,
+        Self::Coverage,
+        Self::Redaction,
+        Self::Retention,
+        Self::Gaps,
+        Self::Evidence,
+        Self::Exports,
+        Self::AccessLog,
+    ];
+
     /// Its route below the mount.
     pub(super) fn route(self) -> &'static str {
         match self {
@@ -133,6 +199,15 @@ impl Screen {
             Self::Retention => Capability::Retention,
             Self::Evidence | Self::AccessLog => Capability::Evidence,
             Self::Exports => Capability::Exports,
+        }
+    }
+
+    /// After how many seconds a page that stays open asks again; only for pages that show no row of anybody's.
+    pub(super) fn refreshes_after(self) -> Option<u32> {
+        match self {
+            Self::Coverage | Self::Retention => Some(30),
+            Self::Exports => Some(5),
+            _ => None,
         }
     }
 

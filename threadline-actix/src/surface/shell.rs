@@ -1,5 +1,6 @@
 //! What is around every screen: where one is, where one can go, who one is.
 
+use chrono_tz::Tz;
 use threadline::Actor;
 
 use super::access::{Capability, Permissions};
@@ -7,6 +8,7 @@ use super::assets::ASSETS;
 use super::config::{Fonts, SurfaceConfig};
 use super::link::Link;
 use super::preferences::{Preferences, Theme};
+use super::pulse::Health;
 use super::screen::{Group, Screen};
 
 /// What the layout shows.
@@ -20,10 +22,15 @@ pub(super) struct Shell {
     pub(super) groups: Vec<NavGroup>,
     pub(super) viewer: String,
     pub(super) scope: Option<String>,
+    /// What exports are limited to, in the host's words.
+    pub(super) export_scope: Option<String>,
     pub(super) theme: Theme,
     pub(super) zone: String,
     pub(super) own_fonts: bool,
-    pub(super) health: bool,
+    /// How capture is, for who may know.
+    pub(super) health: Option<Pill>,
+    /// After how many seconds the page asks for itself again.
+    pub(super) refresh: Option<u32>,
     /// The page as it was asked for, below the mount: where a choice of theme leads back to.
     pub(super) here: String,
 }
@@ -41,7 +48,35 @@ pub(super) struct NavItem {
     pub(super) current: bool,
 }
 
+/// The health of capture, in the header.
+#[derive(Clone, Debug)]
+pub(super) struct Pill {
+    /// The class of the style sheet: `good`, `warning`, `bad` or `unknown`.
+    pub(super) class: &'static str,
+    pub(super) words: String,
+    pub(super) title: String,
+    pub(super) stale: bool,
+    pub(super) href: String,
+}
+
+impl Pill {
+    fn new(health: Option<Health>, zone: Tz, href: String) -> Self {
+        let Some(health) = health else {
+            let title = "The health of capture has not been told yet".to_owned();
+            return Self { class: "unknown", words: "Health unknown".to_owned(), title, stale: false, href };
+        };
+        let (class, words) = health.verdict();
+        let seen = health.seen_at.with_timezone(&zone).format("%H:%M:%S");
+        let title = match health.stale {
+            true => format!("As of {seen}; it could not be looked at since"),
+            false => format!("As of {seen}"),
+        };
+        Self { class, words, title, stale: health.stale, href }
+    }
+}
+
 impl Shell {
+    #[expect(clippy::too_many_arguments, reason = "it is what a visit has, handed over once")]
     pub(super) fn new(
         config: &SurfaceConfig,
         permissions: &Permissions,
@@ -50,6 +85,7 @@ impl Shell {
         screen: Screen,
         root: &str,
         here: &str,
+        health: Option<Health>,
     ) -> Self {
         let groups = Group::ALL.into_iter().filter_map(|group| {
             let items: Vec<NavItem> = group
@@ -72,10 +108,14 @@ impl Shell {
             groups: groups.collect(),
             viewer: actor.map_or_else(|| "nobody named".to_owned(), ToString::to_string),
             scope: permissions.access.words().map(str::to_owned),
+            export_scope: permissions.export.words().map(str::to_owned),
             theme: preferences.theme,
             zone: preferences.zone.name().to_owned(),
             own_fonts: config.fonts == Fonts::Own,
-            health: permissions.has(Capability::Coverage),
+            health: permissions
+                .has(Capability::Coverage)
+                .then(|| Pill::new(health, preferences.zone, Link::to("coverage").from(root))),
+            refresh: screen.refreshes_after(),
             here: here.to_owned(),
         }
     }

@@ -8,19 +8,23 @@ use chrono::{DateTime, Utc};
 use diesel::PgConnection;
 use threadline::{Action, Actor, AuditContext, Trail};
 
-use super::access::{Capability, Permissions};
+use super::access::{Access, Capability, Permissions};
 use super::config::SurfaceConfig;
 use super::failure::{Failure, refusal};
 use super::link::Link;
 use super::moment::Moment;
 use super::preferences::Preferences;
+use super::pulse::Health;
 use super::query::Query;
-use super::screen::Screen;
+use super::screen::{Deed, Screen};
 use super::shell::Shell;
 use crate::extractor::context_of;
 
 /// The category of the actions the access log is made of.
 pub(super) const ACCESS: &str = "threadline.access";
+
+/// The header by which an open page asks again for itself. That somebody looks at it is on record already.
+const REFRESH: &str = "x-threadline-refresh";
 
 /// A request that has been let in.
 pub(super) struct Visit {
@@ -29,8 +33,13 @@ pub(super) struct Visit {
     pub(super) actor: Option<Actor>,
     pub(super) preferences: Preferences,
     pub(super) now: DateTime<Utc>,
+    /// How capture is, for who may know.
+    pub(super) health: Option<Health>,
     screen: Screen,
+    deed: Option<Deed>,
     request: HttpRequest,
+    /// What is asked for: the URL's query, or the form that was sent.
+    asked: String,
     root: String,
     here: String,
 }
@@ -47,10 +56,18 @@ impl Visit {
         let actor = config.gates.actor(&request).await.ok_or_else(refusal)?;
         let path: Vec<&str> = request.path().rsplit('/').take(depth + 1).collect();
         let mut here = path.into_iter().rev().collect::<Vec<_>>().join("/");
-        if !request.query_string().is_empty() {
-            here = format!("{here}?{}", request.query_string());
+        let asked = request.query_string().to_owned();
+        if !asked.is_empty() {
+            here = format!("{here}?{asked}");
         }
+        let health = match permissions.coverage {
+            true => config.pulse.feel(&config.pool, config.limit, &config.operation.tables).await,
+            false => None,
+        };
         Ok(Self {
+            health,
+            deed: None,
+            asked,
             permissions,
             actor,
             preferences: Preferences::of(&request, config.theme),
@@ -61,6 +78,22 @@ impl Visit {
             request,
             config,
         })
+    }
+
+    /// The same for what is done at a screen. To the access log, and for the way back, it is that screen with what the form
+    /// or the link says.
+    pub(super) async fn begin_deed(
+        config: web::Data<SurfaceConfig>,
+        request: HttpRequest,
+        deed: Deed,
+        form: String,
+    ) -> Result<Self, HttpResponse> {
+        let depth = deed.route().matches('/').count() - 1;
+        let visit = Self::begin(config, request, deed.screen(), depth).await?;
+        let asked = if deed.takes_form() { form } else { visit.asked };
+        let here = deed.screen().route().trim_start_matches('/');
+        let here = if asked.is_empty() { here.to_owned() } else { format!("{here}?{asked}") };
+        Ok(Self { deed: Some(deed), asked, here, ..visit })
     }
 
     /// Shows the screen, to who may see it, once that they look is on record.
@@ -82,13 +115,19 @@ impl Visit {
 
     /// Records the look in the trail; nothing is shown where that fails.
     async fn log(&self, outcome: Result<(), &'static str>) -> Result<(), Failure> {
-        if !self.config.access_log {
+        let is_refresh = outcome.is_ok()
+            && self.deed.is_none()
+            && self.screen.refreshes_after().is_some()
+            && self.request.headers().contains_key(REFRESH);
+        // What removes anything is on record in any case.
+        let is_kept = self.config.access_log || self.deed == Some(Deed::RemoveDue);
+        if !is_kept || is_refresh {
             return Ok(());
         }
-        let context = context_of(&self.request).unwrap_or_else(AuditContext::without_actor);
-        let context = context.with_actor(self.actor.clone().unwrap_or_else(Actor::anonymous));
+        let context = self.context();
+        let (past, verb) = self.deed.map_or(("viewed", "view"), Deed::name);
         let action =
-            Action::new(format!("threadline.{}.viewed", self.screen.name())).verb("view").category(ACCESS);
+            Action::new(format!("threadline.{}.{past}", self.screen.name())).verb(verb).category(ACCESS);
         let action = match self.looked_at() {
             Some(comment) => action.comment(comment),
             None => action,
@@ -100,6 +139,12 @@ impl Visit {
         let pool = self.config.pool.clone();
         let recorded = web::block(move || pool.record_action(&context, &action)).await;
         recorded.map_err(|_| Failure::Internal)?.map(drop).map_err(Failure::from)
+    }
+
+    /// Who is asking, by which request.
+    pub(super) fn context(&self) -> AuditContext {
+        let context = context_of(&self.request).unwrap_or_else(AuditContext::without_actor);
+        context.with_actor(self.actor.clone().unwrap_or_else(Actor::anonymous))
     }
 
     /// What of the screen was asked for, as the URL has it.
@@ -116,15 +161,32 @@ impl Visit {
         T: Send + 'static,
         F: FnOnce(&mut PgConnection, &Trail) -> Result<T, threadline::Error> + Send + 'static,
     {
-        let trail = self.permissions.access.trail().ok_or(Failure::Denied(Capability::Trail))?;
+        self.read_as(&self.permissions.access, Capability::Trail, read).await
+    }
+
+    /// As [`read`](Self::read), as far as the visitor may export.
+    pub(super) async fn read_for_export<T, F>(&self, read: F) -> Result<T, Failure>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut PgConnection, &Trail) -> Result<T, threadline::Error> + Send + 'static,
+    {
+        self.read_as(&self.permissions.export, Capability::Exports, read).await
+    }
+
+    async fn read_as<T, F>(&self, access: &Access, capability: Capability, read: F) -> Result<T, Failure>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut PgConnection, &Trail) -> Result<T, threadline::Error> + Send + 'static,
+    {
+        let trail = access.trail().ok_or(Failure::Denied(capability))?;
         let (pool, limit) = (self.config.pool.clone(), self.config.limit);
         let answer = web::block(move || pool.snapshot(limit, |conn| read(conn, &trail))).await;
         Ok(answer.map_err(|_| Failure::Internal)??)
     }
 
-    /// What the URL asks for.
+    /// What the URL asks for, or the form.
     pub(super) fn query(&self) -> Query {
-        Query::parse(self.request.query_string())
+        Query::parse(&self.asked)
     }
 
     /// A part of the path.
@@ -147,7 +209,7 @@ impl Visit {
 
     /// What is around the page, under the screen's own heading.
     pub(super) fn shell(&self) -> Shell {
-        Shell::new(
+        let shell = Shell::new(
             &self.config,
             &self.permissions,
             self.actor.as_ref(),
@@ -155,7 +217,10 @@ impl Visit {
             self.screen,
             &self.root,
             &self.here,
-        )
+            self.health,
+        );
+        // What is done is not asked for again.
+        Shell { refresh: shell.refresh.filter(|_| self.deed.is_none()), ..shell }
     }
 
     /// The page.

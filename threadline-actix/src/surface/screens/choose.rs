@@ -37,7 +37,7 @@ pub(in crate::surface) async fn choose(
 }
 
 /// Whether a path stays below the mount, whatever a browser makes of it.
-fn is_below(path: &str) -> bool {
+pub(super) fn is_below(path: &str) -> bool {
     let (path, _) = path.split_once('?').unwrap_or((path, ""));
     !path.starts_with('/')
         && path.split('/').all(|segment| segment != ".." && segment != ".")

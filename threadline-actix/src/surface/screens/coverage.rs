@@ -2,13 +2,13 @@
 
 use actix_web::HttpResponse;
 use askama::Template;
-use threadline::health::{
-    self, CoverageOptions, CoverageStatus, Finding, HealthOptions, Severity, TableCoverage,
-};
+use threadline::health::{self, CoverageOptions, CoverageStatus, Finding, Severity, TableCoverage};
 
 use crate::surface::entry::table_text;
 use crate::surface::failure::Failure;
 use crate::surface::link::Link;
+use crate::surface::prose::Prose;
+use crate::surface::pulse;
 use crate::surface::shell::Shell;
 use crate::surface::value::shown;
 use crate::surface::visit::Visit;
@@ -33,7 +33,7 @@ struct FindingView {
     severity: &'static str,
     code: String,
     table: Option<String>,
-    message: String,
+    message: Prose,
     fix: String,
 }
 
@@ -56,13 +56,11 @@ pub(in crate::surface) async fn coverage(visit: &Visit) -> Result<HttpResponse, 
             let ignored = tables.ignored.iter().fold(CoverageOptions::new(), |options, ignored| {
                 options.ignore(ignored.table.clone(), &ignored.reason)
             });
-            let mut options = HealthOptions::from(&tables).statement_timeout(limit);
-            for model in threadline::audited_models() {
-                options = options.expect(model.table()?);
-            }
+            let options = pulse::options(&tables, limit)?;
             Ok((health::coverage(conn, &ignored)?, health::findings(conn, &options)?))
         })
         .await?;
+    visit.config.pulse.note(&findings);
     let of = |statuses: &[CoverageStatus]| {
         let tables = tables.iter().filter(|table| statuses.contains(&table.status));
         tables.map(|table| TableView::new(visit, table)).collect::<Vec<_>>()
@@ -118,7 +116,7 @@ impl FindingView {
             },
             code: finding.code.to_string(),
             table: finding.table_name().as_ref().map(table_text),
-            message: shown(&finding.message),
+            message: Prose::sentence(&finding.message),
             fix: shown(&finding.fix),
         }
     }

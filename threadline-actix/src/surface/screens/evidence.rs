@@ -3,11 +3,12 @@
 use actix_web::HttpResponse;
 use actix_web::http::header::{CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_TYPE};
 use askama::Template;
-use threadline::evidence::{ClaimFinding, EvidenceRecord, Mode, ProofDocument, ProofRequest, Status};
+use threadline::evidence::{Claim, ClaimFinding, EvidenceRecord, Mode, ProofDocument, ProofRequest, Status};
 
 use crate::surface::failure::Failure;
 use crate::surface::link::Link;
 use crate::surface::moment::Moment;
+use crate::surface::prose::Prose;
 use crate::surface::query::Problem;
 use crate::surface::shell::Shell;
 use crate::surface::value::shown;
@@ -29,9 +30,7 @@ struct ClaimView {
     subject: String,
     finding: &'static str,
     words: String,
-    evidence: String,
-    records: u64,
-    because: Option<&'static str>,
+    detail: Prose,
 }
 
 struct RecordView {
@@ -79,18 +78,30 @@ pub(in crate::surface) async fn evidence(visit: &Visit) -> Result<HttpResponse, 
             .claims
             .iter()
             .map(|claim| ClaimView {
-                subject: claim.subject.to_string().replace('_', " "),
+                subject: capital(&claim.subject.to_string().replace('_', " ")),
                 finding: class(claim.finding),
-                words: claim.finding.to_string(),
-                evidence: claim.evidence.to_string(),
-                records: claim.records,
-                because: claim.because,
+                words: capital(&claim.finding.to_string().replace('_', " ")),
+                detail: detail(claim),
             })
             .collect(),
         records: proof.records.iter().map(|record| RecordView::new(visit, record)).collect(),
         truncated: proof.summary.truncated,
         document: visit.href(&Link::to("evidence").with("document", "json")),
     })
+}
+
+/// What a claim rests on, as the proof says it.
+fn detail(claim: &Claim) -> Prose {
+    let text = claim.to_string();
+    match claim.because {
+        Some(because) => Prose::sentence(because),
+        None => Prose::sentence(text.split_once("; ").map_or("", |(_, detail)| detail)),
+    }
+}
+
+fn capital(text: &str) -> String {
+    let mut letters = text.chars();
+    letters.next().into_iter().flat_map(char::to_uppercase).chain(letters).collect()
 }
 
 fn class(finding: ClaimFinding) -> &'static str {

@@ -2,14 +2,18 @@
 
 use actix_web::HttpResponse;
 use askama::Template;
+use threadline::retention::{self, RetentionPolicy, RetentionRun, RunState};
 use threadline::{Filter, PageRequest, TableName};
 use uuid::Uuid;
 
+use super::retention::days;
+use crate::surface::access::Capability;
 use crate::surface::entry::Group;
 use crate::surface::failure::Failure;
 use crate::surface::link::Link;
 use crate::surface::moment::Moment;
 use crate::surface::query::Problem;
+use crate::surface::screen::Screen;
 use crate::surface::shell::Shell;
 use crate::surface::visit::Visit;
 
@@ -19,9 +23,23 @@ struct HomePage {
     shell: Shell,
     find: String,
     problem: Option<Problem>,
-    last: Option<Moment>,
+    truths: Vec<Truth>,
     groups: Vec<Group>,
 }
+
+/// Something that has to be so for what is found here to be believed.
+struct Truth {
+    name: &'static str,
+    /// The class of the style sheet: `good`, `warning`, `bad` or `unknown`.
+    class: &'static str,
+    words: String,
+    /// When it was so.
+    when: Option<Moment>,
+    links: Vec<(&'static str, String)>,
+}
+
+/// Retention that has not run for so long, in days, has likely nobody to run it.
+const OVERDUE: i64 = 7;
 
 /// What it takes a person to see that something is, or is not, right.
 pub(in crate::surface) async fn home(visit: &Visit) -> Result<HttpResponse, Failure> {
@@ -41,17 +59,108 @@ pub(in crate::surface) async fn home(visit: &Visit) -> Result<HttpResponse, Fail
         },
         None => None,
     };
-    let newest = visit
-        .read(|conn, trail| trail.timeline_page(conn, &Filter::new(), &PageRequest::new().size(8)?))
-        .await?
-        .entries;
+    let sees_retention = visit.permissions.has(Capability::Retention);
+    let (newest, run) = visit
+        .read(move |conn, trail| {
+            let newest = trail.timeline_page(conn, &Filter::new(), &PageRequest::new().size(8)?)?.entries;
+            let run = if sees_retention { retention::runs(conn, 1)?.pop() } else { None };
+            Ok((newest, run))
+        })
+        .await?;
+    let last = newest.first().map(|change| visit.moment(change.change.captured_at));
+    let mut truths = Vec::new();
+    truths.extend(visit.permissions.has(Capability::Coverage).then(|| Truth::of_capture(visit)));
+    truths.push(Truth::of_changes(visit, last));
+    truths.extend(
+        sees_retention.then(|| Truth::of_retention(visit, &visit.config.operation.retention, run.as_ref())),
+    );
     visit.page(&HomePage {
         shell: visit.shell(),
         find: find.unwrap_or_default(),
         problem,
-        last: newest.first().map(|change| visit.moment(change.change.captured_at)),
+        truths,
         groups: Group::all(visit, &newest),
     })
+}
+
+/// Links to these screens.
+fn links(visit: &Visit, screens: &[Screen]) -> Vec<(&'static str, String)> {
+    let link =
+        |screen: &Screen| (screen.label(), visit.href(&Link::to(screen.route().trim_start_matches('/'))));
+    screens.iter().map(link).collect()
+}
+
+impl Truth {
+    fn of_capture(visit: &Visit) -> Self {
+        let (class, words) = match &visit.health {
+            None => ("unknown", "Whether everything is captured has not been told yet.".to_owned()),
+            Some(health) => {
+                let (class, counted) = health.verdict();
+                let words = match class {
+                    "good" => "Everything that is to be captured is.".to_owned(),
+                    "warning" => format!("What is to be captured is; {counted} to look into."),
+                    _ => format!("Not everything is captured as it is to be: {counted} to mend."),
+                };
+                match health.stale {
+                    true => ("unknown", format!("{words} It could not be looked at since.")),
+                    false => (class, words),
+                }
+            }
+        };
+        Self {
+            name: "Capture",
+            class,
+            words,
+            when: visit.health.map(|health| visit.moment(health.seen_at)),
+            links: links(visit, &[Screen::Coverage, Screen::Gaps]),
+        }
+    }
+
+    fn of_changes(visit: &Visit, last: Option<Moment>) -> Self {
+        let words = match (&last, visit.permissions.access.scope()) {
+            (None, None) => "None was captured yet.",
+            (None, Some(_)) => "None was captured yet that you may see.",
+            (Some(_), None) => "The last one was captured",
+            (Some(_), Some(_)) => "The last one that you may see was captured",
+        };
+        Self {
+            name: "Changes",
+            class: if last.is_some() { "good" } else { "unknown" },
+            words: words.to_owned(),
+            when: last,
+            links: links(visit, &[Screen::Timeline]),
+        }
+    }
+
+    fn of_retention(visit: &Visit, policy: &RetentionPolicy, run: Option<&RetentionRun>) -> Self {
+        let kept = match policy.keep {
+            Some(window) => format!("Changes are kept {}", days(window)),
+            None if policy.tables.is_empty() && policy.actions.is_empty() => {
+                "Changes are kept for ever".to_owned()
+            }
+            None => "Some changes are kept for a time, the others for ever".to_owned(),
+        };
+        let removes = policy.keep.is_some() || !policy.tables.is_empty() || !policy.actions.is_empty();
+        let when = run.map(|run| run.ended_at.unwrap_or(run.started_at));
+        let is_overdue = when.is_some_and(|when| (visit.now - when).num_days() >= OVERDUE);
+        let (class, words) = match run.map(|run| run.state) {
+            None if removes => ("warning", format!("{kept}, and retention has never run.")),
+            None => ("good", format!("{kept}.")),
+            Some(RunState::Running) => ("good", format!("{kept}; a run is under way, since")),
+            Some(RunState::Completed) if is_overdue && removes => {
+                ("warning", format!("{kept}, and the last run was"))
+            }
+            Some(RunState::Completed) => ("good", format!("{kept}; the last run was")),
+            Some(_) => ("bad", format!("{kept}, but the last run failed")),
+        };
+        Self {
+            name: "Retention",
+            class,
+            words,
+            when: when.map(|when| visit.moment(when)),
+            links: links(visit, &[Screen::Retention]),
+        }
+    }
 }
 
 /// Where to look for what somebody has pasted.

@@ -1,18 +1,21 @@
 //! The timeline: what changed, newest first, for any question a filter can ask.
 
+use std::collections::BTreeSet;
+
 use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
 use askama::Template;
-use threadline::{Count, Filter, LinkedChange, Order, PageRequest};
+use threadline::{AuditAction, Count, Filter, LinkedChange, Order, PageRequest};
 
-use crate::surface::entry::Group;
+use crate::surface::access::Capability;
+use crate::surface::entry::{Group, table_text};
 use crate::surface::failure::Failure;
 use crate::surface::link::Link;
 use crate::surface::moment::for_field;
 use crate::surface::query::{Problem, Query};
 use crate::surface::shell::Shell;
 use crate::surface::value::shown;
-use crate::surface::visit::Visit;
+use crate::surface::visit::{ACCESS, Visit};
 use crate::surface::window::{Preset, Span, Window};
 
 /// What is shown unless somebody asks for another time.
@@ -20,6 +23,9 @@ const USUAL: Window = Window::Last(Span::Day);
 
 /// Changes on a page.
 const SIZE: u32 = 50;
+
+/// Actions whose names are offered while one is being typed.
+const RECENT: u32 = 100;
 
 /// Changes that are counted; beyond there is `+`.
 const COUNTED: u32 = 10_000;
@@ -32,8 +38,16 @@ struct TimelinePage {
     sentence: String,
     groups: Vec<Group>,
     older: Option<String>,
-    newer: Option<String>,
+    newer: Option<Newer>,
     empty: Option<Empty>,
+    /// Where these can be had as a file, for who may.
+    export: Option<String>,
+}
+
+/// The way to what is newer than the page, which may not have happened yet.
+struct Newer {
+    href: String,
+    label: &'static str,
 }
 
 /// Why there is nothing to see.
@@ -42,6 +56,8 @@ enum Empty {
     FirstRun,
     /// The time begins after now.
     Ahead,
+    /// Nothing has happened since the page one comes from; with the way to ask once more, and to the newest there is.
+    NothingNewer { again: String, newest: String },
     /// Nothing answers to the filter; with what would find more.
     Filtered { wider: Option<(String, &'static str)>, bare: String },
 }
@@ -54,6 +70,9 @@ pub(in crate::surface) struct FilterForm {
     pub(in crate::surface) to: String,
     pub(in crate::surface) chips: Vec<Chip>,
     pub(in crate::surface) problems: Vec<Problem>,
+    /// What may be meant by what is being typed.
+    pub(in crate::surface) tables: Vec<String>,
+    pub(in crate::surface) actions: Vec<String>,
     written: Vec<(String, String)>,
 }
 
@@ -157,10 +176,11 @@ pub(in crate::surface) async fn timeline(visit: &Visit) -> Result<HttpResponse, 
     let read = visit.read(move |conn, trail| {
         let page = trail.timeline_page(conn, &asked, &request)?;
         let count = trail.count(conn, &asked, COUNTED)?;
+        let recent = trail.actions(conn, &Filter::new(), &PageRequest::new().size(RECENT)?)?.entries;
         let first_run = page.entries.is_empty() && trail.count(conn, &Filter::new(), 1)?.counted == 0;
-        Ok((page, count, first_run))
+        Ok((page, count, first_run, recent))
     });
-    let (page, count, first_run) = match read.await {
+    let (page, count, first_run, recent) = match read.await {
         Ok(answer) => answer,
         Err(Failure::Invalid(problems)) => return invalid(visit, written, problems),
         Err(failure) => return Err(failure),
@@ -173,11 +193,16 @@ pub(in crate::surface) async fn timeline(visit: &Visit) -> Result<HttpResponse, 
         visit.href(&question.link().with("after", change.cursor(order).to_string()))
     };
     let older = (backwards || page.has_more).then(|| Some(at(changes.last()?, Order::NewestFirst))).flatten();
-    let newer = (question.after.is_some() && (!backwards || page.has_more))
-        .then(|| Some(at(changes.first()?, Order::OldestFirst)))
-        .flatten();
+    let is_newest = if backwards { !page.has_more } else { question.after.is_none() };
+    let newer = changes.first().map(|newest| Newer {
+        href: at(newest, Order::OldestFirst),
+        label: if is_newest { "Look for newer" } else { "Newer" },
+    });
     let empty = changes.is_empty().then(|| {
-        if first_run {
+        if let Some(after) = question.after.filter(|_| backwards) {
+            let again = visit.href(&question.link().with("after", after.to_string()));
+            Empty::NothingNewer { again, newest: visit.href(&question.link()) }
+        } else if first_run {
             Empty::FirstRun
         } else if question.window.is_ahead(visit.now) {
             Empty::Ahead
@@ -192,11 +217,15 @@ pub(in crate::surface) async fn timeline(visit: &Visit) -> Result<HttpResponse, 
     visit.page(&TimelinePage {
         shell: visit.shell(),
         sentence: sentence(visit, count, question.window),
-        form: form(visit, &question, written),
+        form: FilterForm { actions: names(&recent), ..form(visit, &question, written) },
         groups: Group::all(visit, &changes),
         older,
         newer,
         empty,
+        export: visit
+            .permissions
+            .has(Capability::Exports)
+            .then(|| visit.href(&question.link().under("exports"))),
     })
 }
 
@@ -226,8 +255,25 @@ fn form(visit: &Visit, question: &Question, written: Vec<(String, String)>) -> F
         to: field(to),
         chips: chips.collect(),
         problems: Vec::new(),
+        tables: tables(visit),
+        actions: Vec::new(),
         written,
     }
+}
+
+/// The tables of the linked models, and those that are to be audited beside them.
+fn tables(visit: &Visit) -> Vec<String> {
+    let models = threadline::audited_models().into_iter().filter_map(|model| model.table().ok());
+    let expected = visit.config.operation.tables.expected.iter().cloned();
+    let names: BTreeSet<String> = models.chain(expected).map(|table| table_text(&table)).collect();
+    names.into_iter().collect()
+}
+
+/// The names of what was done of late, but for looks at the trail.
+fn names(recent: &[AuditAction]) -> Vec<String> {
+    let told = recent.iter().filter(|action| action.category.as_deref() != Some(ACCESS));
+    let names: BTreeSet<String> = told.map(|action| action.name.clone()).collect();
+    names.into_iter().collect()
 }
 
 /// The page with what is wrong, and everything else as it was written.
@@ -250,6 +296,7 @@ fn invalid(
             older: None,
             newer: None,
             empty: None,
+            export: None,
         },
     )
 }

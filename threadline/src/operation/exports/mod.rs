@@ -43,6 +43,6 @@ pub use self::claim::{Claim, claim, complete, fail, hand_back, heartbeat};
 pub use self::delivery::record_delivery;
 pub use self::download::{Download, ReadyExport, download, download_granted};
 pub use self::job::{ExportFailure, ExportJob, ExportState};
-pub use self::owned::{cancel, cancel_all, due, find, get, list, list_all};
+pub use self::owned::{cancel, cancel_all, due, find, get, get_under, list, list_all, list_under};
 pub use self::request::{ExportRequest, InvalidExportRequest, enqueue};
 pub use self::sweep::{Leftovers, cleaned, sweep};

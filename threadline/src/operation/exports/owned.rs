@@ -5,8 +5,10 @@ use diesel::sql_types::{BigInt, Nullable, Text, Uuid as SqlUuid};
 use uuid::Uuid;
 
 use super::job::{ExportJob, JOB, JobRow};
+use super::stored;
 use crate::error::Error;
 use crate::intent::Actor;
+use crate::investigation::Scope;
 use crate::telemetry;
 
 /// The most jobs a list has.
@@ -19,6 +21,24 @@ const MOST: u32 = 1000;
 /// As of any statement.
 pub fn get(conn: &mut PgConnection, id: Uuid, owner: &Actor) -> Result<Option<ExportJob>, Error> {
     Ok(find(conn, id)?.filter(|job| job.requester == *owner))
+}
+
+/// As [`get`], for one who may see no more than `scope` at present: without a job that was asked for under another scope, or
+/// under none.
+///
+/// # Errors
+///
+/// As of any statement.
+pub fn get_under(
+    conn: &mut PgConnection,
+    id: Uuid,
+    owner: &Actor,
+    scope: &Scope,
+) -> Result<Option<ExportJob>, Error> {
+    let Some(job) = get(conn, id, owner)? else { return Ok(None) };
+    let scope = scope.qualified(conn)?;
+    let is_the_same = matches!(stored::scope(job.scope()), Ok(Some(stored)) if stored == scope);
+    Ok(is_the_same.then_some(job))
 }
 
 /// A job, whoever it belongs to: for those who run the application, not for its users.
@@ -47,15 +67,44 @@ pub fn list(
     before: Option<Uuid>,
     limit: u32,
 ) -> Result<Vec<ExportJob>, Error> {
+    listed(conn, owner, None, before, limit)
+}
+
+/// As [`list`], for one who may see no more than `scope` at present: without jobs that were asked for under another scope, or
+/// under none.
+///
+/// # Errors
+///
+/// As of any statement.
+pub fn list_under(
+    conn: &mut PgConnection,
+    owner: &Actor,
+    scope: &Scope,
+    before: Option<Uuid>,
+    limit: u32,
+) -> Result<Vec<ExportJob>, Error> {
+    let scope = scope.qualified(conn)?;
+    listed(conn, owner, Some(stored::scope_text(Some(&scope))), before, limit)
+}
+
+fn listed(
+    conn: &mut PgConnection,
+    owner: &Actor,
+    scope: Option<String>,
+    before: Option<Uuid>,
+    limit: u32,
+) -> Result<Vec<ExportJob>, Error> {
     let sql = format!(
         "SELECT {JOB} FROM threadline.export_jobs j WHERE j.requester_type = $1 AND j.requester_id = $2 \
-         AND j.id < coalesce($3, 'ffffffff-ffff-ffff-ffff-ffffffffffff') ORDER BY j.id DESC LIMIT {}",
+         AND j.id < coalesce($3, 'ffffffff-ffff-ffff-ffff-ffffffffffff') AND ($4 IS NULL OR j.scope = $4::jsonb) \
+         ORDER BY j.id DESC LIMIT {}",
         limit.min(MOST)
     );
     let rows: Vec<JobRow> = diesel::sql_query(sql)
         .bind::<Text, _>(owner.actor_type().as_str())
         .bind::<Nullable<Text>, _>(owner.id())
         .bind::<Nullable<SqlUuid>, _>(before)
+        .bind::<Nullable<Text>, _>(scope)
         .load(conn)
         .map_err(|error| Error::from_query(conn, "", error))?;
     rows.into_iter().map(JobRow::read).collect()

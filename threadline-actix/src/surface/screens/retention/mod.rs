@@ -1,17 +1,23 @@
-//! Retention: what is kept for how long, what is held, which months there are, and what earlier runs removed.
+//! Retention: what is kept for how long, what is held, what is due, which months there are, and what earlier runs removed.
+
+mod due;
 
 use std::time::Duration;
 
 use actix_web::HttpResponse;
+use actix_web::http::StatusCode;
 use askama::Template;
-use threadline::retention::RetentionPolicy;
 use threadline::holds::{self, LegalHold};
 use threadline::partitions::{self, Partition, PartitionState};
+use threadline::retention::RetentionPolicy;
 use threadline::retention::{self, RetentionRun, RunState};
 
+use self::due::Due;
+pub(in crate::surface) use self::due::remove_due;
 use crate::surface::entry::table_text;
 use crate::surface::failure::Failure;
 use crate::surface::moment::Moment;
+use crate::surface::query::Problem;
 use crate::surface::shell::Shell;
 use crate::surface::value::shown;
 use crate::surface::visit::Visit;
@@ -27,6 +33,8 @@ struct RetentionPage {
     holds: Vec<HoldView>,
     months: Vec<Month>,
     runs: Vec<RunView>,
+    due: Due,
+    problems: Vec<Problem>,
 }
 
 struct Window {
@@ -61,30 +69,43 @@ struct RunView {
     size: String,
 }
 
-/// What is kept, and what went.
+/// What is kept, and what went; with `?due=yes` what is due as well.
 pub(in crate::surface) async fn retention(visit: &Visit) -> Result<HttpResponse, Failure> {
-    let unknown = visit.query().unknown(&[]);
+    let mut query = visit.query();
+    let asked = match query.take("due")?.as_deref() {
+        None => false,
+        Some("yes") => true,
+        Some(_) => return Err(Problem::new("due", "is not `yes`").into()),
+    };
+    let unknown = query.unknown(&["due"]);
     if !unknown.is_empty() {
         return Err(Failure::Invalid(unknown));
     }
+    page(visit, StatusCode::OK, Due::of(visit, asked).await?, Vec::new()).await
+}
+
+async fn page(
+    visit: &Visit,
+    status: StatusCode,
+    due: Due,
+    problems: Vec<Problem>,
+) -> Result<HttpResponse, Failure> {
     let (holds, partitions, runs) = visit
         .read(|conn, _| {
             Ok((holds::list(conn, false)?, partitions::list(conn)?, retention::runs(conn, RUNS)?))
         })
         .await?;
-    visit.page(&RetentionPage {
+    let months = partitions.partitions.iter().rev().filter(|month| !is_filler(month));
+    let page = RetentionPage {
         shell: visit.shell(),
         windows: windows(&visit.config.operation.retention),
         holds: holds.iter().map(|hold| HoldView::new(visit, hold)).collect(),
-        months: partitions
-            .partitions
-            .iter()
-            .rev()
-            .filter(|month| !is_filler(month))
-            .map(Month::new)
-            .collect(),
+        months: months.map(Month::new).collect(),
         runs: runs.iter().map(|run| RunView::new(visit, run)).collect(),
-    })
+        due,
+        problems,
+    };
+    visit.page_with(status, &page)
 }
 
 /// Whether only a clock that was set back leads there.
@@ -111,12 +132,12 @@ fn windows(section: &RetentionPolicy) -> Vec<Window> {
     windows.push(window("Export files".to_owned(), days(section.exports)));
     windows.push(window("Evidence".to_owned(), kept(section.evidence)));
     windows.push(window("Access log".to_owned(), kept(section.access_log)));
-    windows.push(window("Never younger than".to_owned(), days(section.minimum)));
+    windows.push(window("At least, whatever else is set".to_owned(), days(section.minimum)));
     windows
 }
 
 /// A time in the largest unit that says it exactly.
-fn days(time: Duration) -> String {
+pub(in crate::surface) fn days(time: Duration) -> String {
     let seconds = time.as_secs();
     let (count, unit) = match seconds {
         _ if seconds > 0 && seconds.is_multiple_of(86_400) => (seconds / 86_400, "day"),
@@ -128,7 +149,7 @@ fn days(time: Duration) -> String {
 }
 
 /// A size in the unit that leaves it readable.
-fn size(bytes: u64) -> String {
+pub(in crate::surface) fn size(bytes: u64) -> String {
     const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
     let place = (bytes.max(1).ilog2() / 10).min(4) as usize;
     match place {
@@ -161,7 +182,9 @@ impl Month {
     fn new(partition: &Partition) -> Self {
         Self {
             name: partition.name.replace('_', "-"),
-            changes: partition.changes_estimate.map_or_else(|| "unknown".to_owned(), |changes| changes.to_string()),
+            changes: partition
+                .changes_estimate
+                .map_or_else(|| "unknown".to_owned(), |changes| changes.to_string()),
             size: size(partition.bytes),
             state: match partition.state {
                 PartitionState::Attached => "in the trail",

@@ -1,0 +1,102 @@
+//! The access log: every look is in it, and it leads nowhere but to these pages.
+
+use actix_web::HttpRequest;
+use threadline::{Action, Actor, AuditContext};
+
+use super::site::{Site, Visitor};
+
+/// The looks on a page: who, what was done, at which screen.
+fn looks(body: &str) -> Vec<String> {
+    let looks = body.split("class=\"look-what\">").skip(1);
+    looks
+        .map(|look| {
+            let look = look.split("</li>").next().unwrap();
+            let text: String =
+                look.split('<').map(|tag| tag.split_once('>').map_or(tag, |(_, text)| text)).collect();
+            text.split_whitespace().collect::<Vec<_>>().join(" ")
+        })
+        .collect()
+}
+
+#[test]
+fn a_look_is_listed_with_what_was_asked_and_a_refused_one_says_so() {
+    let site = Site::new();
+    site.get(Visitor::Support, "timeline?table=notes&window=all");
+    site.get(Visitor::Support, "coverage");
+    site.get(Visitor::Support, "rows?table=notes&key=7");
+    let body = site.get(Visitor::Admin, "access-log").body;
+    assert_eq!(
+        looks(&body),
+        [
+            "viewed Access log",
+            "viewed Rows table=notes key=7",
+            "refused Coverage not permitted",
+            "viewed Timeline table=notes window=all",
+        ]
+    );
+    assert!(body.contains("href=\"./timeline?table=notes&#38;window=all\""), "{body}");
+    assert!(body.contains("./actors?actor=user%3A2"));
+    let refused = looks(&site.get(Visitor::Admin, "access-log?status=error").body);
+    assert_eq!(refused, ["refused Coverage not permitted"]);
+    let own = looks(&site.get(Visitor::Admin, "access-log?actor=user:1").body);
+    assert_eq!(own.len(), 3);
+    let none = site.get(Visitor::Admin, "access-log?actor=user:77");
+    assert!(looks(&none.body).is_empty() && none.body.contains("Nobody looked at the trail"));
+    let wrong = site.get(Visitor::Admin, "access-log?actor=robot&colour=red");
+    assert_eq!(wrong.status, 400);
+    assert!(wrong.body.contains("<code>actor</code>") && wrong.body.contains("<code>colour</code>"));
+}
+
+#[test]
+fn pages_of_looks_put_together_are_all_of_them() {
+    let site = Site::new();
+    for number in 0..120 {
+        site.get(Visitor::Support, &format!("actors?actor=user:{number}"));
+    }
+    let mut path = "access-log?actor=user:2".to_owned();
+    let mut seen = Vec::new();
+    for _ in 0..3 {
+        let body = site.get(Visitor::Admin, &path).body;
+        seen.extend(looks(&body));
+        let links = body.split("href=\"").skip(1).map(|rest| rest.split('"').next().unwrap());
+        let Some(older) = links.into_iter().find(|href| href.contains("after=")) else { break };
+        path = older.trim_start_matches("./").replace("&#38;", "&");
+    }
+    let expected: Vec<String> =
+        (0..120).rev().map(|number| format!("viewed Actors actor=user:{number}")).collect();
+    assert_eq!(seen, expected);
+}
+
+#[test]
+fn whatever_is_on_record_leads_nowhere_else() {
+    let site = Site::new();
+    for comment in [
+        "//evil.example",
+        "https://evil.example/",
+        "javascript:alert(1)",
+        "../admin",
+        "/admin",
+        "a/%2e%2e/%2e%2e/admin",
+    ] {
+        let look = Action::new("threadline.timeline.viewed").category("threadline.access").comment(comment);
+        site.pool.record_action(&AuditContext::new(Actor::user(9)), &look).unwrap();
+    }
+    let body = site.get(Visitor::Admin, "access-log?actor=user:9").body;
+    assert_eq!(looks(&body).len(), 6);
+    for bad in ["evil", "javascript", "admin\""] {
+        assert!(
+            !body.split("href=\"").skip(1).any(|rest| rest.split('"').next().unwrap().contains(bad)),
+            "{bad}"
+        );
+    }
+}
+
+#[test]
+fn a_view_that_is_limited_has_no_looks_in_it() {
+    let site = Site::new();
+    site.get(Visitor::Admin, "timeline?actor=user:8");
+    let config = site.config().authorize_evidence(async |_: &HttpRequest| Ok(true));
+    let answer = site.see(config, Visitor::Support, "access-log");
+    assert_eq!(answer.status, 200);
+    assert!(looks(&answer.body).is_empty() && answer.body.contains("limited to tenant 7"), "{}", answer.body);
+}

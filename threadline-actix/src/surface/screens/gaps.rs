@@ -1,0 +1,281 @@
+//! Gaps: since when each table is captured, what was not captured, and what therefore has no answer.
+
+use std::time::Duration;
+
+use actix_web::HttpResponse;
+use askama::Template;
+use threadline::continuity::{self, Baseline, Continuity, KnownGap};
+use threadline::health::{self, Finding, FindingCode, HealthOptions};
+
+use crate::surface::entry::{key_text, table_text};
+use crate::surface::failure::Failure;
+use crate::surface::link::Link;
+use crate::surface::moment::Moment;
+use crate::surface::pulse;
+use crate::surface::query::Problem;
+use crate::surface::shell::Shell;
+use crate::surface::value::shown;
+use crate::surface::visit::Visit;
+
+/// Tables on a page.
+const SIZE: u32 = 50;
+
+/// Rows that are folded in search of writes that escaped.
+const ROWS: u32 = 200;
+
+/// For how long they are.
+const TIME: Duration = Duration::from_secs(1);
+
+/// Gaps of a table that are listed one by one.
+const LISTED: usize = 20;
+
+#[derive(Template)]
+#[template(path = "surface/gaps.html")]
+struct GapsPage {
+    shell: Shell,
+    class: &'static str,
+    verdict: String,
+    /// What was looked at, in a sentence.
+    looked_at: String,
+    found: Vec<FoundGaps>,
+    unseen: Vec<String>,
+    tables: Vec<TableView>,
+    newer: Option<String>,
+    older: Option<String>,
+}
+
+/// Writes that escaped capture, of one table.
+struct FoundGaps {
+    table: String,
+    rows: Vec<RowWithGap>,
+    more: usize,
+    fix: String,
+}
+
+struct RowWithGap {
+    key: String,
+    href: Option<String>,
+    transaction: Option<String>,
+    after: Option<Moment>,
+}
+
+struct TableView {
+    name: String,
+    timeline: String,
+    /// `captured`, `partly captured`, `not captured`.
+    state: &'static str,
+    class: &'static str,
+    since: Option<Moment>,
+    problems: Vec<String>,
+    /// What has no answer, and why.
+    unknown: Vec<String>,
+    known_gaps: Vec<KnownGapView>,
+    baselines: Vec<BaselineView>,
+}
+
+struct KnownGapView {
+    after: Option<Moment>,
+    reason: String,
+    by: String,
+    when: Moment,
+    transaction: String,
+}
+
+struct BaselineView {
+    when: Moment,
+    rows: u64,
+    reason: String,
+    by: String,
+}
+
+/// What is known without a break, and what is not.
+pub(in crate::surface) async fn gaps(visit: &Visit) -> Result<HttpResponse, Failure> {
+    let mut query = visit.query();
+    let skip = match query.take("skip")? {
+        None => 0,
+        Some(text) => {
+            text.parse::<u32>().map_err(|_| Problem::new("skip", "is not a number of tables, such as 50"))?
+        }
+    };
+    let unknown = query.unknown(&["skip"]);
+    if !unknown.is_empty() {
+        return Err(Failure::Invalid(unknown));
+    }
+    let (tables, limit) = (visit.config.operation.clone(), visit.config.limit);
+    let (mut tables, findings) = visit
+        .read(move |conn, _| {
+            let options = pulse::options(&tables.tables, limit)?.gap_rows(ROWS).gap_time(TIME);
+            let findings = health::findings(conn, &only_gaps(options))?;
+            Ok((continuity::overview(conn, skip, SIZE + 1)?, findings))
+        })
+        .await?;
+    let has_more = tables.len() > SIZE as usize;
+    tables.truncate(SIZE as usize);
+    let found: Vec<FoundGaps> = findings
+        .iter()
+        .filter(|finding| finding.code == FindingCode::Gap)
+        .map(|gap| FoundGaps::new(visit, gap))
+        .collect();
+    let unseen: Vec<String> = findings
+        .iter()
+        .filter(|finding| finding.code == FindingCode::CouldNotCheck && finding.details["check"] == "gaps")
+        .map(|finding| match finding.table_name() {
+            Some(table) => format!("{}: {}", table_text(&table), shown(&finding.message)),
+            None => shown(&finding.message),
+        })
+        .collect();
+    let tables: Vec<TableView> = tables.iter().map(|table| TableView::new(visit, table)).collect();
+    let page_at = |skip: u32| {
+        let link = Link::to("gaps");
+        visit.href(&if skip == 0 { link } else { link.with("skip", skip.to_string()) })
+    };
+    let (class, verdict) = verdict(&found, &unseen, &tables);
+    visit.page(&GapsPage {
+        shell: visit.shell(),
+        class,
+        verdict,
+        looked_at: format!(
+            "Looked at: up to {ROWS} rows changed last within 24 hours, for up to {} s; older gaps are told by `threadline doctor \
+             --gap-rows 5000 --recent 30d`.",
+            TIME.as_secs()
+        ),
+        found,
+        unseen,
+        tables,
+        newer: (skip > 0).then(|| page_at(skip.saturating_sub(SIZE))),
+        older: has_more.then(|| page_at(skip + SIZE)),
+    })
+}
+
+/// The other checks that read changes are the business of coverage.
+fn only_gaps(options: HealthOptions) -> HealthOptions {
+    options.check_actors(false).check_orphans(false)
+}
+
+fn verdict(found: &[FoundGaps], unseen: &[String], tables: &[TableView]) -> (&'static str, String) {
+    let rows: usize = found.iter().map(|found| found.rows.len() + found.more).sum();
+    let partly = tables.iter().filter(|table| table.class != "good").count();
+    let s = |number: usize| if number == 1 { "" } else { "s" };
+    match (rows, partly) {
+        (1.., _) => {
+            let verb = if rows == 1 { "A write" } else { "Writes" };
+            ("bad", format!("{verb} to {rows} row{} escaped capture, and nobody has said why.", s(rows)))
+        }
+        (0, 1..) => (
+            "warning",
+            format!(
+                "No write is known to have escaped unexplained; {partly} table{} not captured whole.",
+                if partly == 1 { " is" } else { "s are" }
+            ),
+        ),
+        (0, 0) if !unseen.is_empty() => {
+            ("warning", "Whether a write escaped capture could not be seen everywhere.".to_owned())
+        }
+        (0, 0) if tables.is_empty() => ("warning", "No table has ever been captured.".to_owned()),
+        (0, 0) => ("good", "No write that was looked at escaped capture.".to_owned()),
+    }
+}
+
+impl FoundGaps {
+    fn new(visit: &Visit, finding: &Finding) -> Self {
+        let gaps = finding.details["gaps"].as_array().map_or(&[][..], Vec::as_slice);
+        let table = finding.table_name();
+        let rows = gaps.iter().take(LISTED).map(|gap| {
+            let key = gap["key"].as_str().unwrap_or_default();
+            let change = gap["change"].as_str().or_else(|| gap["change"]["transaction_id"].as_str());
+            let transaction = change.map(|id| id.get(..36).unwrap_or(id).to_owned());
+            let after = gap["after"].as_str().and_then(|text| text.replacen(' ', "T", 1).parse().ok());
+            // A key of several columns is a list, which a row is not found by.
+            let row = table.as_ref().filter(|_| !key.starts_with('['));
+            let link = row.map(|table| Link::to("rows").with("table", table.to_plain()).with("key", key));
+            RowWithGap {
+                key: key_text(None, key),
+                href: link.map(|link| visit.href(&link)),
+                transaction: transaction.map(|id| visit.href(&Link::to(format!("transactions/{id}")))),
+                after: after.map(|at| visit.moment(at)),
+            }
+        });
+        Self {
+            table: table.as_ref().map(table_text).unwrap_or_default(),
+            rows: rows.collect(),
+            more: gaps.len().saturating_sub(LISTED),
+            fix: shown(&finding.fix),
+        }
+    }
+}
+
+impl TableView {
+    fn new(visit: &Visit, known: &Continuity) -> Self {
+        let since = known.known_since();
+        let (state, class) = match since {
+            Some(_) if known.problems.is_empty() => ("captured", "good"),
+            Some(_) => ("not captured whole", "bad"),
+            None => ("no longer captured", "quiet"),
+        };
+        let timeline = Link::to("timeline").with("table", known.table.to_plain()).with("window", "all");
+        Self {
+            name: table_text(&known.table),
+            timeline: visit.href(&timeline),
+            state,
+            class,
+            since: since.map(|since| visit.moment(since)),
+            problems: known.problems.iter().map(|problem| shown(&problem.what)).collect(),
+            unknown: unknown(visit, known),
+            known_gaps: known.gaps.iter().map(|gap| KnownGapView::new(visit, gap)).collect(),
+            baselines: known.baselines.iter().map(|baseline| BaselineView::new(visit, baseline)).collect(),
+        }
+    }
+}
+
+/// What cannot be answered about a table, and of when.
+fn unknown(visit: &Visit, known: &Continuity) -> Vec<String> {
+    let clock = |at: chrono::DateTime<chrono::Utc>| visit.moment(at).shown;
+    let mut said = Vec::new();
+    match (known.known_since(), known.periods.last().and_then(|period| period.ended_at)) {
+        (Some(since), _) => said.push(format!(
+            "Before {}: rows that changed since are known as they were before their first change; rows that came and went, and \
+             who wrote what, are not.",
+            clock(since)
+        )),
+        (None, Some(ended)) => said.push(format!("Since {}: nothing is captured.", clock(ended))),
+        (None, None) => said.push("At no time was it captured.".to_owned()),
+    }
+    if let Some(kept) = known.kept_since {
+        said.push(format!("Before {}: retention has removed what was captured.", clock(kept)));
+    }
+    for (from, to) in known.interruptions() {
+        said.push(format!("From {} to {}: nothing was captured.", clock(from), clock(to)));
+    }
+    if let (Some(last), 1..) = (known.last_truncate, known.truncates) {
+        let times =
+            if known.truncates == 1 { "once".to_owned() } else { format!("{} times", known.truncates) };
+        said.push(format!("Truncated {times}, last at {}: the rows that went were not kept.", clock(last)));
+    }
+    if known.is_redacted {
+        said.push("Values of excluded and masked columns were never recorded.".to_owned());
+    }
+    said
+}
+
+impl KnownGapView {
+    fn new(visit: &Visit, gap: &KnownGap) -> Self {
+        Self {
+            after: gap.after.map(|after| visit.moment(after)),
+            reason: shown(&gap.reason),
+            by: shown(&gap.acknowledged_by),
+            when: visit.moment(gap.acknowledged_at),
+            transaction: visit.href(&Link::to(format!("transactions/{}", gap.transaction_id))),
+        }
+    }
+}
+
+impl BaselineView {
+    fn new(visit: &Visit, baseline: &Baseline) -> Self {
+        Self {
+            when: visit.moment(baseline.recorded.recorded_at),
+            rows: baseline.rows,
+            reason: shown(&baseline.recorded.reason),
+            by: shown(&baseline.recorded.recorded_by),
+        }
+    }
+}
