@@ -4,7 +4,7 @@ use fantoccini::key::Key;
 use serde_json::Value;
 
 use super::chromium::{Tab, in_a_tab};
-use super::served::SERVED;
+use super::served::Served;
 
 async fn press(tab: &Tab<'_>, keys: &str) {
     tab.client.active_element().await.unwrap().send_keys(keys).await.unwrap();
@@ -27,9 +27,10 @@ async fn focused(tab: &Tab<'_>, script: &str) -> Value {
 
 #[test]
 fn an_incident_is_followed_by_keyboard_alone() {
+    let served = &Served::start();
     in_a_tab(async |tab| {
         tab.screen(1280, 900, false).await;
-        tab.client.goto(&SERVED.url("admin/")).await.unwrap();
+        tab.client.goto(&served.url("admin/")).await.unwrap();
         // Past the frame at once.
         key(tab, Key::Tab).await;
         assert_eq!(focused(tab, "return at.textContent").await, "Skip to content");
@@ -57,7 +58,7 @@ fn an_incident_is_followed_by_keyboard_alone() {
             assert!(steps < 6, "the transaction is not near its version");
         }
         key(tab, Key::Enter).await;
-        assert_eq!(place(tab).await, format!("transactions/{}", SERVED.transaction));
+        assert_eq!(place(tab).await, format!("transactions/{}", served.transaction));
         let text = tab.run("return document.body.textContent", Vec::new()).await;
         assert!(text.as_str().is_some_and(|text| text.contains("asked for by its author")));
     });
@@ -65,9 +66,10 @@ fn an_incident_is_followed_by_keyboard_alone() {
 
 #[test]
 fn the_timeline_is_gone_through_and_opened_with_keys() {
+    let served = &Served::start();
     in_a_tab(async |tab| {
         tab.screen(1280, 900, true).await;
-        tab.client.goto(&SERVED.url("admin/timeline")).await.unwrap();
+        tab.client.goto(&served.url("admin/timeline")).await.unwrap();
         press(tab, "jjjk").await;
         let second = "return [...document.querySelectorAll('.thread .when')].indexOf(at)";
         assert_eq!(focused(tab, second).await, 1);
@@ -75,7 +77,7 @@ fn the_timeline_is_gone_through_and_opened_with_keys() {
         key(tab, Key::Enter).await;
         assert_eq!(href, tab.client.current_url().await.unwrap().as_str());
         // Keys that are typed into a field are text.
-        tab.client.goto(&SERVED.url("admin/timeline")).await.unwrap();
+        tab.client.goto(&served.url("admin/timeline")).await.unwrap();
         press(tab, "/").await;
         press(tab, "jk/").await;
         assert!(focused(tab, "return at.value").await.as_str().is_some_and(|value| value.ends_with("jk/")));
@@ -84,10 +86,11 @@ fn the_timeline_is_gone_through_and_opened_with_keys() {
 
 #[test]
 fn whatever_has_the_focus_is_in_sight_and_marked() {
+    let served = &Served::start();
     in_a_tab(async |tab| {
         for (width, page) in [(1280, "timeline"), (375, "timeline"), (375, "rows?table=posts&key=1"), (375, "retention")] {
             tab.screen(width, 900, false).await;
-            tab.client.goto(&SERVED.url(&format!("admin/{page}"))).await.unwrap();
+            tab.client.goto(&served.url(&format!("admin/{page}"))).await.unwrap();
             for step in 0..40 {
                 key(tab, Key::Tab).await;
                 let fault = focused(

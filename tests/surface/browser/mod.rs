@@ -12,7 +12,7 @@ mod states;
 use serde_json::json;
 
 use self::chromium::{Tab, in_a_tab};
-use self::served::SERVED;
+use self::served::Served;
 
 /// What is wrong with the page that is open, as far as a machine can tell; `width` is that of the screen.
 async fn faults(tab: &Tab<'_>, width: u32) -> Vec<String> {
@@ -38,9 +38,10 @@ return [`the page is ${document.documentElement.scrollWidth} wide`, ...out.slice
 
 #[test]
 fn a_page_that_is_wrong_in_every_way_is_found_to_be() {
+    let served = &Served::start();
     in_a_tab(async |tab| {
         tab.screen(375, 800, false).await;
-        tab.client.goto(&SERVED.url("broken")).await.unwrap();
+        tab.client.goto(&served.url("broken")).await.unwrap();
         let faults = faults(tab, 375).await.join("\n");
         for fault in ["script-src", "forbidden: \"script-src-elem", "too wide: \"the page is 30", "image-alt"] {
             assert!(faults.contains(fault), "{fault}: {faults}");

@@ -4,16 +4,17 @@ use fantoccini::Locator;
 use serde_json::json;
 
 use super::chromium::in_a_tab;
-use super::served::SERVED;
+use super::served::Served;
 
 #[test]
 fn without_scripts_the_pages_answer_and_filter() {
+    let served = &Served::start();
     in_a_tab(async |tab| {
         let client = tab.client;
         tab.devtools("Emulation.setScriptExecutionDisabled", json!({ "value": true })).await;
         tab.screen(375, 900, false).await;
 
-        client.goto(&SERVED.url(&format!("admin/transactions/{}", SERVED.transaction))).await.unwrap();
+        client.goto(&served.url(&format!("admin/transactions/{}", served.transaction))).await.unwrap();
         // The script would have shown it.
         let copy = client.find(Locator::Css("button[data-copy]")).await.unwrap();
         assert!(!copy.is_displayed().await.unwrap(), "a script has run");
@@ -32,7 +33,7 @@ fn without_scripts_the_pages_answer_and_filter() {
         }
 
         // A value that is too long to be shown at once.
-        client.goto(&SERVED.url("admin/rows?table=posts&key=3")).await.unwrap();
+        client.goto(&served.url("admin/rows?table=posts&key=3")).await.unwrap();
         let more = client.find(Locator::Css(".snapshot details.rest summary, .versions details.rest summary")).await.unwrap();
         more.click().await.unwrap();
 

@@ -1,7 +1,7 @@
 //! The surface on a port of this machine, over a database with something of everything, as three visitors get it.
 
 use std::net::SocketAddr;
-use std::sync::{LazyLock, mpsc};
+use std::sync::mpsc;
 use std::thread;
 
 use actix_web::dev::ServerHandle;
@@ -50,7 +50,7 @@ impl Served {
         let (pool, nothing) = (pool(&filled), pool(&empty));
         let transaction = fill(&pool, &filled);
         let files = tempfile::tempdir().expect("there is room for the files of exports");
-        let storage = Storage::directory(files.path()).expect("it is a folder");
+        let storage = Storage::create_directory(files.path()).expect("it is a folder");
         let [ready, queued] = [ExportFormat::Csv, ExportFormat::Json]
             .map(|format| ExportRequest::unscoped(ExportOptions::new(format)));
         exports::enqueue(&mut filled.connect(), &ready, &Actor::user(1)).expect("it is queued");
@@ -60,9 +60,9 @@ impl Served {
         exports::enqueue(&mut filled.connect(), &queued, &Actor::user(1)).expect("it is queued");
         let admin = everything(pool.clone()).storage(storage.clone());
         let support = SurfaceConfig::new(pool)
-            .storage(storage)
             .authorize(async |_: &HttpRequest| Ok(Access::within(Scope::tenant("7"), "organization Harbour Weekly")))
-            .actor(async |_: &HttpRequest| Ok(Some(Actor::user(2))));
+            .actor(async |_: &HttpRequest| Ok(Some(Actor::user(2))))
+            .storage(storage);
         let empty_one = everything(nothing);
         let (started, server) = mpsc::channel();
         thread::spawn(move || {
@@ -170,6 +170,3 @@ fn fill(pool: &AuditedPool, db: &TestDatabase) -> String {
 }
 
 const LONG: &str = "The tide comes twice a day, and nobody is surprised. ";
-
-/// One for all tests: none of them changes what it shows.
-pub(super) static SERVED: LazyLock<Served> = LazyLock::new(Served::start);

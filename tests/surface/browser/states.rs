@@ -3,15 +3,15 @@
 use serde_json::json;
 
 use super::chromium::in_a_tab;
-use super::served::SERVED;
+use super::served::Served;
 use super::{faults, overflow};
 
 const WIDTHS: [u32; 3] = [375, 768, 1280];
 
 /// A name, the page, and what it answers if not 200.
-fn states() -> Vec<(&'static str, String, u16)> {
-    let transaction = format!("admin/transactions/{}", SERVED.transaction);
-    let undo = format!("admin/undo?transaction={}", SERVED.transaction);
+fn states(served: &Served) -> Vec<(&'static str, String, u16)> {
+    let transaction = format!("admin/transactions/{}", served.transaction);
+    let undo = format!("admin/undo?transaction={}", served.transaction);
     let mut states = vec![("transaction", transaction, 200), ("undo", undo, 200)];
     states.extend(
         [
@@ -74,10 +74,11 @@ fn states() -> Vec<(&'static str, String, u16)> {
 /// One load is enough for all screens: what fits them is the style sheet's, and follows at once.
 #[test]
 fn every_screen_in_every_state_is_sound() {
+    let served = &Served::start();
     in_a_tab(async |tab| {
         let mut wrong = Vec::new();
-        for (name, path, status) in states() {
-            tab.client.goto(&SERVED.url(&path)).await.unwrap();
+        for (name, path, status) in states(served) {
+            tab.client.goto(&served.url(&path)).await.unwrap();
             let answered = "return performance.getEntriesByType('navigation')[0].responseStatus";
             let answered = tab.run(answered, Vec::new()).await;
             if answered != status {
