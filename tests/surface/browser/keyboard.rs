@@ -88,7 +88,9 @@ fn the_timeline_is_gone_through_and_opened_with_keys() {
 fn whatever_has_the_focus_is_in_sight_and_marked() {
     let served = &Served::start();
     in_a_tab(async |tab| {
-        for (width, page) in [(1280, "timeline"), (375, "timeline"), (375, "rows?table=posts&key=1"), (375, "retention")] {
+        for (width, page) in
+            [(1280, "timeline"), (375, "timeline"), (375, "rows?table=posts&key=1"), (375, "retention")]
+        {
             tab.screen(width, 900, false).await;
             tab.client.goto(&served.url(&format!("admin/{page}"))).await.unwrap();
             for step in 0..40 {

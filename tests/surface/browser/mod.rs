@@ -43,7 +43,8 @@ fn a_page_that_is_wrong_in_every_way_is_found_to_be() {
         tab.screen(375, 800, false).await;
         tab.client.goto(&served.url("broken")).await.unwrap();
         let faults = faults(tab, 375).await.join("\n");
-        for fault in ["script-src", "forbidden: \"script-src-elem", "too wide: \"the page is 30", "image-alt"] {
+        for fault in ["script-src", "forbidden: \"script-src-elem", "too wide: \"the page is 30", "image-alt"]
+        {
             assert!(faults.contains(fault), "{fault}: {faults}");
         }
     });

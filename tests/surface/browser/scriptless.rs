@@ -24,7 +24,10 @@ fn without_scripts_the_pages_answer_and_filter() {
         client.find(timeline).await.unwrap().click().await.unwrap();
         client.find(Locator::Css("input[name=table]")).await.unwrap().send_keys("members").await.unwrap();
         client.find(Locator::Css(".filter .primary")).await.unwrap().click().await.unwrap();
-        assert!(client.current_url().await.unwrap().query().is_some_and(|query| query.contains("table=members")));
+        // A form is sent a moment after the click.
+        client.wait().for_element(Locator::Css("input[name=table][value=members]")).await.unwrap();
+        let url = client.current_url().await.unwrap();
+        assert!(url.query().is_some_and(|query| query.contains("table=members")), "{url}");
         let rows = client.find_all(Locator::Css(".change .row")).await.unwrap();
         assert!(rows.len() > 10, "{} changes", rows.len());
         for row in rows {
@@ -34,14 +37,16 @@ fn without_scripts_the_pages_answer_and_filter() {
 
         // A value that is too long to be shown at once.
         client.goto(&served.url("admin/rows?table=posts&key=3")).await.unwrap();
-        let more = client.find(Locator::Css(".snapshot details.rest summary, .versions details.rest summary")).await.unwrap();
+        let more = client
+            .find(Locator::Css(".snapshot details.rest summary, .versions details.rest summary"))
+            .await
+            .unwrap();
         more.click().await.unwrap();
 
         client.find(Locator::Css("details.preferences summary")).await.unwrap().click().await.unwrap();
         client.find(Locator::Css("select[name=theme]")).await.unwrap().select_by_value("dark").await.unwrap();
         client.find(Locator::Css("details.preferences button")).await.unwrap().click().await.unwrap();
-        let theme = client.find(Locator::Css("html")).await.unwrap().attr("data-theme").await.unwrap();
-        assert_eq!(theme.as_deref(), Some("dark"));
+        client.wait().for_element(Locator::Css("html[data-theme=dark]")).await.unwrap();
         assert!(client.current_url().await.unwrap().as_str().contains("rows?table=posts"));
     });
 }

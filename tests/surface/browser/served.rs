@@ -11,9 +11,7 @@ use diesel::PgConnection;
 use diesel::r2d2::{ConnectionManager, Pool};
 use tempfile::TempDir;
 use threadline::exports::{self, ExportRequest};
-use threadline::{
-    Action, Actor, ActorId, AuditContext, AuditedPool, ExportFormat, ExportOptions, Scope,
-};
+use threadline::{Action, Actor, ActorId, AuditContext, AuditedPool, ExportFormat, ExportOptions, Scope};
 use threadline_actix::surface::{Access, SurfaceConfig, surface};
 use threadline_devdb::TestDatabase;
 use threadline_tests::{audited_database, run, text};
@@ -60,7 +58,9 @@ impl Served {
         exports::enqueue(&mut filled.connect(), &queued, &Actor::user(1)).expect("it is queued");
         let admin = everything(pool.clone()).storage(storage.clone());
         let support = SurfaceConfig::new(pool)
-            .authorize(async |_: &HttpRequest| Ok(Access::within(Scope::tenant("7"), "organization Harbour Weekly")))
+            .authorize(async |_: &HttpRequest| {
+                Ok(Access::within(Scope::tenant("7"), "organization Harbour Weekly"))
+            })
             .actor(async |_: &HttpRequest| Ok(Some(Actor::user(2))))
             .storage(storage);
         let empty_one = everything(nothing);
@@ -139,7 +139,9 @@ fn fill(pool: &AuditedPool, db: &TestDatabase) -> String {
         write(
             &AuditContext::new(Actor::user(id % 5)).with_request_id(format!("req-{id}")),
             Action::new("post.created").category("content"),
-            &format!("INSERT INTO posts VALUES ({id}, {tenant}, 'Tides {id}', '{body}', '{{sea,salt}}', 4.50, '{{\"a\": {{\"b\": [1, 2]}}}}', 'ann@example.com', 'secret')"),
+            &format!(
+                "INSERT INTO posts VALUES ({id}, {tenant}, 'Tides {id}', '{body}', '{{sea,salt}}', 4.50, '{{\"a\": {{\"b\": [1, 2]}}}}', 'ann@example.com', 'secret')"
+            ),
         );
     }
     write(
@@ -158,12 +160,20 @@ fn fill(pool: &AuditedPool, db: &TestDatabase) -> String {
         ),
     );
     let job = ann.clone().with_actor(Actor::job(81)).with_job_id("81");
-    write(&job, Action::new("members.notified"), "UPDATE members SET role = 'writer' WHERE tenant = 8 AND person < 'person 2'");
-    let failed = Action::new("post.published").category("content").failed("a post without a text cannot be published");
+    write(
+        &job,
+        Action::new("members.notified"),
+        "UPDATE members SET role = 'writer' WHERE tenant = 8 AND person < 'person 2'",
+    );
+    let failed =
+        Action::new("post.published").category("content").failed("a post without a text cannot be published");
     pool.record_action(&ann, &failed).unwrap();
     // Past the application: a row nobody answers for, a table that is emptied, and a write that escapes capture.
     run(conn, "UPDATE posts SET price = 5 WHERE id = 1; TRUNCATE drafts");
-    run(conn, "BEGIN; SET LOCAL session_replication_role = replica; UPDATE posts SET price = 99 WHERE id = 1; COMMIT");
+    run(
+        conn,
+        "BEGIN; SET LOCAL session_replication_role = replica; UPDATE posts SET price = 99 WHERE id = 1; COMMIT",
+    );
     write(&ann, Action::new("post.edited"), "UPDATE posts SET price = 6 WHERE id = 1");
     assert_eq!(text(conn, "SELECT count(DISTINCT op) FROM threadline.audit_changes"), "4");
     edit
