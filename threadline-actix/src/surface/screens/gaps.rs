@@ -11,6 +11,7 @@ use crate::surface::entry::{key_text, table_text};
 use crate::surface::failure::Failure;
 use crate::surface::link::Link;
 use crate::surface::moment::Moment;
+use crate::surface::prose::Prose;
 use crate::surface::pulse;
 use crate::surface::query::Problem;
 use crate::surface::shell::Shell;
@@ -36,7 +37,7 @@ struct GapsPage {
     class: &'static str,
     verdict: String,
     /// What was looked at, in a sentence.
-    looked_at: String,
+    looked_at: Prose,
     found: Vec<FoundGaps>,
     unseen: Vec<String>,
     tables: Vec<TableView>,
@@ -134,11 +135,11 @@ pub(in crate::surface) async fn gaps(visit: &Visit) -> Result<HttpResponse, Fail
         shell: visit.shell(),
         class,
         verdict,
-        looked_at: format!(
+        looked_at: Prose::new(&format!(
             "Looked at: up to {ROWS} rows changed last within 24 hours, for up to {} s; older gaps are told by `threadline doctor \
              --gap-rows 5000 --recent 30d`.",
             TIME.as_secs()
-        ),
+        )),
         found,
         unseen,
         tables,

@@ -10,6 +10,7 @@ use crate::surface::entry::table_text;
 use crate::surface::failure::Failure;
 use crate::surface::link::Link;
 use crate::surface::moment::Moment;
+use crate::surface::prose::Prose;
 use crate::surface::query::{Problem, Query};
 use crate::surface::shell::Shell;
 use crate::surface::value::shown;
@@ -75,7 +76,7 @@ pub(super) struct JobView {
     pub(super) format: &'static str,
     pub(super) parts: Vec<(String, String)>,
     /// How it stands, in a sentence.
-    pub(super) sentence: String,
+    pub(super) sentence: Prose,
     pub(super) file: Option<FileView>,
     pub(super) download: Option<String>,
     pub(super) can_be_cancelled: bool,
@@ -211,7 +212,7 @@ impl JobView {
             asked: visit.moment(job.requested_at),
             format: job.format.as_str(),
             parts: parts.map(|(name, value)| (name.replace('_', " "), shown(&value))).chain(window).collect(),
-            sentence: sentence(visit, job, stage),
+            sentence: Prose::new(&sentence(visit, job, stage)),
             download: (stage == Stage::Ready && visit.config.storage.is_some())
                 .then(|| visit.href(&Link::to("exports/file").with("job", job.id.to_string()))),
             file,
