@@ -85,6 +85,9 @@ fn every_screen_in_every_state_is_sound() {
                 wrong.push(format!("{name}: answers {answered}"));
             }
             let of_status = format!("the server responded with a status of {status}");
+            // What fits the narrowest screen, or one at 400 %, fits at every width up to the next one.
+            tab.screen(320, 900, false).await;
+            wrong.extend(overflow(tab, 320).await.into_iter().map(|fault| format!("{name}, 320: {fault}")));
             for width in WIDTHS {
                 for (theme, is_dark) in [("light", false), ("dark", true)] {
                     tab.screen(width, 900, is_dark).await;
