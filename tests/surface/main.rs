@@ -2,6 +2,7 @@
 
 mod access_log;
 mod api;
+mod browser;
 mod exports;
 mod gaps;
 mod gates;

@@ -68,7 +68,7 @@ document.addEventListener("keydown", (event) => {
       event.preventDefault();
     }
   } else if (event.key === "/") {
-    const field = document.querySelector("main form[role=search] input:not([type=hidden])");
+    const field = document.querySelector("main form[role=search] input:not([type=hidden], [type=datetime-local])");
     if (field) {
       field.focus();
       event.preventDefault();

@@ -45,7 +45,7 @@ impl App {
         config.storage = Storage::new().url(format!("file://{}", exports.path().display()));
         let worker = Worker::from_config(&config, Connections::to_url(database.url()));
         let worker = worker.build()?.spawn()?;
-        let audit = audit::pages(&pool, config)?;
+        let audit = audit::pages(&pool, config, database.url())?;
 
         let queue = pool.clone();
         thread::spawn(move || jobs::work(&queue));

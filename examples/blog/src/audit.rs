@@ -18,11 +18,13 @@ use crate::schema::{organizations, staff};
 use crate::session;
 
 /// What is mounted at `/audit`. The tables that are left out, what is kept and where exports lie are those of `threadline.toml`.
+/// `owner_url` leads to the database as the owner of the trail, who alone can have removed what is due.
 ///
 /// # Errors
 ///
 /// When the storage it names cannot be used.
-pub fn pages(pool: &AuditedPool, config: Config) -> Result<SurfaceConfig, StorageError> {
+pub fn pages(pool: &AuditedPool, config: Config, owner_url: &str) -> Result<SurfaceConfig, StorageError> {
+    let owner_url = owner_url.to_owned();
     let storage = config.storage.url.as_deref().map(Storage::create).transpose()?;
     let asked = pool.clone();
     let pages = SurfaceConfig::new(pool.clone())
@@ -32,6 +34,7 @@ pub fn pages(pool: &AuditedPool, config: Config) -> Result<SurfaceConfig, Storag
         .authorize_policy(admins(pool))
         .authorize_retention(admins(pool))
         .authorize_evidence(admins(pool))
+        .maintenance(move || PgConnection::establish(&owner_url))
         .title("Blog audit")
         .operation(config);
     Ok(match storage {

@@ -37,7 +37,7 @@ async fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
         rt::spawn(metrics);
         println!("metrics on http://{address}/metrics");
     }
-    let (server, address) = server::bind(pool.clone(), key, audit::pages(&pool, config)?, &listen)?;
+    let (server, address) = server::bind(pool.clone(), key, audit::pages(&pool, config, &url)?, &listen)?;
     thread::spawn(move || jobs::work(&pool));
     println!("listening on http://{address}");
     server.await?;

@@ -67,8 +67,8 @@ fn at(date: DateTime<Utc>, hour: u32, minute: u32) -> DateTime<Utc> {
 /// When people do something: between eight and six with a break at noon, and hardly at the weekend.
 fn working_hours(date: DateTime<Utc>, chance: &mut Chance) -> Vec<DateTime<Utc>> {
     let count = match date.weekday() {
-        Weekday::Sat | Weekday::Sun => 4,
-        _ => 34 + chance.below(14),
+        Weekday::Sat | Weekday::Sun => 8,
+        _ => 64 + chance.below(26),
     };
     let mut moments: Vec<_> = (0..count)
         .map(|_| {

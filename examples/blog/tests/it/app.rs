@@ -60,7 +60,7 @@ impl App {
         let (started, server) = std::sync::mpsc::channel();
         let served = pool.clone();
         let config = Config::parse(include_str!("../../threadline.toml")).expect("it is in order");
-        let audit = audit::pages(&pool, config).expect("no storage is configured");
+        let audit = audit::pages(&pool, config, &db.url()).expect("no storage is configured");
         thread::spawn(move || {
             System::new().block_on(async move {
                 let (server, address) =

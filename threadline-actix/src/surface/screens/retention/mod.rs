@@ -136,12 +136,13 @@ fn windows(section: &RetentionPolicy) -> Vec<Window> {
     windows
 }
 
-/// A time in the largest unit that says it exactly.
+/// A time in the largest unit that says it exactly. A year is 365.25 days and a month 30.44, as `threadline.toml` reads them.
 pub(in crate::surface) fn days(time: Duration) -> String {
     let seconds = time.as_secs();
     let (count, unit) = match seconds {
-        // As `threadline.toml` has it: a year is 365.25 days.
+        // As `threadline.toml` has them: a year of 365.25 days, a twelfth of it.
         _ if seconds > 0 && seconds.is_multiple_of(31_557_600) => (seconds / 31_557_600, "year"),
+        _ if seconds > 0 && seconds.is_multiple_of(2_630_016) => (seconds / 2_630_016, "month"),
         _ if seconds > 0 && seconds.is_multiple_of(86_400) => (seconds / 86_400, "day"),
         _ if seconds > 0 && seconds.is_multiple_of(3_600) => (seconds / 3_600, "hour"),
         _ if seconds > 0 && seconds.is_multiple_of(60) => (seconds / 60, "minute"),
@@ -210,6 +211,22 @@ impl RunView {
             changes: run.changes,
             months: run.months,
             size: size(run.bytes),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use threadline::config::Config;
+
+    use super::days;
+
+    #[test]
+    fn a_time_is_told_as_it_was_configured() {
+        for written in ["2 years", "1 year", "6 months", "45 days", "36 hours", "1 minute"] {
+            let config =
+                Config::parse(&format!("[retention]\nkeep = \"{written}\"\nminimum = \"1 minute\"")).unwrap();
+            assert_eq!(days(config.retention.keep.unwrap()), written);
         }
     }
 }
