@@ -2,6 +2,7 @@
 
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -108,22 +109,26 @@ fn killed_at_any_statement_the_next_run_completes_what_was_begun() {
     let mut model = Model::read(conn);
     let mut killed = 0;
     let mut seed = 7_u64;
+    let killer = &mut db.connect();
     for round in 0_u64.. {
         let done = AtomicBool::new(false);
+        let (is_named, named) = mpsc::channel();
         let outcome = thread::scope(|scope| {
             let runner = scope.spawn(|| {
                 let conn = &mut db.connect();
                 conn.batch_execute("SET application_name = 'victim'").unwrap();
+                is_named.send(()).unwrap();
                 let outcome = try_retain(conn, &whole());
                 done.store(true, Ordering::Relaxed);
                 outcome
             });
             seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            named.recv().unwrap();
             // Later and later, so that it ends at last.
             thread::sleep(Duration::from_micros(5_000 + (seed >> 33) % 40_000 + round * 15_000));
             if !done.load(Ordering::Relaxed) {
                 run(
-                    &mut db.connect(),
+                    killer,
                     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'victim'",
                 );
             }
