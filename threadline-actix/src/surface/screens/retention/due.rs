@@ -158,11 +158,8 @@ pub(in crate::surface) async fn remove_due(visit: &Visit) -> Result<HttpResponse
 /// One run. How it ended is a row of its own in the trail.
 fn run(conn: &mut PgConnection, config: &SurfaceConfig, actor: &Actor) {
     let storage = config.storage.clone().filter(|_| config.operation.archive);
-    let mut archive = match storage.map(StorageArchive::new).transpose() {
-        Ok(archive) => archive,
-        Err(_) => {
-            return tracing::error!("threadline: the archive of the surface's retention cannot be opened");
-        }
+    let Ok(mut archive) = storage.map(StorageArchive::new).transpose() else {
+        return tracing::error!("threadline: the archive of the surface's retention cannot be opened");
     };
     let archive = archive.as_mut().map(|archive| archive as &mut dyn Archive);
     let policy = &config.operation.retention;

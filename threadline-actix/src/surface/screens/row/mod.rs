@@ -115,7 +115,7 @@ pub(in crate::surface) async fn row(visit: &Visit) -> Result<HttpResponse, Failu
     });
     let field =
         |at: Option<DateTime<Utc>>| at.map(|at| for_field(at, visit.preferences.zone)).unwrap_or_default();
-    let (at, from, to) = past.instants();
+    let [at, from, to] = past.instants();
     visit.page(&RowPage {
         shell: visit.shell(),
         name: format!("{}:{}", table_text(&table), key_text(Some(&key), "")),

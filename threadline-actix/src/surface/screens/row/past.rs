@@ -124,11 +124,11 @@ impl Past {
     }
 
     /// `at`, `from` and `to`, as far as they are asked for.
-    pub(super) fn instants(self) -> (Option<DateTime<Utc>>, Option<DateTime<Utc>>, Option<DateTime<Utc>>) {
+    pub(super) fn instants(self) -> [Option<DateTime<Utc>>; 3] {
         match self {
-            Self::At(at) => (Some(at), None, None),
-            Self::Between(from, to) => (None, Some(from), Some(to)),
-            Self::Newest | Self::Version(_) => (None, None, None),
+            Self::At(at) => [Some(at), None, None],
+            Self::Between(from, to) => [None, Some(from), Some(to)],
+            Self::Newest | Self::Version(_) => [None, None, None],
         }
     }
 
