@@ -95,6 +95,11 @@ impl<'a> Scan<'a> {
 
     /// How many there are, counting no further than to `cap`.
     pub(crate) fn count(mut self, conn: &mut PgConnection, cap: usize) -> Result<usize, Error> {
+        let question = self.question;
+        let by_change = question.transaction.is_none() && question.found_by_transactions().is_none();
+        if by_change && question.filter.column.is_none() {
+            return self.count_by_change(conn, cap);
+        }
         let mut counted = 0;
         while counted < cap && !self.found_all {
             let wanted = (cap - counted).min(2000);
