@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jsonschema::Validator;
 use serde_json::{Value, json};
+use threadline::Actor;
+use threadline::exports::{self, ExportRequest};
 
 use super::{Read, ask, problem, reads, told};
 use crate::site::{Site, Visitor};
@@ -53,7 +55,9 @@ fn the_document_lists_what_is_answered_and_nothing_else() {
     assert_eq!(document["openapi"], "3.1.0");
     let listed: BTreeSet<&str> = document["paths"].as_object().unwrap().keys().map(String::as_str).collect();
     let reads = reads(&site);
-    assert_eq!(listed, reads.iter().map(|read| read.path).collect());
+    // It takes an export of one's own, which has a test of its own.
+    let answered = reads.iter().map(|read| read.path).chain(["/exports/{id}"]);
+    assert_eq!(listed, answered.collect());
     let ids: BTreeSet<String> =
         listed.iter().map(|path| document["paths"][path]["get"]["operationId"].to_string()).collect();
     assert_eq!(ids.len(), listed.len(), "two operations have one id");
@@ -133,6 +137,29 @@ fn live_answers_are_as_described() {
 }
 
 #[test]
+fn an_export_is_answered_to_whom_it_belongs_and_to_nobody_else() {
+    let site = Site::new();
+    let document = told(&site, Visitor::Admin, "openapi.json");
+    let conn = &mut site.db.connect();
+    let request = ExportRequest::unscoped(threadline::ExportOptions::new(threadline::ExportFormat::Csv));
+    let job = exports::enqueue(conn, &request, &Actor::user(1)).unwrap();
+    let own = format!("exports/{}", job.id);
+    let listed = told(&site, Visitor::Admin, "exports");
+    assert_described(&document, "exports", &listed);
+    assert_eq!(listed["jobs"][0]["id"], job.id.to_string());
+    let one = told(&site, Visitor::Admin, &own);
+    assert_described(&document, "export_job", &one);
+    assert_eq!(one["job"], listed["jobs"][0]);
+    assert_eq!(told(&site, Visitor::Admin, &format!("exports?before={}", job.id))["jobs"], json!([]));
+    let (hidden, missing) = (
+        ask(&site, Visitor::Support, &own),
+        ask(&site, Visitor::Support, "exports/00000000-0000-7000-8000-000000000000"),
+    );
+    assert_eq!((hidden.status, &hidden.body), (404, &missing.body));
+    assert_eq!(told(&site, Visitor::Support, "exports")["jobs"], json!([]));
+}
+
+#[test]
 fn a_schema_tells_an_answer_that_is_not_as_described() {
     let site = Site::new();
     let document = told(&site, Visitor::Admin, "openapi.json");
@@ -166,7 +193,7 @@ fn sample(name: &str, id: &str, cursors: &BTreeMap<&str, String>, path: &str) ->
         "subject" => "trigger_coverage".to_owned(),
         "mode" => "history".to_owned(),
         "reference" => "table%3Dpublic.notes".to_owned(),
-        "transaction" => id.to_owned(),
+        "transaction" | "before" => id.to_owned(),
         "change" => format!("{id}%231"),
         "action" if path == "/undo" => id.to_owned(),
         _ => "something".to_owned(),
@@ -192,6 +219,7 @@ fn every_parameter_that_is_described_is_taken_and_any_other_refused() {
         ("/correlations", "timeline?limit=1&order=oldest_first"),
         ("/actors/transactions", "actions?limit=1&category=threadline.access"),
         ("/actions", "actions?limit=1&category=threadline.access"),
+        ("/access-log", "access-log?limit=1"),
         ("/evidence", "evidence?limit=1&mode=history"),
     ] {
         let cursor = told(&site, Visitor::Admin, question)["cursor"].as_str().map(str::to_owned);

@@ -81,6 +81,13 @@ fn every_read_is_on_record_with_its_question_and_none_is_answered_that_is_not() 
         assert!(logged.starts_with("threadline.") && logged.contains(".viewed "), "{logged}");
         assert!(logged.ends_with(&format!(" {outcome} 2 api/{}", read.question)), "{logged}");
     }
+    // What pages ask again for themselves is not recorded twice, which no program can pretend to be.
+    let again = TestRequest::get().uri("/audit/api/coverage").insert_header(("x-threadline-refresh", "1"));
+    let looks =
+        "SELECT count(*)::text FROM threadline.audit_actions WHERE name = 'threadline.coverage.viewed'";
+    let before: i64 = site.text(looks).parse().unwrap();
+    assert_eq!(site.ask(site.config(), Visitor::Admin, again).status, 200);
+    assert_eq!(site.text(looks), (before + 1).to_string());
     threadline_tests::run(
         &mut site.db.connect(),
         "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'no'; END $$; \

@@ -53,6 +53,9 @@ pub(super) fn reads(site: &Site) -> Vec<Read> {
         read("/evidence", "", "evidence", true),
         read("/evidence/overview", "", "evidence_overview", true),
         read("/evidence/proof", "", "evidence_proof", true),
+        read("/gaps", "?table=notes", "continuity", true),
+        read("/exports", "", "exports", false),
+        read("/access-log", "", "actions", true),
     ]
 }
 

@@ -56,6 +56,9 @@ fn everything_that_is_wrong_with_a_question_is_named_at_once() {
         ("evidence?subject=weather&mode=loud&reference=x", "mode reference subject"),
         ("retention/holds?released=perhaps", "released"),
         ("me?x=1&y=2", "x y"),
+        ("gaps", "table"),
+        ("gaps?table=gone", "table"),
+        ("exports?before=x", "before"),
     ] {
         let mut named = fields(&site, question);
         named.sort();

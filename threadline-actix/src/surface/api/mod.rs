@@ -1,5 +1,6 @@
 //! The same reads for programs: JSON below `api/`, under the same gates, scopes, filters and cursors as the pages.
 
+mod access_log;
 mod actions;
 mod actor;
 mod asked;
@@ -8,6 +9,8 @@ mod coverage;
 mod document;
 mod endpoint;
 mod evidence;
+mod exports;
+mod gaps;
 mod me;
 mod openapi;
 mod parameter;
@@ -30,7 +33,7 @@ use super::screen::Screen;
 use super::visit::Visit;
 
 /// All there is. Routes and the document are both made of it.
-static ENDPOINTS: [Endpoint; 23] = [
+static ENDPOINTS: [Endpoint; 27] = [
     me::ME,
     openapi::OPENAPI,
     timeline::TIMELINE,
@@ -54,6 +57,10 @@ static ENDPOINTS: [Endpoint; 23] = [
     evidence::RECORDS,
     evidence::OVERVIEW,
     evidence::PROOF,
+    gaps::GAPS,
+    exports::EXPORTS,
+    exports::EXPORT,
+    access_log::ACCESS_LOG,
 ];
 
 /// The API at this scope, which is `<mount>/api`.

@@ -6,7 +6,7 @@
 use serde_json::{Map, Value};
 
 /// The name of each in our document, and its text.
-const SCHEMAS: [(&str, &str); 23] = [
+const SCHEMAS: [(&str, &str); 27] = [
     (COMMON, include_str!("../../../schemas/common.json")),
     ("problem", include_str!("problem.json")),
     ("me", include_str!("me.json")),
@@ -27,6 +27,10 @@ const SCHEMAS: [(&str, &str); 23] = [
     ("holds", include_str!("../../../schemas/retention-holds.json")),
     ("months", include_str!("../../../schemas/partitions.json")),
     ("runs", include_str!("../../../schemas/retention-runs.json")),
+    ("continuity", include_str!("../../../schemas/continuity.json")),
+    ("exports", include_str!("../../../schemas/exports.json")),
+    ("export", include_str!("../../../schemas/export.json")),
+    ("export_job", include_str!("../../../schemas/exports-job.json")),
     ("evidence", include_str!("../../../schemas/evidence.json")),
     ("evidence_overview", include_str!("../../../schemas/evidence-overview.json")),
     ("evidence_proof", include_str!("../../../schemas/evidence-proof.json")),
@@ -73,8 +77,11 @@ fn refer(schema: &mut Value, file: &str) {
                     Value::String(to) if name == "$ref" => {
                         let component = match to.split_once("#/$defs/") {
                             Some(("common.json", definition)) => component(COMMON, definition),
-                            Some((_, definition)) => component(file, definition),
-                            None => to.clone(),
+                            Some(("", definition)) => component(file, definition),
+                            Some((other, definition)) => {
+                                component(other.trim_end_matches(".json"), definition)
+                            }
+                            None => to.trim_end_matches(".json").to_owned(),
                         };
                         *to = format!("#/components/schemas/{component}");
                     }

@@ -24,7 +24,10 @@ pub(super) use self::choose::choose;
 pub(super) use self::correlation::correlation;
 pub(super) use self::coverage::coverage;
 pub(super) use self::evidence::evidence;
-pub(super) use self::exports::{cancel_export, download_export, export_command, exports, start_export};
+pub(super) use self::exports::{
+    cancel_export, download_export, export_command, exports, find as find_export, list as list_exports,
+    start_export,
+};
 pub(super) use self::gaps::gaps;
 pub(super) use self::home::home;
 pub(super) use self::redaction::redaction;

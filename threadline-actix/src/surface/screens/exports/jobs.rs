@@ -97,7 +97,7 @@ pub(super) struct FileView {
 }
 
 /// The job, if it is the visitor's and of what they may export at present.
-pub(super) async fn find(visit: &Visit, id: Uuid) -> Result<Option<ExportJob>, Failure> {
+pub(in crate::surface) async fn find(visit: &Visit, id: Uuid) -> Result<Option<ExportJob>, Failure> {
     let Some(owner) = owner(visit).cloned() else { return Ok(None) };
     let scope = visit.permissions.export.scope().cloned();
     visit
@@ -108,7 +108,8 @@ pub(super) async fn find(visit: &Visit, id: Uuid) -> Result<Option<ExportJob>, F
         .await
 }
 
-async fn list(visit: &Visit, before: Option<Uuid>) -> Result<Vec<ExportJob>, Failure> {
+/// The visitor's jobs, newest first, and one more than a page has, if there are so many.
+pub(in crate::surface) async fn list(visit: &Visit, before: Option<Uuid>) -> Result<Vec<ExportJob>, Failure> {
     let Some(owner) = owner(visit).cloned() else { return Ok(Vec::new()) };
     let scope = visit.permissions.export.scope().cloned();
     visit

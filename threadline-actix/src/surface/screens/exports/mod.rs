@@ -11,6 +11,7 @@ use threadline::{Actor, ActorType, ExportFormat, Filter};
 
 pub(in crate::surface) use self::deeds::{cancel_export, download_export, start_export};
 use self::jobs::{Jobs, Which};
+pub(in crate::surface) use self::jobs::{find, list};
 use super::timeline::Chip;
 use crate::surface::failure::Failure;
 use crate::surface::link::Link;
