@@ -273,14 +273,16 @@ COMMENT ON COLUMN threadline.table_layouts.columns IS 'Array of {"id", "attnum",
 CREATE TABLE IF NOT EXISTS threadline.redacted_columns (
     table_id integer NOT NULL,
     column_id integer NOT NULL,
-    rule text NOT NULL,
+    rule text,
+    unsure boolean NOT NULL DEFAULT false,
     PRIMARY KEY (table_id, column_id)
 );
 
 COMMENT ON TABLE threadline.redacted_columns IS 'The columns a table''s policy masks or excludes, and those it did until they were dropped: what was captured of them before stays redacted.';
 COMMENT ON COLUMN threadline.redacted_columns.table_id IS 'The audited_tables row.';
 COMMENT ON COLUMN threadline.redacted_columns.column_id IS 'The column''s id in table_layouts.columns.';
-COMMENT ON COLUMN threadline.redacted_columns.rule IS 'mask or exclude: the rule in force, or the last one before the column was dropped.';
+COMMENT ON COLUMN threadline.redacted_columns.rule IS 'mask or exclude: the rule in force, or the last one before the column was dropped; NULL for none.';
+COMMENT ON COLUMN threadline.redacted_columns.unsure IS 'Whether a restore has left unclear which column of today it is: what was captured of it before is masked where anything is.';
 
 CREATE TABLE IF NOT EXISTS threadline.capture_periods (
     table_id integer NOT NULL,

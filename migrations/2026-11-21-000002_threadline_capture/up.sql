@@ -277,6 +277,40 @@ END
 $$;
 COMMENT ON FUNCTION threadline.present_columns(oid) IS 'The columns of a table at this moment, whatever the snapshot.';
 
+-- The columns of a table as they are at this moment, each with the name and id a recorded layout knows it by; NULL for one
+-- it does not know. Columns are matched by attribute number.
+--
+-- When the relation is another one than the layout was recorded for, it is a restored copy, whose attributes were numbered by
+-- their position; but where it has fewer than the layout, or others there, it was made anew or changed before the dump, and names
+-- tell. They are not sure to when they stand in another order.
+CREATE OR REPLACE FUNCTION threadline.known_columns(relation oid, known jsonb)
+RETURNS TABLE (attnum integer, name text, known_name text, known_id integer, sure boolean)
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF (known ->> 'relation')::oid = relation THEN
+        RETURN QUERY SELECT p.attnum, p.name, k.name, k.id, true FROM threadline.present_columns(relation) p
+            LEFT JOIN jsonb_to_recordset(known -> 'columns') k (id integer, attnum integer, name text) ON k.attnum = p.attnum;
+        RETURN;
+    END IF;
+    RETURN QUERY
+    WITH layout AS (
+        SELECT k.id, k.name, k.type, row_number() OVER (ORDER BY k.attnum) AS place
+        FROM jsonb_to_recordset(known -> 'columns') k (id integer, attnum integer, name text, type text)
+    ), today AS (
+        SELECT p.attnum, p.name, (SELECT format_type(a.atttypid, a.atttypmod) FROM pg_attribute a WHERE a.attrelid = relation AND a.attnum = p.attnum) AS type
+        FROM threadline.present_columns(relation) p
+    ), told AS (
+        SELECT (SELECT c.relnatts FROM pg_class c WHERE c.oid = relation) >= (SELECT count(*) FROM layout)
+                AND NOT EXISTS (SELECT FROM today t JOIN layout l ON l.place = t.attnum WHERE t.type IS DISTINCT FROM l.type)
+                AND NOT EXISTS (SELECT FROM today t JOIN layout l ON l.name = t.name WHERE l.place <> t.attnum) AS by_position,
+            (SELECT array_agg(t.name ORDER BY t.attnum) = array_agg(t.name ORDER BY l.place) FROM today t JOIN layout l ON l.name = t.name) AS in_order
+    )
+    SELECT t.attnum, t.name, l.name, l.id, told.by_position OR coalesce(told.in_order, false)
+    FROM today t CROSS JOIN told LEFT JOIN layout l ON CASE WHEN told.by_position THEN l.place = t.attnum ELSE l.name = t.name END;
+END
+$$;
+COMMENT ON FUNCTION threadline.known_columns(oid, jsonb) IS 'The columns of a table as they are at this moment, each with the name a layout knows it by.';
+
 -- Names, types and order of a table's columns at this moment, whatever the snapshot: a query is parsed against the table
 -- as it is. Type modifiers and collations do not show here. NULL when the owner of schema threadline may not name the table.
 CREATE OR REPLACE FUNCTION threadline.shape_digest(relation regclass) RETURNS text
@@ -318,12 +352,11 @@ COMMENT ON FUNCTION threadline.is_as_compiled(regclass, text, text) IS 'Whether 
 CREATE OR REPLACE FUNCTION threadline.layout_columns(relation oid, of_table integer) RETURNS jsonb
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     WITH last AS (
-        SELECT l.relation_oid, c.id, c.attnum, c.name FROM threadline.table_layouts l,
-            jsonb_to_recordset(l.columns) c (id integer, attnum integer, name text)
+        SELECT jsonb_build_object('relation', l.relation_oid::bigint, 'columns', l.columns) AS known FROM threadline.table_layouts l
         WHERE l.table_id = of_table AND l.layout = (SELECT max(m.layout) FROM threadline.table_layouts m WHERE m.table_id = of_table)
     ), now AS (
-        SELECT a.attnum, a.attname::text AS name, format_type(a.atttypid, a.atttypmod) AS type, last.id
-        FROM pg_attribute a LEFT JOIN last ON CASE WHEN last.relation_oid = relation THEN last.attnum = a.attnum ELSE last.name = a.attname END
+        SELECT a.attnum, a.attname::text AS name, format_type(a.atttypid, a.atttypmod) AS type, known.known_id AS id
+        FROM pg_attribute a LEFT JOIN threadline.known_columns(relation, (SELECT last.known FROM last)) known ON known.attnum = a.attnum
         WHERE a.attrelid = relation AND a.attnum > 0 AND NOT a.attisdropped
     ), highest AS (
         SELECT coalesce(max(c.id), 0) AS id FROM threadline.table_layouts l, jsonb_to_recordset(l.columns) c (id integer)
@@ -873,24 +906,9 @@ COMMENT ON FUNCTION threadline.require_actor(integer, uuid) IS 'Fails a write to
 
 -- ## Capturing a table that has changed since its function was compiled
 
--- The columns of a table as they are at this moment, each with the name a recorded layout knows it by. Columns are matched
--- by attribute number. When the relation is another one than the layout was recorded for, it is a restored copy, whose
--- attributes were numbered by their position.
-CREATE OR REPLACE FUNCTION threadline.known_columns(relation oid, known jsonb)
-RETURNS TABLE (attnum integer, name text, known_name text, known_id integer)
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-    WITH layout AS (
-        SELECT k.id, k.attnum, k.name, row_number() OVER (ORDER BY k.attnum) AS position
-        FROM jsonb_to_recordset(known -> 'columns') k (id integer, attnum integer, name text)
-    )
-    SELECT present.attnum, present.name, layout.name, layout.id FROM threadline.present_columns(relation) present LEFT JOIN layout
-        ON present.attnum = CASE (known ->> 'relation')::oid WHEN relation THEN layout.attnum ELSE layout.position END
-$$;
-COMMENT ON FUNCTION threadline.known_columns(oid, jsonb) IS 'The columns of a table as they are at this moment, each with the name a layout knows it by.';
-
 -- The policy of a table under the names its columns have now. A column that carries a redacted name, or that was redacted
 -- under another name, is redacted, and is then neither key nor scope. On a table with redaction a column the layout does not
--- know is masked, until attach says what it is; with `mask_moved` so is one that is known by another name.
+-- know is masked, until attach says what it is; with `mask_moved`, and in a restored copy, so is one that is known by another name.
 CREATE OR REPLACE FUNCTION threadline.carried_policy(relation oid, audited threadline.audited_tables, known jsonb, mask_moved boolean)
 RETURNS threadline.audited_tables
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
@@ -911,7 +929,9 @@ BEGIN
     FROM threadline.known_columns(relation, known) c, LATERAL (SELECT
         c.name = ANY (audited.exclude) OR coalesce(c.known_name = ANY (audited.exclude), false) AS excluded,
         c.name = ANY (audited.mask) OR coalesce(c.known_name = ANY (audited.mask), false) AS masked,
-        audited.exclude || audited.mask <> '{}' AND (c.known_name IS NULL OR (mask_moved AND c.known_name <> c.name)) AS unknown) redaction;
+        audited.exclude || audited.mask <> '{}' AND (c.known_name IS NULL OR NOT c.sure
+                OR (c.known_name <> c.name AND (mask_moved OR (known ->> 'relation')::oid <> relation)))
+            AND (mask_moved OR c.known_name = ANY (audited.key_columns) IS NOT TRUE) AS unknown) redaction;
     IF cardinality(carried.key_columns) IS DISTINCT FROM cardinality(audited.key_columns) THEN
         carried.key_columns := (SELECT k.columns FROM threadline.candidate_keys(relation) k
             WHERE k.is_primary AND k.problem IS NULL AND k.columns <@ present);

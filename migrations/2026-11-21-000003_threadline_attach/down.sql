@@ -21,5 +21,6 @@ DROP FUNCTION threadline.attach(regclass, text[], text[], text, text[], text[], 
 DROP FUNCTION threadline.capture_is_current(regclass, threadline.audited_tables);
 DROP FUNCTION threadline.function_digest(integer);
 DROP FUNCTION threadline.install_capture(regclass, threadline.audited_tables);
+DROP FUNCTION threadline.keep_rules(oid, threadline.audited_tables, jsonb, oid, jsonb);
 DROP FUNCTION threadline.check_target(regclass);
 DROP FUNCTION threadline.check_policy(regclass, threadline.audited_tables);

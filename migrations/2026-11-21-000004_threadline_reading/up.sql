@@ -243,26 +243,36 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
 $$;
 COMMENT ON FUNCTION threadline.todays_columns(integer) IS 'The columns of a table today, with their ids in the trail.';
 
+-- The rule that redacts what was captured of each column once it is gone, mask or exclude; `unsure` of one that is to be taken for
+-- gone in what was captured of another relation, because nobody can say which it is today and something of the table is redacted.
+CREATE OR REPLACE FUNCTION threadline.rules_of(of_table integer) RETURNS TABLE (column_id integer, rule text, unsure boolean)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT r.column_id, coalesce(r.rule, CASE WHEN bool_or(r.rule IS NOT NULL) OVER () THEN 'mask' END), r.unsure AND bool_or(r.rule IS NOT NULL) OVER ()
+    FROM threadline.redacted_columns r WHERE r.table_id = of_table
+$$;
+COMMENT ON FUNCTION threadline.rules_of(integer) IS 'The rule that redacts what was captured of each column.';
+
 -- How the columns of an older layout relate to those of today: new names, NULL for a name that now means another column, the
 -- columns whose type has changed since, and by name those that are gone, each with what tells it from others of its name and
 -- the rule that redacts it.
 CREATE OR REPLACE FUNCTION threadline.since_layout(of_table integer, older integer, OUT renamed jsonb, OUT retyped text[], OUT gone jsonb)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-    WITH today AS MATERIALIZED (SELECT t.id, t.name, t.type FROM threadline.todays_columns(of_table) t)
+    WITH today AS MATERIALIZED (SELECT t.relation, t.id, t.name, t.type FROM threadline.todays_columns(of_table) t)
     SELECT coalesce(jsonb_object_agg(was.name, today.name) FILTER (WHERE today.name <> was.name OR (today.name IS NULL AND was.is_taken)), '{}'),
         coalesce(array_agg(today.name) FILTER (WHERE today.type IS DISTINCT FROM was.type AND today.name IS NOT NULL), '{}'),
         coalesce(jsonb_object_agg(was.name, jsonb_build_array(was.relation, was.attnum, was.rule)) FILTER (WHERE today.name IS NULL AND NOT was.is_taken), '{}')
-    FROM (SELECT c.id, c.attnum, c.name, c.type, r.rule, l.relation_oid::bigint AS relation, c.name IN (SELECT t.name FROM today t) AS is_taken
+    FROM (SELECT c.id, c.attnum, c.name, c.type, r.rule, r.unsure, l.relation_oid::bigint AS relation, c.name IN (SELECT t.name FROM today t) AS is_taken
             FROM threadline.table_layouts l CROSS JOIN jsonb_to_recordset(l.columns) c (id integer, attnum integer, name text, type text)
-                LEFT JOIN threadline.redacted_columns r ON r.table_id = l.table_id AND r.column_id = c.id
+                LEFT JOIN threadline.rules_of(of_table) r ON r.column_id = c.id
             WHERE l.table_id = of_table AND l.layout = older) was
-        LEFT JOIN today ON today.id = was.id
+        LEFT JOIN today ON today.id = was.id AND (was.relation = today.relation OR was.unsure IS NOT TRUE)
 $$;
 COMMENT ON FUNCTION threadline.since_layout(integer, integer) IS 'How the columns of an older layout relate to those of today.';
 
 -- As since_layout, for payloads without a layout, which carry attribute numbers: for every relation the table has been (a
--- restore makes it another one), attribute number to today's name and type, and to the rule that redacts a column that is
--- gone, {"today": {"16384": {"3": ["views", "integer"]}}, "redacted": {"16384": {"4": "mask"}}}.
+-- restore makes it another one), attribute number to today's name and type, and to the rule of a column that is gone, {"today":
+-- {"16384": {"3": ["views", "integer"]}}, "gone": {"16384": {"4": "mask", "5": null}}, "untraced": null}. Of a column in neither
+-- nobody knows what it was: it is masked where anything is or was.
 CREATE OR REPLACE FUNCTION threadline.since_attributes(of_table integer) RETURNS jsonb
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     WITH today AS MATERIALIZED (SELECT * FROM threadline.todays_columns(of_table)),
@@ -272,18 +282,20 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
         SELECT l.relation_oid, c.attnum, t.name, t.type
         FROM threadline.table_layouts l, jsonb_to_recordset(l.columns) c (id integer, attnum integer) JOIN today t ON t.id = c.id
         WHERE l.table_id = of_table AND l.relation_oid NOT IN (SELECT t.relation FROM today t)
+            AND c.id NOT IN (SELECT r.column_id FROM threadline.rules_of(of_table) r WHERE r.unsure)
     ),
     gone AS (
         SELECT l.relation_oid AS relation, c.attnum, r.rule
         FROM threadline.table_layouts l CROSS JOIN jsonb_to_recordset(l.columns) c (id integer, attnum integer)
-            JOIN threadline.redacted_columns r ON r.table_id = l.table_id AND r.column_id = c.id
-        WHERE l.table_id = of_table AND c.id NOT IN (SELECT t.id FROM today t WHERE t.id IS NOT NULL)
+            LEFT JOIN threadline.rules_of(of_table) r ON r.column_id = c.id
+        WHERE l.table_id = of_table AND NOT EXISTS (SELECT FROM today t WHERE t.id = c.id AND (t.relation = l.relation_oid OR r.unsure IS NOT TRUE))
     )
     SELECT jsonb_build_object(
         'today', (SELECT jsonb_object_agg(r.relation, r.columns) FROM (
             SELECT a.relation, jsonb_object_agg(a.attnum, jsonb_build_array(a.name, a.type)) AS columns FROM attribute a GROUP BY a.relation) r),
-        'redacted', coalesce((SELECT jsonb_object_agg(r.relation, r.columns) FROM (
-            SELECT g.relation, jsonb_object_agg(g.attnum, g.rule) AS columns FROM gone g GROUP BY g.relation) r), '{}'))
+        'gone', coalesce((SELECT jsonb_object_agg(r.relation, r.columns) FROM (
+            SELECT g.relation, jsonb_object_agg(g.attnum, g.rule) AS columns FROM gone g GROUP BY g.relation) r), '{}'),
+        'untraced', CASE WHEN EXISTS (SELECT FROM threadline.rules_of(of_table) r WHERE r.rule IS NOT NULL) THEN 'mask' END)
 $$;
 COMMENT ON FUNCTION threadline.since_attributes(integer) IS 'Today''s names and types by relation and attribute number.';
 
@@ -336,7 +348,7 @@ GRANT EXECUTE ON FUNCTION threadline.schema_version(), threadline.find_table(tex
     threadline.present_row(integer, jsonb), threadline.present_policy(threadline.audited_tables, regclass), threadline.key_in(threadline.audited_tables, regclass, boolean, jsonb),
     threadline.changes_of_row(integer, text, timestamptz, timestamptz, integer), threadline.is_stale(threadline.audited_tables, regclass),
     threadline.key_query(oid, text[]), threadline.row_query(oid, threadline.audited_tables, text[], text[]),
-    threadline.table_reading(integer, boolean), threadline.since_layout(integer, integer),
+    threadline.table_reading(integer, boolean), threadline.since_layout(integer, integer), threadline.rules_of(integer),
     threadline.decode_image(anyelement, jsonb, text[]), threadline.table_id(oid), threadline.audited_relation(integer),
     threadline.present_columns(oid), threadline.layout_digest(oid), threadline.base_type(oid),
     threadline.component_types(oid), threadline.goes_in_as_it_is(oid), threadline.output_form(oid), threadline.value_form(oid), threadline.key_form(oid), threadline.instant_key(timestamptz), threadline.stored_key(text),

@@ -128,15 +128,18 @@ COMMENT ON FUNCTION threadline.reading_of(integer) IS 'What reading a table''s c
 -- As since_layout, for the columns of a change without a layout.
 CREATE OR REPLACE FUNCTION threadline.since_change(reading jsonb, change threadline.audit_changes, OUT renamed jsonb, OUT retyped text[], OUT gone jsonb)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT coalesce(jsonb_object_agg(was.name, was.today) FILTER (WHERE was.today <> was.name OR (was.today IS NULL AND was.is_taken)), '{}'),
+    SELECT coalesce(jsonb_object_agg(was.name, was.today) FILTER (WHERE was.today <> was.name OR (was.today IS NULL AND was.is_taken AND was.is_known)), '{}'),
         coalesce(array_agg(was.today) FILTER (WHERE was.today IS NOT NULL AND was.type_today IS DISTINCT FROM was.type), '{}'),
         coalesce(jsonb_object_agg(was.name, jsonb_build_array(change.attributes -> 'relation', was.attnum,
-            reading #> ARRAY['attributes', 'redacted', change.attributes ->> 'relation', was.attnum #>> '{}'])) FILTER (WHERE was.today IS NULL AND NOT was.is_taken), '{}')
+            CASE WHEN was.gone ? (was.attnum #>> '{}') THEN was.gone -> (was.attnum #>> '{}') ELSE reading #> '{attributes,untraced}' END)) FILTER (WHERE was.today IS NULL AND NOT was.is_taken), '{}')
     FROM (SELECT c.key AS name, c.value -> 0 AS attnum, c.value ->> 1 AS type, known.columns -> (c.value ->> 0) ->> 0 AS today,
                 known.columns -> (c.value ->> 0) ->> 1 AS type_today,
-                EXISTS (SELECT FROM jsonb_each(known.columns) other WHERE other.value ->> 0 = c.key) AS is_taken
-            FROM (SELECT reading #> ARRAY['attributes', 'today', change.attributes ->> 'relation']) known (columns), jsonb_each(change.attributes -> 'columns') c
-            WHERE known.columns IS NOT NULL) was
+                known.columns IS NOT NULL AS is_known, known.gone,
+                EXISTS (SELECT FROM jsonb_each(reading #> '{attributes,today}') relation, jsonb_each(relation.value) other
+                    WHERE other.value ->> 0 = c.key) AS is_taken
+            FROM (SELECT reading #> ARRAY['attributes', 'today', change.attributes ->> 'relation'],
+                    coalesce(reading #> ARRAY['attributes', 'gone', change.attributes ->> 'relation'], '{}')) known (columns, gone),
+                jsonb_each(change.attributes -> 'columns') c) was
 $$;
 COMMENT ON FUNCTION threadline.since_change(jsonb, threadline.audit_changes) IS 'How the columns of a change without a layout relate to today''s.';
 

@@ -28,6 +28,8 @@ enum Step {
     Add(usize),
     /// Its attribute stays, its type does not.
     Retype(usize),
+    /// Another relation, whose attributes are numbered anew, takes the table's place with its rows and its triggers.
+    Restore,
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -43,8 +45,15 @@ fn step() -> impl Strategy<Value = Step> {
         3 => (0..NAMES.len()).prop_map(Step::Drop),
         3 => (0..NAMES.len()).prop_map(Step::Add),
         1 => (0..NAMES.len()).prop_map(Step::Retype),
+        3 => Just(Step::Restore),
     ]
 }
+
+/// As `pg_restore` leaves it.
+const RESTORE: &str = "ALTER TABLE notes RENAME TO notes_before; CREATE TABLE notes (LIKE notes_before INCLUDING ALL); \
+    INSERT INTO notes SELECT * FROM notes_before; DROP TABLE notes_before; \
+    CREATE TRIGGER \"!threadline_capture\" AFTER INSERT OR UPDATE OR DELETE ON notes FOR EACH ROW EXECUTE FUNCTION threadline.capture_1(); \
+    CREATE TRIGGER \"!threadline_truncate\" BEFORE TRUNCATE ON notes FOR EACH STATEMENT EXECUTE FUNCTION threadline.capture_truncate(1)";
 
 const NAMES: [&str; 3] = ["a", "b", "c"];
 
@@ -144,6 +153,7 @@ impl Model {
                 self.named(name)?;
                 Some(format!("ALTER TABLE notes ALTER {} TYPE varchar", NAMES[name]))
             }
+            Step::Restore => Some(RESTORE.to_owned()),
         }
     }
 }
@@ -216,5 +226,5 @@ fn what_a_columns_policy_hides_stays_hidden_when_the_column_is_gone() {
         }
     });
     // It hides no more than it has to, and it had something to hide.
-    assert!(shown.get() >= 5 && hidden.get() >= 5, "{} {}", shown.get(), hidden.get());
+    assert!(shown.get() >= 2 && hidden.get() >= 5, "{} {}", shown.get(), hidden.get());
 }

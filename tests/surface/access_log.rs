@@ -2,6 +2,7 @@
 
 use actix_web::HttpRequest;
 use threadline::{Action, Actor, AuditContext};
+use threadline_actix::surface::Access;
 
 use super::site::{Site, Visitor};
 
@@ -24,20 +25,29 @@ fn a_look_is_listed_with_what_was_asked_and_a_refused_one_says_so() {
     site.get(Visitor::Support, "timeline?table=notes&window=all");
     site.get(Visitor::Support, "coverage");
     site.get(Visitor::Support, "rows?table=notes&key=7");
+    let id = "00000000-0000-7000-8000-000000000000";
+    site.get(Visitor::Support, &format!("transactions/{id}"));
+    let closed = site.config().authorize_export(async |_: &HttpRequest| Ok(Access::deny()));
+    site.post(closed, Visitor::Support, "exports/start", "table=notes");
     let body = site.get(Visitor::Admin, "access-log").body;
     assert_eq!(
         looks(&body),
         [
             "viewed Access log",
+            "refused request at Exports table=notes: not permitted",
+            &format!("viewed Transaction {id}"),
             "viewed Rows table=notes key=7",
-            "refused Coverage not permitted",
+            "refused Coverage: not permitted",
             "viewed Timeline table=notes window=all",
         ]
     );
     assert!(body.contains("href=\"./timeline?table=notes&#38;window=all\""), "{body}");
     assert!(body.contains("./actors?actor=user%3A2"));
     let refused = looks(&site.get(Visitor::Admin, "access-log?status=error").body);
-    assert_eq!(refused, ["refused Coverage not permitted"]);
+    assert_eq!(
+        refused,
+        ["refused request at Exports table=notes: not permitted", "refused Coverage: not permitted"]
+    );
     let own = looks(&site.get(Visitor::Admin, "access-log?actor=user:1").body);
     assert_eq!(own.len(), 3);
     let none = site.get(Visitor::Admin, "access-log?actor=user:77");

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use actix_web::HttpRequest;
 use actix_web::test::TestRequest;
 use threadline::exports::{self, ExportRequest};
-use threadline::{Actor, ExportFormat, ExportOptions, Scope};
+use threadline::{Actor, ExportFormat, ExportOptions, Scope, TableName};
 use threadline_actix::surface::{Access, SurfaceConfig};
 use threadline_tests::run;
 use threadline_worker::{Connections, Stop, Storage, Worker};
@@ -86,7 +86,7 @@ fn a_job_has_the_filter_and_the_scope_of_who_asked_and_its_file_nothing_else() {
 
     let ready = site.see(config.clone(), Visitor::Support, &page).body;
     let digest = site.text("SELECT manifest->>'sha256' FROM threadline.export_jobs");
-    assert!(ready.contains(&digest) && ready.contains("1 change<") && ready.contains("Expires"), "{ready}");
+    assert!(ready.contains(&digest) && ready.contains("<dd>1</dd>") && ready.contains("Expires"), "{ready}");
     let request = TestRequest::get().uri(&format!("/audit/exports/file?job={job}"));
     // What a page sends that asks for itself again keeps nothing that is done off the record.
     let request = request.insert_header(("x-threadline-refresh", "1"));
@@ -126,6 +126,19 @@ fn what_may_be_exported_can_be_less_than_what_may_be_seen() {
 }
 
 #[test]
+fn one_finds_ones_jobs_again_under_any_scope() {
+    let (site, place) = (Site::new(), Place::new());
+    let of_a_list = || Scope::tenants(["9", "7"]).or(Scope::table(TableName::new(None, "notes")));
+    let config = with_storage(&site, &place)
+        .authorize_export(async move |_: &HttpRequest| Ok(Access::within(of_a_list(), "these")));
+    let job = started(&site.post(config.clone(), Visitor::Support, "exports/start", "window=all"));
+    for path in ["exports", &format!("exports?job={job}")] {
+        let page = site.see(config.clone(), Visitor::Support, path).body;
+        assert!(page.contains(&format!("exports?job={job}\"")), "{path}: {page}");
+    }
+}
+
+#[test]
 fn a_window_is_of_when_it_was_asked_for() {
     let (site, place) = (Site::new(), Place::new());
     let config = with_storage(&site, &place);
@@ -150,6 +163,8 @@ fn what_is_somebody_elses_looks_as_if_it_were_not_there() {
             Ok(Some(Actor::user(if is_admin { 1 } else { 2 })))
         })
         .storage(place.storage());
+    // Somebody else who may see the same.
+    let of_a_colleague = config.clone().actor(async |_: &HttpRequest| Ok(Some(Actor::user(3))));
     let own = started(&site.post(config.clone(), Visitor::Support, "exports/start", "window=all"));
     let look = |answered: &dyn Fn(&str) -> Answer, id: &str| {
         let (hidden, none) = (answered(id), answered(missing));
@@ -164,6 +179,8 @@ fn what_is_somebody_elses_looks_as_if_it_were_not_there() {
             (&config, Visitor::Support, &job),
             (&of_tenant_8, Visitor::Support, &own),
             (&of_tenant_8, Visitor::Admin, &job),
+            (&of_a_colleague, Visitor::Admin, &job),
+            (&of_a_colleague, Visitor::Support, &own),
         ] {
             look(&|id| site.see(config.clone(), visitor, &format!("exports?job={id}")), id);
             look(&|id| site.see(config.clone(), visitor, &format!("exports/file?job={id}")), id);
@@ -190,7 +207,8 @@ fn who_may_not_export_is_offered_none_and_starts_none() {
     }
     let answer = site.post(config.clone(), Visitor::Support, "exports/start", "table=notes");
     assert_eq!(answer.status, 403);
-    assert!(answer.body.contains("threadline export"), "the way that is left");
+    let left = "threadline export --table=notes --from=24h --all --output export.csv";
+    assert!(answer.body.contains(left), "the way that is left: {}", answer.body);
     assert!(log(&site).contains(&"threadline.exports.requested error exports?table=notes".to_owned()));
     let timeline = site.see(config.clone(), Visitor::Support, "timeline").body;
     assert!(!timeline.contains("Export these") && !timeline.contains("./exports"), "{timeline}");
@@ -279,6 +297,19 @@ fn what_cannot_be_put_on_record_is_not_done() {
 }
 
 #[test]
+fn an_export_is_on_record_even_where_looks_are_not() {
+    let (site, place) = (Site::new(), Place::new());
+    let config = with_storage(&site, &place).access_log(false);
+    let job = started(&site.post(config.clone(), Visitor::Admin, "exports/start", "window=all"));
+    work(&site, &place);
+    let page = format!("exports?job={job}");
+    assert_eq!(site.see(config.clone(), Visitor::Admin, &page).status, 200);
+    assert_eq!(site.see(config, Visitor::Admin, &format!("exports/file?job={job}")).status, 200);
+    let requested = "threadline.exports.requested ok exports?window=all".to_owned();
+    assert_eq!(log(&site), [requested, format!("threadline.exports.downloaded ok {page}")]);
+}
+
+#[test]
 fn what_is_wrong_with_a_request_is_named_and_nothing_is_queued() {
     let (site, place) = (Site::new(), Place::new());
     let config = with_storage(&site, &place);
@@ -342,7 +373,7 @@ fn one_sees_how_each_job_stands_and_can_cancel_what_is_not_over() {
         "1234 changes, 2.0 KiB so far",
         "The storage did not take the file",
         "Its time is over",
-        "2 changes<",
+        "<dd>2</dd>",
     ] {
         assert!(page.contains(told), "{told}: {page}");
     }

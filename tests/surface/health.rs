@@ -23,8 +23,11 @@ fn the_pill_tells_what_is_wrong_to_whom_may_know_and_is_not_asked_at_each_page()
     assert!(warm.starts_with("good") || warm.starts_with("warning"), "{warm}");
     assert_eq!(pill(&site.see(old.clone(), Visitor::Support, "").body), None);
     run(&mut site.db.connect(), "ALTER TABLE notes DISABLE TRIGGER USER");
-    let same = pill(&site.see(old.clone(), Visitor::Admin, "timeline").body).unwrap();
-    assert_eq!(same.replace("title=", ""), warm.replace("title=", ""), "it was asked again");
+    // Long enough for an answer to a question that a page did not wait for.
+    for _ in 0..30 {
+        let same = pill(&site.see(old.clone(), Visitor::Admin, "timeline").body).unwrap();
+        assert_eq!(same, warm, "it was asked again");
+    }
     let told = pill(&site.see(new.clone(), Visitor::Admin, "timeline").body).unwrap();
     assert!(told.starts_with("bad") && told.contains("error"), "{told}");
     // Whoever looks at coverage has it asked.

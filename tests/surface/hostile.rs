@@ -52,10 +52,10 @@ proptest! {
 
     #[test]
     fn no_query_makes_a_page_fail_or_panic(
-        screen in prop::sample::select(vec!["", "timeline", "rows", "transactions/x", "actors", "nothing"]),
+        screen in prop::sample::select(vec!["", "timeline", "rows", "transactions/x", "actors", "exports", "exports/file", "access-log", "gaps", "nothing"]),
         pairs in prop::collection::vec(
             (
-                prop::sample::select(vec!["table", "key", "from", "to", "at", "version", "after", "window", "op", "actor", "find", "x"]),
+                prop::sample::select(vec!["table", "key", "from", "to", "at", "version", "after", "window", "op", "actor", "find", "job", "before", "format", "status", "skip", "x"]),
                 prop_oneof![
                     "\\PC{0,20}",
                     prop::sample::select(vec![

@@ -119,3 +119,20 @@ fn a_row_shows_its_versions_and_what_it_was_after_each_and_at_any_instant() {
     let before = site.get(Visitor::Admin, "rows?table=notes&key=7&at=2001-01-01").body;
     assert!(before.contains("does not reach back that far"), "{before}");
 }
+
+#[test]
+fn what_no_database_can_hold_is_refused_by_name_and_is_no_failure() {
+    let site = Site::new();
+    for (path, field) in [
+        ("timeline?request_id=%00", "request_id"),
+        ("rows?table=notes&key=%00", "key"),
+        ("undo?correlation=%00", "correlation"),
+        ("correlations?id=%00", "id"),
+        ("rows?table=notes&key=7&at=-262000-01-01", "at"),
+        ("timeline?from=%2B262000-01-01", "from"),
+    ] {
+        let answer = site.get(Visitor::Admin, path);
+        assert_eq!(answer.status, 400, "{path}");
+        assert!(answer.body.contains(&format!("<code>{field}</code>")), "{path}: {}", answer.body);
+    }
+}

@@ -5,7 +5,8 @@ use actix_web::test::TestRequest;
 use actix_web::{App, HttpRequest, rt, test};
 use diesel::PgConnection;
 use diesel::r2d2::{ConnectionManager, Pool};
-use threadline::{Actor, AuditContext, AuditedPool, Scope};
+use threadline::holds::{self, Hold};
+use threadline::{Action, Actor, AuditContext, AuditedPool, Scope, policy};
 use threadline_actix::surface::{Access, SurfaceConfig, surface};
 use threadline_devdb::TestDatabase;
 use threadline_tests::{audited_database, run, text};
@@ -41,6 +42,13 @@ impl Visitor {
             Self::Panicking => "panicking",
         }
     }
+}
+
+/// On behalf of `user:7`, say.
+fn context_of(actor: &str) -> AuditContext {
+    let (kind, id) = actor.split_once(':').unwrap();
+    assert_eq!(kind, "user");
+    AuditContext::new(Actor::user(id.parse::<i64>().unwrap()))
 }
 
 const VISITOR: HeaderName = HeaderName::from_static("x-visitor");
@@ -96,15 +104,43 @@ impl Site {
 
     /// A write of an actor's, as the application makes one. The transaction's id.
     pub(super) fn write(&self, actor: &str, sql: &str) -> String {
-        let (kind, id) = actor.split_once(':').unwrap();
-        assert_eq!(kind, "user");
-        let context = AuditContext::new(Actor::user(id.parse::<i64>().unwrap()));
+        self.write_in(context_of(actor), sql)
+    }
+
+    /// The same, with a correlation id.
+    pub(super) fn write_as_part_of(&self, actor: &str, correlation: &str, sql: &str) -> String {
+        self.write_in(context_of(actor).with_correlation_id(correlation), sql)
+    }
+
+    fn write_in(&self, context: AuditContext, sql: &str) -> String {
         let sql = sql.to_owned();
         let written = self.pool.write(context.transaction(), |conn, open| {
             run(conn, &sql);
             Ok::<_, threadline::Error>(open.id())
         });
         written.unwrap().to_string()
+    }
+
+    /// Actions that failed and that did not, evidence, a hold that holds and one that was released.
+    pub(super) fn record_a_bit_of_everything(&self) {
+        let context = context_of("user:7").with_correlation_id("import-7");
+        for (name, failed) in [("note.read", false), ("note.shared", true), ("note.printed", false)] {
+            let action = Action::new(name).category("content").comment("as asked");
+            let action = if failed { action.failed("the printer is out of paper") } else { action };
+            self.pool.record_action(&context, &action).unwrap();
+        }
+        self.write_as_part_of("user:7", "import-7", "UPDATE notes SET body = 'marker-7, again' WHERE id = 7");
+        let conn = &mut self.db.connect();
+        let by = Actor::user(1);
+        for kept in [true, false] {
+            let hold = Hold::new("a claim").table("notes".parse().unwrap()).actor(Actor::user(7));
+            let placed = holds::place(conn, &hold, &by).unwrap();
+            if !kept {
+                holds::release(conn, placed.hold.id, &by, "settled").unwrap();
+            }
+        }
+        let report = policy::report(conn, &policy::declared_models().unwrap()).unwrap();
+        policy::record_evidence(conn, &report, "a test", Some(&by)).unwrap();
     }
 
     /// The surface as the host has it: strangers and the denied are kept out, support sees tenant 7, admins see everything.

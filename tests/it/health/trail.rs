@@ -298,7 +298,7 @@ fn functions_and_roles_that_can_switch_capture_off_are_found() {
     );
     prove(
         conn,
-        "CREATE PROCEDURE quiet() LANGUAGE sql SET session_replication_role = replica AS 'UPDATE public.posts SET title = NULL'",
+        "CREATE PROCEDURE quiet() LANGUAGE sql SET session_replication_role = 'REPLICA' AS 'UPDATE public.posts SET title = NULL'",
         Code::DangerousSetting,
         "`public.quiet()`",
     );

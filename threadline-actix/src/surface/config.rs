@@ -170,7 +170,7 @@ impl SurfaceConfig {
 
     /// Whether each look at the trail is recorded in it, as an action of the category `threadline.access`: who looked at what,
     /// with which filter, and nothing of what was shown. It is, unless this says `false`. A look that cannot be recorded shows
-    /// nothing.
+    /// nothing. What is more than a look, an export or the removal of what is due, is recorded in any case.
     pub fn access_log(self, kept: bool) -> Self {
         Self { access_log: kept, ..self }
     }
@@ -189,7 +189,8 @@ impl SurfaceConfig {
         Self { maintenance: Some(Arc::new(move || connect().map_err(Into::into))), ..self }
     }
 
-    /// Where the files of queued exports lie, for them to be downloaded here.
+    /// Where the files of queued exports lie: the same place as the [worker](threadline_worker)'s. With it exports can be asked
+    /// for and downloaded here, each by who asked; without it the page has the command that exports the same.
     pub fn storage(self, storage: Storage) -> Self {
         Self { storage: Some(storage), ..self }
     }

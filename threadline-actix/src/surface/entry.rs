@@ -162,7 +162,7 @@ impl Entry {
             key: key_text(linked.key.as_ref(), &row_key),
             row: linked.key.as_ref().map(|key| visit.href(&row_link(&linked.table, key))),
             more: shown_fields.len().saturating_sub(FIELDS),
-            fields: shown_fields.into_iter().take(FIELDS).map(Field::new).collect(),
+            fields: shown_fields.into_iter().take(FIELDS).map(|field| Field::new(op, field)).collect(),
         }
     }
 }
@@ -179,10 +179,11 @@ fn is_instant(field: &FieldDiff) -> bool {
 }
 
 impl Field {
-    fn new(field: &FieldDiff) -> Self {
-        const LENGTH: usize = 48;
+    fn new(op: Op, field: &FieldDiff) -> Self {
+        // Of a whole row less of each column, so that it stays a line.
+        let length = if op == Op::Update { 48 } else { 32 };
         let side = |value: &FieldValue| {
-            (!matches!(value, FieldValue::Absent)).then(|| Value::new(value, LENGTH).short())
+            (!matches!(value, FieldValue::Absent)).then(|| Value::new(value, length).short())
         };
         Self { name: shown(&field.name), before: side(&field.before), after: side(&field.after) }
     }

@@ -8,6 +8,8 @@ use threadline::Error;
 
 use super::access::Capability;
 use super::query::Problem;
+use super::screen::Screen;
+use super::screens;
 use super::shell::Shell;
 use super::visit::Visit;
 
@@ -47,6 +49,9 @@ impl From<Error> for Failure {
                 Self::Schema
             }
             Error::InvalidFilter(invalid) => {
+                Self::Invalid(invalid.problems().iter().map(|problem| named(problem)).collect())
+            }
+            Error::InvalidEvidence(invalid) => {
                 Self::Invalid(invalid.problems().iter().map(|problem| named(problem)).collect())
             }
             Error::InvalidExportRequest(invalid) => {
@@ -90,7 +95,7 @@ struct FailurePage<'a> {
     means: &'static str,
     next: &'static str,
     problems: &'a [Problem],
-    command: Option<&'static str>,
+    command: Option<String>,
 }
 
 impl Failure {
@@ -148,13 +153,21 @@ impl Failure {
         }
     }
 
+    /// The command that goes on where the screen cannot.
+    pub(super) fn command(&self, screen: Screen) -> Option<&'static str> {
+        match self {
+            Self::Denied(_) | Self::TooLong => Some(screen.command()),
+            Self::Schema => Some("threadline migrate"),
+            _ => None,
+        }
+    }
+
     /// As a page, inside the frame of the visit.
     pub(super) fn page(&self, visit: &Visit) -> HttpResponse {
         let (happened, means, next) = self.words();
         let command = match self {
-            Self::Denied(_) | Self::TooLong => Some(visit.screen().command()),
-            Self::Schema => Some("threadline migrate"),
-            _ => None,
+            Self::Denied(Capability::Exports) => Some(screens::export_command(visit)),
+            _ => self.command(visit.screen()).map(str::to_owned),
         };
         let problems = match self {
             Self::Invalid(problems) => &problems[..],

@@ -22,8 +22,12 @@
 //! Without [`authorize`](Unguarded::authorize) there is no [`SurfaceConfig`], and so nothing to mount. What concerns the whole
 //! database rather than rows, coverage, redaction policy, retention and evidence, is denied until it is opened by its own
 //! callback. A callback that fails or panics denies.
+//!
+//! Below `api/` programs are given the same as JSON, in the shapes of the command line's documents, by the same decisions and
+//! recorded in the same access log; `api/openapi.json` describes it.
 
 mod access;
+mod api;
 mod assets;
 mod config;
 mod cross_origin;

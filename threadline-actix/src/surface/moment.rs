@@ -1,6 +1,8 @@
 //! Instants as people read them: on the clock of their time zone, with how long ago that was.
 
-use chrono::{DateTime, LocalResult, NaiveDate, NaiveDateTime, SecondsFormat, TimeDelta, TimeZone, Utc};
+use chrono::{
+    DateTime, Datelike, LocalResult, NaiveDate, NaiveDateTime, SecondsFormat, TimeDelta, TimeZone, Utc,
+};
 use chrono_tz::Tz;
 
 /// An instant on a page.
@@ -53,11 +55,17 @@ fn relative(ago: TimeDelta) -> String {
     if ahead { format!("in {count} {unit}{s}") } else { format!("{count} {unit}{s} ago") }
 }
 
+const WANTED: &str = "is not a time such as 2026-11-21T09:30, 2026-11-21 or 2026-11-21T09:30:00Z";
+
 /// The instant a reader has written: with an offset as it is, without one on the clock of `zone`. A day stands for its
 /// beginning.
 pub(super) fn written(text: &str, zone: Tz) -> Result<DateTime<Utc>, &'static str> {
-    const WANTED: &str = "is not a time such as 2026-11-21T09:30, 2026-11-21 or 2026-11-21T09:30:00Z";
-    let text = text.trim();
+    let instant = read(text.trim(), zone)?;
+    // Beyond, the database has no such time.
+    if (1..=9_999).contains(&instant.year()) { Ok(instant) } else { Err(WANTED) }
+}
+
+fn read(text: &str, zone: Tz) -> Result<DateTime<Utc>, &'static str> {
     if let Ok(instant) = DateTime::parse_from_rfc3339(text) {
         return Ok(instant.to_utc());
     }

@@ -9,13 +9,13 @@ use actix_web::http::header::{
 use actix_web::middleware::{DefaultHeaders, from_fn};
 use actix_web::{HttpRequest, HttpResponse, Resource, Scope, guard, web};
 
-use super::assets;
 use super::config::SurfaceConfig;
 use super::cross_origin::refuse_cross_origin;
 use super::failure::Failure;
 use super::screen::{Deed, Screen};
 use super::screens;
 use super::visit::{Visit, see_other};
+use super::{api, assets};
 
 /// A page may load what is served here and nothing else, has no script and no style in it, and stands in nobody's frame.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; font-src 'self'; img-src 'self'; \
@@ -48,25 +48,33 @@ struct Mounted {
 
 impl HttpServiceFactory for Mounted {
     fn register(self, app: &mut AppService) {
-        let headers = DefaultHeaders::new()
-            .add((CONTENT_SECURITY_POLICY, POLICY))
-            .add((X_CONTENT_TYPE_OPTIONS, "nosniff"))
-            .add((X_FRAME_OPTIONS, "DENY"))
-            .add((REFERRER_POLICY, "same-origin"))
-            .add((
-                HeaderName::from_static("cross-origin-opener-policy"),
-                HeaderValue::from_static("same-origin"),
-            ))
-            .add((
-                HeaderName::from_static("cross-origin-resource-policy"),
-                HeaderValue::from_static("same-origin"),
-            ));
+        let headers = headers();
+        let config = web::Data::new(self.config);
+        // Before the pages, whose scope holds it. It only reads, so it has no forms another site could send.
+        api::routes(web::scope(&format!("{}/api", self.path)))
+            .app_data(config.clone())
+            .wrap(headers.clone())
+            .register(app);
         routes(web::scope(&self.path))
-            .app_data(web::Data::new(self.config))
+            .app_data(config)
             .wrap(from_fn(refuse_cross_origin))
             .wrap(headers)
             .register(app);
     }
+}
+
+/// What every answer has.
+fn headers() -> DefaultHeaders {
+    DefaultHeaders::new()
+        .add((CONTENT_SECURITY_POLICY, POLICY))
+        .add((X_CONTENT_TYPE_OPTIONS, "nosniff"))
+        .add((X_FRAME_OPTIONS, "DENY"))
+        .add((REFERRER_POLICY, "same-origin"))
+        .add((HeaderName::from_static("cross-origin-opener-policy"), HeaderValue::from_static("same-origin")))
+        .add((
+            HeaderName::from_static("cross-origin-resource-policy"),
+            HeaderValue::from_static("same-origin"),
+        ))
 }
 
 fn routes(scope: Scope) -> Scope {

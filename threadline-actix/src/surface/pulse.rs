@@ -33,16 +33,22 @@ pub(super) struct Health {
 impl Health {
     /// The class of the worst there is, and how much of it there is, in words.
     pub(super) fn verdict(&self) -> (&'static str, String) {
-        let counted = |number: usize, one: &str| match number {
-            1 => format!("1 {one}"),
-            _ => format!("{number} {one}s"),
-        };
         match (self.errors, self.warnings) {
             (0, 0) => ("good", "Healthy".to_owned()),
             (0, warnings) => ("warning", counted(warnings, "warning")),
             (errors, _) => ("bad", counted(errors, "error")),
         }
     }
+
+    /// How much of each severity there is, in words.
+    pub(super) fn counts(&self) -> String {
+        let counts = [(self.errors, "error"), (self.warnings, "warning"), (self.infos, "remark")];
+        counts.map(|(number, one)| counted(number, one)).join(", ")
+    }
+}
+
+fn counted(number: usize, one: &str) -> String {
+    if number == 1 { format!("1 {one}") } else { format!("{number} {one}s") }
 }
 
 /// What the workers of a process share of it.
@@ -55,9 +61,11 @@ struct Shared {
     is_asked: AtomicBool,
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 struct Seen {
     health: Option<Health>,
+    /// All of it; of the last answer there was.
+    findings: Arc<[Finding]>,
     /// When it was asked last, whether or not there was an answer.
     asked: Instant,
 }
@@ -66,7 +74,7 @@ impl Pulse {
     /// The health as it is known, and, where that is long ago, as it is. `None` when it has never been told.
     pub(super) async fn feel(&self, pool: &AuditedPool, limit: Duration, tables: &Tables) -> Option<Health> {
         let last = self.last();
-        let age = last.map(|seen| seen.asked.elapsed());
+        let age = last.as_ref().map(|seen| seen.asked.elapsed());
         if age.is_none_or(|age| age >= FRESH) {
             let asked = self.ask(pool, limit, tables);
             if age.is_none_or(|age| age >= USABLE)
@@ -80,16 +88,24 @@ impl Pulse {
         seen.health.map(|health| Health { stale: health.stale || seen.asked.elapsed() >= USABLE, ..health })
     }
 
-    /// What a page has found out by itself.
+    /// Everything that is wrong, and when that was seen, if it was of late.
+    pub(super) fn findings(&self) -> Option<(Arc<[Finding]>, DateTime<Utc>)> {
+        let seen = self.last()?;
+        let health = seen.health.filter(|health| !health.stale && seen.asked.elapsed() < FRESH)?;
+        Some((seen.findings, health.seen_at))
+    }
+
+    /// What a page has found out by itself, with the [`options`] of this.
     pub(super) fn note(&self, findings: &[Finding]) {
         let count = |severity| findings.iter().filter(|finding| finding.severity == severity).count();
-        self.keep(Some(Health {
+        let health = Health {
             errors: count(Severity::Error),
             warnings: count(Severity::Warning),
             infos: count(Severity::Info),
             seen_at: Utc::now(),
             stale: false,
-        }));
+        };
+        self.keep(Seen { health: Some(health), findings: findings.into(), asked: Instant::now() });
     }
 
     /// Has it asked on a thread for blocking work, unless that is under way.
@@ -113,8 +129,13 @@ impl Pulse {
                         cause = error.kind(),
                         "threadline: the health of capture could not be asked"
                     );
-                    let last = pulse.last().and_then(|seen| seen.health);
-                    pulse.keep(last.map(|health| Health { stale: true, ..health }));
+                    let last = pulse.last();
+                    let health = last.as_ref().and_then(|seen| seen.health);
+                    pulse.keep(Seen {
+                        health: health.map(|health| Health { stale: true, ..health }),
+                        findings: last.map(|seen| seen.findings).unwrap_or_default(),
+                        asked: Instant::now(),
+                    });
                 }
             }
         });
@@ -122,12 +143,11 @@ impl Pulse {
     }
 
     fn last(&self) -> Option<Seen> {
-        *self.0.last.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.last.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn keep(&self, health: Option<Health>) {
-        *self.0.last.lock().unwrap_or_else(PoisonError::into_inner) =
-            Some(Seen { health, asked: Instant::now() });
+    fn keep(&self, seen: Seen) {
+        *self.0.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(seen);
     }
 }
 
@@ -142,7 +162,12 @@ impl Drop for Asked {
 
 /// What the surface wants to know of health: what the configuration names, and the models that are declared.
 pub(super) fn options(tables: &Tables, limit: Duration) -> Result<HealthOptions, threadline::Error> {
-    let mut options = HealthOptions::from(tables).statement_timeout(limit);
+    // The page about gaps says so many, of so long ago, in so much time.
+    let mut options = HealthOptions::from(tables)
+        .statement_timeout(limit)
+        .recent(Duration::from_secs(24 * 3_600))
+        .gap_rows(100)
+        .gap_time(Duration::from_secs(2));
     for model in threadline::audited_models() {
         options = options.expect(model.table()?);
     }

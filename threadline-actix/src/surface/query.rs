@@ -33,6 +33,20 @@ impl Query {
         Self { pairs }
     }
 
+    /// As it is written: blank parts and all.
+    pub(super) fn written(query: &str) -> Self {
+        Self { pairs: form_urlencoded::parse(query.as_bytes()).into_owned().collect() }
+    }
+
+    /// A problem for each part that no text of the database can be.
+    pub(super) fn impossible(&self) -> Vec<Problem> {
+        let has_zero = |(name, value): &&(String, String)| name.contains('\0') || value.contains('\0');
+        let problem = |(name, _): &(String, String)| {
+            Problem::new(name, "has a zero byte, which no text in the database has")
+        };
+        self.pairs.iter().filter(has_zero).map(problem).collect()
+    }
+
     /// The parts that are left, without taking them.
     pub(super) fn rest(&self) -> &[(String, String)] {
         &self.pairs
@@ -60,7 +74,7 @@ impl Query {
 
     /// A problem for each part that is left.
     pub(super) fn unknown(self, known: &[&str]) -> Vec<Problem> {
-        let allowed = known.join(", ");
+        let allowed = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
         self.pairs
             .into_iter()
             .map(|(name, _)| Problem::new(name, format!("is not known here; there are {allowed}")))

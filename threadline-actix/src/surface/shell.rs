@@ -67,10 +67,8 @@ impl Pill {
         };
         let (class, words) = health.verdict();
         let seen = health.seen_at.with_timezone(&zone).format("%H:%M:%S");
-        let title = match health.stale {
-            true => format!("As of {seen}; it could not be looked at since"),
-            false => format!("As of {seen}"),
-        };
+        let since = if health.stale { "; it could not be looked at since" } else { "" };
+        let title = format!("{}, as of {seen}{since}", health.counts());
         Self { class, words, title, stale: health.stale, href }
     }
 }

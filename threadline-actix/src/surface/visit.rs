@@ -52,6 +52,22 @@ impl Visit {
         screen: Screen,
         depth: usize,
     ) -> Result<Self, HttpResponse> {
+        let visit = Self::enter(config, request, screen, depth).await?;
+        let SurfaceConfig { pulse, pool, limit, operation, .. } = &**visit.config;
+        let health = match visit.permissions.coverage {
+            true => pulse.feel(pool, *limit, &operation.tables).await,
+            false => None,
+        };
+        Ok(Self { health, ..visit })
+    }
+
+    /// The same without a look at how capture is: for programs, which ask for that.
+    pub(super) async fn enter(
+        config: web::Data<SurfaceConfig>,
+        request: HttpRequest,
+        screen: Screen,
+        depth: usize,
+    ) -> Result<Self, HttpResponse> {
         let permissions = config.gates.permissions(&request).await.ok_or_else(refusal)?;
         let actor = config.gates.actor(&request).await.ok_or_else(refusal)?;
         let path: Vec<&str> = request.path().rsplit('/').take(depth + 1).collect();
@@ -60,12 +76,8 @@ impl Visit {
         if !asked.is_empty() {
             here = format!("{here}?{asked}");
         }
-        let health = match permissions.coverage {
-            true => config.pulse.feel(&config.pool, config.limit, &config.operation.tables).await,
-            false => None,
-        };
         Ok(Self {
-            health,
+            health: None,
             deed: None,
             asked,
             permissions,
@@ -96,32 +108,40 @@ impl Visit {
         Ok(Self { deed: Some(deed), asked, here, ..visit })
     }
 
-    /// Shows the screen, to who may see it, once that they look is on record.
+    /// Shows the screen, or the page that says why not.
     pub(super) async fn show<F>(&self, show: F) -> HttpResponse
     where
         F: AsyncFn(&Self) -> Result<HttpResponse, Failure>,
     {
+        let is_refresh = self.deed.is_none()
+            && self.screen.refreshes_after().is_some()
+            && self.request.headers().contains_key(REFRESH);
+        self.seen(show, is_refresh).await.unwrap_or_else(|failure| failure.page(self))
+    }
+
+    /// What is shown of the screen to who may see it, once that they look is on record, which it may be already.
+    pub(super) async fn seen<F>(&self, show: F, is_on_record: bool) -> Result<HttpResponse, Failure>
+    where
+        F: AsyncFnOnce(&Self) -> Result<HttpResponse, Failure>,
+    {
         let capability = self.screen.capability();
-        let shown = if !self.permissions.has(capability) {
-            self.log(Err("not permitted")).await.and(Err(Failure::Denied(capability)))
-        } else {
-            match self.log(Ok(())).await {
-                Ok(()) => show(self).await,
-                Err(failure) => Err(failure),
-            }
-        };
-        shown.unwrap_or_else(|failure| failure.page(self))
+        if !self.permissions.has(capability) {
+            self.log(Err("not permitted")).await?;
+            return Err(Failure::Denied(capability));
+        }
+        if !is_on_record {
+            self.log(Ok(())).await?;
+        }
+        match self.query().impossible() {
+            problems if problems.is_empty() => show(self).await,
+            problems => Err(Failure::Invalid(problems)),
+        }
     }
 
     /// Records the look in the trail; nothing is shown where that fails.
     async fn log(&self, outcome: Result<(), &'static str>) -> Result<(), Failure> {
-        let is_refresh = outcome.is_ok()
-            && self.deed.is_none()
-            && self.screen.refreshes_after().is_some()
-            && self.request.headers().contains_key(REFRESH);
-        // What removes anything is on record in any case.
-        let is_kept = self.config.access_log || self.deed == Some(Deed::RemoveDue);
-        if !is_kept || is_refresh {
+        // What is done, and not merely looked at, is on record in any case.
+        if !self.config.access_log && self.deed.is_none() {
             return Ok(());
         }
         let context = self.context();
@@ -187,6 +207,11 @@ impl Visit {
     /// What the URL asks for, or the form.
     pub(super) fn query(&self) -> Query {
         Query::parse(&self.asked)
+    }
+
+    /// The same, with what is blank as it is written: a program sends no fields that nobody has filled in.
+    pub(super) fn written_query(&self) -> Query {
+        Query::written(self.request.query_string())
     }
 
     /// A part of the path.

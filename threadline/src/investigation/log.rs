@@ -154,7 +154,9 @@ pub(crate) struct TodaysColumns {
     /// Their names and types today.
     today: BTreeMap<u32, BTreeMap<i32, (String, String)>>,
     /// How those that are gone are redacted.
-    redacted: BTreeMap<u32, BTreeMap<i32, Redaction>>,
+    gone: BTreeMap<u32, BTreeMap<i32, Option<Redaction>>>,
+    /// How a column is redacted of which nobody knows what it was.
+    untraced: Option<Redaction>,
 }
 
 /// The columns of a payload without a layout.
@@ -169,11 +171,12 @@ impl Attributes {
     /// How these columns relate to those of `today`.
     pub(crate) fn since(&self, today: &TodaysColumns) -> SinceLayout {
         let mut since = SinceLayout::default();
-        let Some(columns) = today.today.get(&self.relation) else {
-            return since;
-        };
+        let columns = today.today.get(&self.relation);
+        let gone = today.gone.get(&self.relation);
+        let is_taken =
+            |was: &String| today.today.values().any(|columns| columns.values().any(|(name, _)| name == was));
         for (was, (attribute, old_type)) in &self.columns {
-            match columns.get(attribute) {
+            match columns.and_then(|columns| columns.get(attribute)) {
                 Some((name, new_type)) => {
                     if name != was {
                         since.renamed.insert(was.clone(), Some(name.clone()));
@@ -182,12 +185,15 @@ impl Attributes {
                         since.retyped.push(name.clone());
                     }
                 }
-                None if columns.values().any(|(name, _)| name == was) => {
-                    since.renamed.insert(was.clone(), None);
+                None if is_taken(was) => {
+                    // Of a relation that is not known, its columns are those of their names.
+                    if columns.is_some() {
+                        since.renamed.insert(was.clone(), None);
+                    }
                 }
                 None => {
-                    let redacted = today.redacted.get(&self.relation);
-                    let rule = redacted.and_then(|columns| columns.get(attribute)).copied();
+                    let known = gone.and_then(|columns| columns.get(attribute));
+                    let rule = known.copied().unwrap_or(today.untraced);
                     let column = GoneColumn { relation: self.relation, attribute: *attribute, rule };
                     since.gone.insert(was.clone(), column);
                 }

@@ -95,6 +95,38 @@ END
 $$;
 COMMENT ON FUNCTION threadline.check_target(regclass) IS 'Fails when a relation cannot be audited, or the caller may not do it.';
 
+-- Keeps how each column of a table is redacted, by its id: of those that are gone the last rule stays. `last_columns` are those of
+-- the layout before this one. In a restored copy a column may have been taken for another one: where more than one has another
+-- name or none, nobody can be sure of any of them.
+CREATE OR REPLACE FUNCTION threadline.keep_rules(target oid, policy threadline.audited_tables, layout_now jsonb, last_relation oid, last_columns jsonb) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    doubtful integer[];
+    renamed bigint;
+    lost bigint;
+    added bigint;
+BEGIN
+    UPDATE threadline.redacted_columns r SET rule = NULL FROM jsonb_to_recordset(layout_now) c (id integer) WHERE r.table_id = policy.id AND r.column_id = c.id;
+    INSERT INTO threadline.redacted_columns (table_id, column_id, rule)
+        SELECT policy.id, c.id, CASE WHEN c.name = ANY (policy.exclude) THEN 'exclude' ELSE 'mask' END
+        FROM jsonb_to_recordset(layout_now) c (id integer, name text) WHERE c.name = ANY (policy.exclude || policy.mask)
+        ON CONFLICT (table_id, column_id) DO UPDATE SET rule = EXCLUDED.rule;
+    IF last_relation <> target THEN
+        SELECT count(*) FILTER (WHERE now.name <> was.name), count(*) FILTER (WHERE now.id IS NULL), count(*) FILTER (WHERE was.id IS NULL),
+                array_agg(was.id) FILTER (WHERE (now.name = was.name AND now.name IS NOT NULL) IS NOT TRUE AND was.id IS NOT NULL
+                    AND now.name = ANY (policy.key_columns) IS NOT TRUE)
+            INTO renamed, lost, added, doubtful
+            FROM jsonb_to_recordset(layout_now) now (id integer, name text) FULL JOIN jsonb_to_recordset(last_columns) was (id integer, name text) ON was.id = now.id;
+        IF renamed + added > 0 AND renamed + lost > 0 AND NOT (renamed = 1 AND lost = 0) THEN
+            INSERT INTO threadline.redacted_columns (table_id, column_id, unsure) SELECT policy.id, d, true FROM unnest(doubtful) d
+                ON CONFLICT (table_id, column_id) DO UPDATE SET unsure = true;
+        END IF;
+    END IF;
+    DELETE FROM threadline.redacted_columns r WHERE r.table_id = policy.id AND r.rule IS NULL AND NOT r.unsure;
+END
+$$;
+COMMENT ON FUNCTION threadline.keep_rules(oid, threadline.audited_tables, jsonb, oid, jsonb) IS 'Keeps how each column of a table is redacted.';
+
 -- Writes the capture function and the triggers of a table for its policy and its present columns.
 CREATE OR REPLACE FUNCTION threadline.install_capture(target regclass, policy threadline.audited_tables) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
@@ -113,11 +145,7 @@ BEGIN
         INSERT INTO threadline.table_layouts (table_id, layout, recorded_at, relation_oid, format, digest, columns)
         VALUES (policy.id, policy.layout, clock_timestamp(), target, 1, threadline.layout_digest(target), layout_now);
     END IF;
-    -- Of columns that are gone the last rule stays.
-    DELETE FROM threadline.redacted_columns r USING jsonb_to_recordset(layout_now) c (id integer) WHERE r.table_id = policy.id AND r.column_id = c.id;
-    INSERT INTO threadline.redacted_columns (table_id, column_id, rule)
-        SELECT policy.id, c.id, CASE WHEN c.name = ANY (policy.exclude) THEN 'exclude' ELSE 'mask' END
-        FROM jsonb_to_recordset(layout_now) c (id integer, name text) WHERE c.name = ANY (policy.exclude || policy.mask);
+    PERFORM threadline.keep_rules(target, policy, layout_now, last.relation_oid, last.columns);
 
     EXECUTE format(E'CREATE OR REPLACE FUNCTION %s RETURNS trigger\nLANGUAGE plpgsql SECURITY DEFINER\nSET search_path = pg_catalog, pg_temp%s\nAS %L',
         function_name, threadline.output_settings(target), threadline.capture_body(target, policy));

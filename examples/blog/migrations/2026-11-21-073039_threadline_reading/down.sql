@@ -3,6 +3,7 @@ DROP FUNCTION threadline.decode_image(anyelement, jsonb, text[]);
 DROP FUNCTION threadline.table_reading(integer, boolean);
 DROP FUNCTION threadline.since_attributes(integer);
 DROP FUNCTION threadline.since_layout(integer, integer);
+DROP FUNCTION threadline.rules_of(integer);
 DROP FUNCTION threadline.todays_columns(integer);
 DROP FUNCTION threadline.changes_of_row(integer, text, timestamptz, timestamptz, integer);
 DROP FUNCTION threadline.present_row(integer, jsonb);

@@ -54,6 +54,8 @@ struct Look {
     who: Who,
     /// `viewed`, `downloaded`.
     did: String,
+    /// Of what is more than a look: what it was to be, such as `download`.
+    deed: Option<String>,
     /// The screen, as the pages call it.
     screen: String,
     /// What of it, as the URL has it.
@@ -141,15 +143,18 @@ impl DayOfLooks {
 impl Look {
     fn new(visit: &Visit, action: &AuditAction) -> Self {
         let (screen, did) = named(&action.name);
-        let what = action.comment.as_deref();
+        // Home has nothing below the mount to be told by.
+        let is_home = action.comment.is_none() && screen == Screen::Home.label();
+        let what = action.comment.as_deref().or(is_home.then_some(""));
         // Whatever is on record, a link leads to one of these pages.
         let href = what.filter(|what| is_below(what)).map(|what| visit.href(&Link::to(what)));
         Self {
             when: visit.moment(action.occurred_at),
             who: Who::new(visit, action.actor(), None),
             did,
+            deed: action.verb.as_deref().filter(|verb| *verb != "view").map(shown),
             screen,
-            what: what.and_then(|what| what.split_once('?')).map(|(_, asked)| readable(asked)),
+            what: what.and_then(asked),
             href,
             refused: (action.status == ActionStatus::Error)
                 .then(|| shown(action.reason.as_deref().unwrap_or("for no reason on record"))),
@@ -169,9 +174,12 @@ fn named(name: &str) -> (String, String) {
     ours().unwrap_or_else(|| (shown(name), "recorded".to_owned()))
 }
 
-/// A URL's query as people read it.
-fn readable(query: &str) -> String {
+/// What of its screen an address asks for, as people read it: its query, or what stands below the screen.
+fn asked(address: &str) -> Option<String> {
+    let Some((_, query)) = address.split_once('?') else {
+        return address.split_once('/').map(|(_, below)| shown(below));
+    };
     let pairs = url::form_urlencoded::parse(query.as_bytes());
     let parts: Vec<String> = pairs.map(|(name, value)| format!("{name}={value}")).collect();
-    shown(&parts.join("  "))
+    Some(shown(&parts.join("  ")))
 }

@@ -123,7 +123,8 @@ pub(in crate::surface) async fn actor(visit: &Visit) -> Result<HttpResponse, Fai
     })
 }
 
-fn actor_named(text: Option<&str>) -> Result<Actor, Problem> {
+/// The actor of this text, as `user:42`.
+pub(in crate::surface) fn actor_named(text: Option<&str>) -> Result<Actor, Problem> {
     const WANTED: &str = "is not an actor such as user:42, admin:7, service_account:billing, job:nightly, system:cron or anonymous";
     let text =
         text.ok_or_else(|| Problem::new("actor", "is missing; name who is asked about, such as user:42"))?;

@@ -1,11 +1,10 @@
 //! Gaps: since when each table is captured, what was not captured, and what therefore has no answer.
 
-use std::time::Duration;
-
 use actix_web::HttpResponse;
 use askama::Template;
+use chrono::Utc;
 use threadline::continuity::{self, Baseline, Continuity, KnownGap};
-use threadline::health::{self, Finding, FindingCode, HealthOptions};
+use threadline::health::{self, Finding, FindingCode};
 
 use crate::surface::entry::{key_text, table_text};
 use crate::surface::failure::Failure;
@@ -21,12 +20,6 @@ use crate::surface::visit::Visit;
 /// Tables on a page.
 const SIZE: u32 = 50;
 
-/// Rows that are folded in search of writes that escaped.
-const ROWS: u32 = 200;
-
-/// For how long they are.
-const TIME: Duration = Duration::from_secs(1);
-
 /// Gaps of a table that are listed one by one.
 const LISTED: usize = 20;
 
@@ -39,7 +32,7 @@ struct GapsPage {
     /// What was looked at, in a sentence.
     looked_at: Prose,
     found: Vec<FoundGaps>,
-    unseen: Vec<String>,
+    unseen: Vec<Prose>,
     tables: Vec<TableView>,
     newer: Option<String>,
     older: Option<String>,
@@ -63,11 +56,11 @@ struct RowWithGap {
 struct TableView {
     name: String,
     timeline: String,
-    /// `captured`, `partly captured`, `not captured`.
+    /// `captured`, `not captured whole`, `no longer captured`.
     state: &'static str,
     class: &'static str,
     since: Option<Moment>,
-    problems: Vec<String>,
+    problems: Vec<Prose>,
     /// What has no answer, and why.
     unknown: Vec<String>,
     known_gaps: Vec<KnownGapView>,
@@ -102,14 +95,26 @@ pub(in crate::surface) async fn gaps(visit: &Visit) -> Result<HttpResponse, Fail
     if !unknown.is_empty() {
         return Err(Failure::Invalid(unknown));
     }
-    let (tables, limit) = (visit.config.operation.clone(), visit.config.limit);
-    let (mut tables, findings) = visit
+    let (operation, limit) = (visit.config.operation.clone(), visit.config.limit);
+    let known = visit.config.pulse.findings();
+    let is_known = known.is_some();
+    let (mut tables, findings, seen_at) = visit
         .read(move |conn, _| {
-            let options = pulse::options(&tables.tables, limit)?.gap_rows(ROWS).gap_time(TIME);
-            let findings = health::findings(conn, &only_gaps(options))?;
-            Ok((continuity::overview(conn, skip, SIZE + 1)?, findings))
+            let tables = continuity::overview(conn, skip, SIZE + 1)?;
+            // Rows are folded for it, which nobody waits for that has just had it done.
+            let (findings, seen_at) = match known {
+                Some(known) => known,
+                None => {
+                    let options = pulse::options(&operation.tables, limit)?;
+                    (health::findings(conn, &options)?.into(), Utc::now())
+                }
+            };
+            Ok((tables, findings, seen_at))
         })
         .await?;
+    if !is_known {
+        visit.config.pulse.note(&findings);
+    }
     let has_more = tables.len() > SIZE as usize;
     tables.truncate(SIZE as usize);
     let found: Vec<FoundGaps> = findings
@@ -117,12 +122,12 @@ pub(in crate::surface) async fn gaps(visit: &Visit) -> Result<HttpResponse, Fail
         .filter(|finding| finding.code == FindingCode::Gap)
         .map(|gap| FoundGaps::new(visit, gap))
         .collect();
-    let unseen: Vec<String> = findings
+    let unseen: Vec<Prose> = findings
         .iter()
         .filter(|finding| finding.code == FindingCode::CouldNotCheck && finding.details["check"] == "gaps")
         .map(|finding| match finding.table_name() {
-            Some(table) => format!("{}: {}", table_text(&table), shown(&finding.message)),
-            None => shown(&finding.message),
+            Some(table) => Prose::new(&format!("{}: {}", table_text(&table), finding.message)),
+            None => Prose::sentence(&finding.message),
         })
         .collect();
     let tables: Vec<TableView> = tables.iter().map(|table| TableView::new(visit, table)).collect();
@@ -136,9 +141,9 @@ pub(in crate::surface) async fn gaps(visit: &Visit) -> Result<HttpResponse, Fail
         class,
         verdict,
         looked_at: Prose::new(&format!(
-            "Looked at: up to {ROWS} rows changed last within 24 hours, for up to {} s; older gaps are told by `threadline doctor \
-             --gap-rows 5000 --recent 30d`.",
-            TIME.as_secs()
+            "Looked at {}: up to 100 rows, those changed last within 24 hours, for up to 2 s. Older ones are found by `threadline \
+             doctor --gap-rows 5000 --recent 30d`.",
+            visit.moment(seen_at).shown
         )),
         found,
         unseen,
@@ -148,27 +153,20 @@ pub(in crate::surface) async fn gaps(visit: &Visit) -> Result<HttpResponse, Fail
     })
 }
 
-/// The other checks that read changes are the business of coverage.
-fn only_gaps(options: HealthOptions) -> HealthOptions {
-    options.check_actors(false).check_orphans(false)
-}
-
-fn verdict(found: &[FoundGaps], unseen: &[String], tables: &[TableView]) -> (&'static str, String) {
+fn verdict(found: &[FoundGaps], unseen: &[Prose], tables: &[TableView]) -> (&'static str, String) {
     let rows: usize = found.iter().map(|found| found.rows.len() + found.more).sum();
-    let partly = tables.iter().filter(|table| table.class != "good").count();
-    let s = |number: usize| if number == 1 { "" } else { "s" };
+    let partly = tables.iter().filter(|table| table.class == "bad").count();
+    let not_whole = match partly {
+        0 => String::new(),
+        1 => " One table is not captured whole at present.".to_owned(),
+        _ => format!(" {partly} tables are not captured whole at present."),
+    };
     match (rows, partly) {
-        (1.., _) => {
-            let verb = if rows == 1 { "A write" } else { "Writes" };
-            ("bad", format!("{verb} to {rows} row{} escaped capture, and nobody has said why.", s(rows)))
+        (1, _) => ("bad", format!("A write to a row escaped capture, and nobody has said why.{not_whole}")),
+        (2.., _) => {
+            ("bad", format!("Writes to {rows} rows escaped capture, and nobody has said why.{not_whole}"))
         }
-        (0, 1..) => (
-            "warning",
-            format!(
-                "No write is known to have escaped unexplained; {partly} table{} not captured whole.",
-                if partly == 1 { " is" } else { "s are" }
-            ),
-        ),
+        (0, 1..) => ("warning", format!("No write is known to have escaped unexplained.{not_whole}")),
         (0, 0) if !unseen.is_empty() => {
             ("warning", "Whether a write escaped capture could not be seen everywhere.".to_owned())
         }
@@ -220,7 +218,7 @@ impl TableView {
             state,
             class,
             since: since.map(|since| visit.moment(since)),
-            problems: known.problems.iter().map(|problem| shown(&problem.what)).collect(),
+            problems: known.problems.iter().map(|problem| Prose::sentence(&problem.what)).collect(),
             unknown: unknown(visit, known),
             known_gaps: known.gaps.iter().map(|gap| KnownGapView::new(visit, gap)).collect(),
             baselines: known.baselines.iter().map(|baseline| BaselineView::new(visit, baseline)).collect(),

@@ -120,7 +120,7 @@ impl Truth {
         let words = match (&last, visit.permissions.access.scope()) {
             (None, None) => "None was captured yet.",
             (None, Some(_)) => "None was captured yet that you may see.",
-            (Some(_), None) => "The last one was captured",
+            (Some(_), None) => "The last one seen was captured",
             (Some(_), Some(_)) => "The last one that you may see was captured",
         };
         Self {

@@ -19,12 +19,12 @@ mod undo;
 
 pub(super) use self::access_log::access_log;
 pub(super) use self::actions::actions;
-pub(super) use self::actor::actor;
+pub(super) use self::actor::{actor, actor_named};
 pub(super) use self::choose::choose;
 pub(super) use self::correlation::correlation;
 pub(super) use self::coverage::coverage;
 pub(super) use self::evidence::evidence;
-pub(super) use self::exports::{cancel_export, download_export, exports, start_export};
+pub(super) use self::exports::{cancel_export, download_export, export_command, exports, start_export};
 pub(super) use self::gaps::gaps;
 pub(super) use self::home::home;
 pub(super) use self::redaction::redaction;

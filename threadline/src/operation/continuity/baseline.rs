@@ -227,7 +227,7 @@ pub(super) fn of_table(conn: &mut PgConnection, table_id: i32) -> Result<Vec<Bas
         #[diesel(sql_type = BigInt)]
         row_count: i64,
     }
-    let mut statement = Statement::new(
+    let mut statement = Statement::kept(
         "SELECT b.id, b.recorded_at, b.actor_type || coalesce(':' || b.actor_id, '') AS recorded_by, b.reason, b.row_count \
          FROM threadline.audit_baselines b WHERE b.leaving_at IS NULL AND b.table_id = ",
     );

@@ -95,7 +95,7 @@ fn has_gap(conn: &mut PgConnection, change: ChangeId) -> Result<bool, Error> {
 
 /// The gaps of a table that somebody has acknowledged, oldest first.
 pub(super) fn of_table(conn: &mut PgConnection, table_id: i32) -> Result<Vec<KnownGap>, Error> {
-    let mut statement = Statement::new(
+    let mut statement = Statement::kept(
         "SELECT g.transaction_id, g.ordinal, c.captured_at AS after, g.acknowledged_at, \
              g.actor_type || coalesce(':' || g.actor_id, '') AS acknowledged_by, g.reason FROM threadline.known_gaps g \
          LEFT JOIN LATERAL (SELECT c.captured_at FROM threadline.audit_changes c \

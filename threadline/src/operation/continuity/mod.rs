@@ -103,7 +103,7 @@ fn read(conn: &mut PgConnection, name: &str, which: Statement) -> Result<Option<
         #[diesel(sql_type = Nullable<Timestamptz>)]
         last_truncate: Option<DateTime<Utc>>,
     }
-    let mut statement = Statement::new(
+    let mut statement = Statement::kept(
         "SELECT a.id, coalesce(n.nspname, a.schema_name)::text AS schema_name, coalesce(c.relname, a.table_name)::text AS table_name, a.on_truncate, \
              a.exclude || a.mask <> '{}' AS is_redacted, \
              greatest(threadline.purged_until(a.id), (SELECT threadline.instant_of(min((regexp_match(pg_get_expr(p.relpartbound, p.oid), 'FROM \\(''([0-9a-f-]{36})''\\)'))[1]::text)::uuid) \
@@ -129,8 +129,9 @@ fn read(conn: &mut PgConnection, name: &str, which: Statement) -> Result<Option<
         #[diesel(sql_type = Nullable<Timestamptz>)]
         ended_at: Option<DateTime<Utc>>,
     }
-    let mut statement =
-        Statement::new("SELECT p.began_at, p.ended_at FROM threadline.capture_periods p WHERE p.table_id = ");
+    let mut statement = Statement::kept(
+        "SELECT p.began_at, p.ended_at FROM threadline.capture_periods p WHERE p.table_id = ",
+    );
     statement.bind(known.id).sql(" ORDER BY p.began_at");
     let periods: Vec<Row> = load(conn, name, &statement)?;
     let gaps = gaps::of_table(conn, known.id)?;

@@ -252,7 +252,7 @@ fn bypasses(conn: &mut PgConnection) -> Result<Vec<Finding>, Error> {
     // An extension's functions are its own affair: replication is applied by some of them.
     let bypasses: Vec<Bypass> = Statement::new(
         "SELECT 'function' AS kind, f.oid::regprocedure::text AS name FROM pg_proc f \
-         WHERE lower(f.proconfig::text) LIKE '%session_replication_role=replica%' AND 'session_replication_role=replica' = ANY (f.proconfig) \
+         WHERE lower(f.proconfig::text) LIKE '%session_replication_role=replica%' AND EXISTS (SELECT FROM unnest(f.proconfig) c (setting) WHERE lower(c.setting) = 'session_replication_role=replica') \
              AND f.pronamespace <> 'threadline'::regnamespace \
              AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_proc'::regclass AND d.objid = f.oid AND d.deptype = 'e') \
          UNION ALL \

@@ -1,7 +1,7 @@
 //! One's jobs, as they stand.
 
-use threadline::Filter;
 use threadline::exports::{self, ExportFailure, ExportJob, ExportState};
+use threadline::{ExportFormat, Filter};
 use uuid::Uuid;
 
 use super::super::retention::size;
@@ -76,7 +76,7 @@ pub(super) struct JobView {
     pub(super) format: &'static str,
     pub(super) parts: Vec<(String, String)>,
     /// How it stands, in a sentence.
-    pub(super) sentence: Prose,
+    pub(super) sentence: Option<Prose>,
     pub(super) file: Option<FileView>,
     pub(super) download: Option<String>,
     pub(super) can_be_cancelled: bool,
@@ -87,7 +87,7 @@ pub(super) struct JobView {
 /// The file of a job.
 pub(super) struct FileView {
     pub(super) name: String,
-    pub(super) changes: String,
+    pub(super) changes: u64,
     pub(super) size: String,
     pub(super) sha256: String,
     pub(super) expires: Option<Moment>,
@@ -186,7 +186,7 @@ impl Stage {
 impl JobView {
     fn new(visit: &Visit, job: &ExportJob, stage: Stage) -> Self {
         let filter = job.filter().ok();
-        let question = filter.as_ref().map(|filter| of(filter));
+        let question = filter.as_ref().map(of);
         let window = match job.window_seconds {
             Some(seconds) => vec![("window".to_owned(), format!("{seconds} s before it is made"))],
             None => Vec::new(),
@@ -210,9 +210,15 @@ impl JobView {
                 _ => "expired",
             },
             asked: visit.moment(job.requested_at),
-            format: job.format.as_str(),
+            format: match job.format {
+                ExportFormat::Csv => "CSV",
+                ExportFormat::Json => "JSON",
+                ExportFormat::Ndjson => "NDJSON",
+            },
             parts: parts.map(|(name, value)| (name.replace('_', " "), shown(&value))).chain(window).collect(),
-            sentence: Prose::new(&sentence(visit, job, stage)),
+            sentence: Some(sentence(visit, job, stage))
+                .filter(|said| !said.is_empty())
+                .map(|said| Prose::new(&said)),
             download: (stage == Stage::Ready && visit.config.storage.is_some())
                 .then(|| visit.href(&Link::to("exports/file").with("job", job.id.to_string()))),
             file,
@@ -254,6 +260,10 @@ fn sentence(visit: &Visit, job: &ExportJob, stage: Stage) -> String {
         ),
         (ExportState::Queued, _) => format!("Waits for a worker.{tries}"),
         (ExportState::Running, _) => format!("{} so far.{tries}", so_far()),
+        (_, Stage::Ready) if visit.config.storage.is_none() => {
+            "It cannot be downloaded here: this application has not said where its export files lie."
+                .to_owned()
+        }
         (_, Stage::Ready) => String::new(),
         (ExportState::Failed, _) => job.error.map_or("It was not made.", reason).to_owned(),
         (ExportState::Cancelled, _) => "It was cancelled before it was made.".to_owned(),
@@ -286,10 +296,9 @@ fn reason(failure: ExportFailure) -> &'static str {
 impl FileView {
     fn new(visit: &Visit, job: &ExportJob) -> Option<Self> {
         let summary = job.summary.as_ref()?;
-        let changes = if summary.rows == 1 { "change" } else { "changes" };
         Some(Self {
             name: job.file_name(),
-            changes: format!("{} {changes}", summary.rows),
+            changes: summary.rows,
             size: size(summary.bytes),
             sha256: summary.sha256.clone(),
             expires: job.expires_at.map(|at| visit.moment(at)),

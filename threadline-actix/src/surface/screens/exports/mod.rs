@@ -145,6 +145,13 @@ pub(in crate::surface) async fn exports(visit: &Visit) -> Result<HttpResponse, F
     page(visit, StatusCode::OK, Vec::new(), question, which).await
 }
 
+/// The command that exports what was asked for: for who may not do it here.
+pub(in crate::surface) fn export_command(visit: &Visit) -> String {
+    let asked = Question::take(visit, &mut visit.query());
+    let command = asked.map(|asked| command::export(&asked.filter, asked.window, asked.format));
+    command.ok().filter(|command| !command.is_empty()).unwrap_or_else(|| visit.screen().command().to_owned())
+}
+
 /// The page with what is wrong with what was asked, if something is.
 async fn page(
     visit: &Visit,

@@ -140,6 +140,7 @@ fn windows(section: &RetentionPolicy) -> Vec<Window> {
 pub(in crate::surface) fn days(time: Duration) -> String {
     let seconds = time.as_secs();
     let (count, unit) = match seconds {
+        // As `threadline.toml` has them: a year of 365.25 days, a twelfth of it.
         _ if seconds > 0 && seconds.is_multiple_of(31_557_600) => (seconds / 31_557_600, "year"),
         _ if seconds > 0 && seconds.is_multiple_of(2_630_016) => (seconds / 2_630_016, "month"),
         _ if seconds > 0 && seconds.is_multiple_of(86_400) => (seconds / 86_400, "day"),
