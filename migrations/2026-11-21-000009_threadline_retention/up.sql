@@ -61,6 +61,7 @@ CREATE TABLE IF NOT EXISTS threadline.retention_runs (
     access_log bigint NOT NULL DEFAULT 0,
     baseline_rows bigint NOT NULL DEFAULT 0,
     runs bigint NOT NULL DEFAULT 0,
+    left_for_later text[] NOT NULL DEFAULT '{}',
     looks bigint NOT NULL DEFAULT 1,
     batches bigint NOT NULL DEFAULT 0,
     batch_rows bigint NOT NULL DEFAULT 0,
@@ -92,6 +93,7 @@ COMMENT ON COLUMN threadline.retention_runs.evidence IS 'Evidence rows that expi
 COMMENT ON COLUMN threadline.retention_runs.access_log IS 'Access-log rows that expired.';
 COMMENT ON COLUMN threadline.retention_runs.baseline_rows IS 'Rows of recorded baselines that expired.';
 COMMENT ON COLUMN threadline.retention_runs.runs IS 'Rows of this table that expired.';
+COMMENT ON COLUMN threadline.retention_runs.left_for_later IS 'Months it did not look through to their end, for a later run: another session was at work on them, or transactions were open that may still read them.';
 COMMENT ON COLUMN threadline.retention_runs.looks IS 'How many runs it stands for: one after the other that found nothing due are one row, from the beginning of the first to the end of the last.';
 COMMENT ON COLUMN threadline.retention_runs.batches IS 'Batches.';
 COMMENT ON COLUMN threadline.retention_runs.batch_rows IS 'Rows of the trail that went in batches.';
@@ -381,7 +383,7 @@ BEGIN
     UPDATE threadline.retention_runs e SET looks = e.looks + 1, ended_at = of_run.ended_at, heartbeat_at = of_run.heartbeat_at, policy = of_run.policy
         WHERE e.id = (SELECT max(r.id) FROM threadline.retention_runs r WHERE r.id < run) AND e.asked_by = of_run.asked_by
             AND 2 = (SELECT count(*) FROM threadline.retention_runs r WHERE r.id IN (e.id, run) AND r.state = 'completed' AND r.resumes IS NULL
-                AND r.changes + r.transactions + r.actions + r.months + r.exports + r.evidence + r.access_log + r.runs = 0)
+                AND r.changes + r.transactions + r.actions + r.months + r.exports + r.evidence + r.access_log + r.runs = 0 AND r.left_for_later = '{}')
         RETURNING e.id INTO stands_for_it;
     IF stands_for_it IS NULL THEN
         RETURN run;
@@ -444,10 +446,10 @@ COMMENT ON FUNCTION threadline.take_month_to_remove(text) IS 'Takes a month to r
 
 -- One batch of one table in one partition: takes the next `batch_rows` old changes after a position and deletes the units they
 -- belong to that may go, with what is theirs, and transactions of which nothing is left. `more` says whether to go on from
--- (last_at, last_id). Call it in a transaction of its own, which is whole by itself. With `archiving`, each row that is deleted
+-- (last_at, last_id); `taken`, that another session has the month. Call it in a transaction of its own, which is whole by itself. With `archiving`, each row that is deleted
 -- is in the caller's temporary table threadline_leaving (parent, line) then, to be archived before the transaction commits.
 CREATE OR REPLACE FUNCTION threadline.retention_batch(run bigint, label text, of_table integer, policy jsonb, after_at timestamptz, after_id uuid, batch_rows integer, archiving boolean,
-    OUT changes bigint, OUT transactions bigint, OUT row_count bigint, OUT last_at timestamptz, OUT last_id uuid, OUT more boolean)
+    OUT changes bigint, OUT transactions bigint, OUT row_count bigint, OUT last_at timestamptz, OUT last_id uuid, OUT more boolean, OUT taken boolean)
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off SET TimeZone = 'UTC' SET DateStyle = 'ISO, YMD' AS $$
 DECLARE
     cutoff CONSTANT timestamptz := threadline.retention_cutoff(policy, 'tables', of_table::text);
@@ -463,7 +465,8 @@ BEGIN
     more := false;
     PERFORM threadline.retention_beat(run);
     -- What is restored at this moment, or has been since the run looked, is for the next run to judge.
-    IF NOT threadline.take_month_to_remove(label) THEN
+    taken := NOT threadline.take_month_to_remove(label);
+    IF taken THEN
         RETURN;
     END IF;
     EXECUTE format('WITH due AS MATERIALIZED (SELECT c.captured_at, c.transaction_id FROM threadline.%I c
@@ -547,7 +550,7 @@ COMMENT ON FUNCTION threadline.remove_empty(text, uuid[], boolean) IS 'Removes t
 
 -- As retention_batch, for the actions of a partition, in the order of their ids.
 CREATE OR REPLACE FUNCTION threadline.retention_actions(run bigint, label text, policy jsonb, after_id uuid, batch_rows integer, archiving boolean,
-    OUT actions bigint, OUT transactions bigint, OUT last_id uuid, OUT more boolean)
+    OUT actions bigint, OUT transactions bigint, OUT last_id uuid, OUT more boolean, OUT taken boolean)
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off SET TimeZone = 'UTC' SET DateStyle = 'ISO, YMD' AS $$
 DECLARE
     gone uuid[];
@@ -559,7 +562,8 @@ BEGIN
     transactions := 0;
     more := false;
     PERFORM threadline.retention_beat(run);
-    IF NOT threadline.take_month_to_remove(label) THEN
+    taken := NOT threadline.take_month_to_remove(label);
+    IF taken THEN
         RETURN;
     END IF;
     EXECUTE format('SELECT array_agg(d.id), array_agg(CASE WHEN d.transaction_id IS NULL THEN d.xid END), array_agg(DISTINCT d.transaction_id) FILTER (WHERE d.transaction_id IS NOT NULL), (array_agg(d.id ORDER BY d.id DESC))[1], max(d.occurred_at)
@@ -693,17 +697,20 @@ $$;
 COMMENT ON FUNCTION threadline.held_in(text) IS 'How many changes a partition has, how many of them stay for a hold, and for which.';
 
 -- Decides that a month that was attached from an archive goes again, unless something in it is held: then it fails, and names
--- the holds. Returns whether there is such a month.
-CREATE OR REPLACE FUNCTION threadline.retention_release(label text) RETURNS boolean
+-- the holds. Returns released; taken, where another session has the month at this moment; or absent, when there is no such month.
+CREATE OR REPLACE FUNCTION threadline.retention_release(label text) RETURNS text
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     month threadline.retention_months;
     holding bigint[];
 BEGIN
+    IF NOT threadline.take_month(label) THEN
+        RETURN 'taken';
+    END IF;
     LOCK TABLE threadline.legal_holds IN SHARE MODE;
     SELECT m.* INTO month FROM threadline.retention_months m WHERE m.label = retention_release.label AND m.state IN ('restored', 'released') FOR UPDATE;
     IF NOT FOUND THEN
-        RETURN false;
+        RETURN 'absent';
     END IF;
     holding := threadline.holds_on(label);
     IF holding <> '{}' THEN
@@ -712,7 +719,7 @@ BEGIN
     END IF;
     UPDATE threadline.retention_months m SET state = 'released', since = clock_timestamp() WHERE m.label = retention_release.label;
     UPDATE threadline.retention_purges p SET restored = false WHERE p.first_id = month.first_id;
-    RETURN true;
+    RETURN 'released';
 END
 $$;
 COMMENT ON FUNCTION threadline.retention_release(text) IS 'Decides that a month that was attached from an archive goes again, unless something in it is held.';
@@ -829,7 +836,11 @@ DECLARE
     month threadline.retention_months;
     part record;
 BEGIN
-    SELECT m.* INTO STRICT month FROM threadline.retention_months m WHERE m.label = retention_stay.label FOR UPDATE;
+    SELECT m.* INTO month FROM threadline.retention_months m WHERE m.label = retention_stay.label FOR UPDATE;
+    IF NOT FOUND THEN
+        -- Another session has let it go meanwhile.
+        RETURN;
+    END IF;
     FOR part IN SELECT p.* FROM threadline.month_places(label) p LOOP
         IF part.place = 'pending' THEN
             EXECUTE format('ALTER TABLE threadline.%I DETACH PARTITION threadline.%I FINALIZE', part.parent, part.parent || label);
@@ -850,6 +861,39 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION threadline.retention_stay(text) IS 'Attaches what has been detached of a month that is to stay after all.';
+
+-- Detaches and drops a month that was attached from an archive and is released, once nobody has a snapshot of before. All of it in
+-- one transaction, which nobody else has the month in: a release and a run may both be about to. The outcome is dropped, with the
+-- bytes; stays, when something has come to speak against it; gone, when it is released no more; or taken.
+CREATE OR REPLACE FUNCTION threadline.drop_released(run bigint, label text, began timestamptz, OUT outcome text, OUT bytes bigint)
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    part record;
+BEGIN
+    IF NOT threadline.take_month(label) THEN
+        outcome := 'taken';
+        RETURN;
+    END IF;
+    PERFORM FROM threadline.retention_months m WHERE m.label = drop_released.label AND m.state = 'released' FOR UPDATE;
+    IF NOT FOUND THEN
+        outcome := CASE WHEN EXISTS (SELECT FROM threadline.retention_months m WHERE m.label = drop_released.label) THEN 'stays' ELSE 'gone' END;
+        RETURN;
+    END IF;
+    LOCK TABLE ONLY threadline.audit_transactions, ONLY threadline.audit_actions, ONLY threadline.audit_long_transactions, ONLY threadline.audit_changes,
+        ONLY threadline.audit_key_changes, ONLY threadline.audit_departures IN ACCESS EXCLUSIVE MODE;
+    FOR part IN SELECT p.* FROM threadline.month_places(label) p WHERE p.place IN ('attached', 'pending') LOOP
+        EXECUTE format('ALTER TABLE threadline.%I DETACH PARTITION threadline.%I%s', part.parent, part.parent || label, CASE part.place WHEN 'pending' THEN ' FINALIZE' ELSE '' END);
+    END LOOP;
+    bytes := threadline.retention_drop(run, label, '{}', threadline.month_counts(label), began, NULL);
+    IF bytes IS NULL THEN
+        PERFORM threadline.retention_stay(label);
+        outcome := 'stays';
+    ELSE
+        outcome := 'dropped';
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION threadline.drop_released(bigint, text, timestamptz) IS 'Detaches and drops a month that was attached from an archive and is released.';
 
 -- What batches would take from a partition: {"tables": {"<id>": changes}, "actions", "transactions"}. Reads all that is due.
 CREATE OR REPLACE FUNCTION threadline.retention_forecast(label text, policy jsonb) RETURNS jsonb
@@ -987,7 +1031,7 @@ REVOKE ALL ON FUNCTION threadline.purged_until(integer), threadline.check_kept(i
     threadline.month_places(text), threadline.retention_stay(text), threadline.retention_forecast(text, jsonb), threadline.fill_gaps(), threadline.make_whole(text, uuid),
     threadline.holds_on(text), threadline.retention_release(text), threadline.hold_key(integer, jsonb), threadline.hold_matches(bigint), threadline.fold_idle(bigint),
     threadline.fill_month(text, uuid, uuid), threadline.attach_month(text, uuid, uuid), threadline.leaving_lines(text, text), threadline.note_archive(bigint, text, jsonb),
-    threadline.take_month(text), threadline.take_month_to_remove(text), threadline.held_in(text) FROM PUBLIC;
+    threadline.take_month(text), threadline.take_month_to_remove(text), threadline.held_in(text), threadline.drop_released(bigint, text, timestamptz) FROM PUBLIC;
 -- Reading takes SELECT on the tables; these by themselves show nothing but catalogs.
 GRANT EXECUTE ON FUNCTION threadline.purged_until(integer), threadline.check_kept(integer, timestamptz), threadline.partitions(), threadline.trail_tables(),
     threadline.hold_key(integer, jsonb), threadline.hold_matches(bigint), threadline.held_changes(text, bigint, boolean), threadline.held_alone(bigint) TO PUBLIC;

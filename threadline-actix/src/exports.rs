@@ -118,12 +118,23 @@ async fn answer(
         Download::NotReady => return Ok(("not_ready", refusal(StatusCode::CONFLICT))),
     };
     let stored = match ready.object_name.parse::<ObjectName>() {
-        Ok(name) => storage.open(&name).await,
+        Ok(name) => storage.open_of(&name, ready.summary.bytes).await,
         Err(_) => Err(StorageError::NotFound),
     };
     let stored = match stored {
-        Ok(stored) if stored.bytes == ready.summary.bytes => stored,
-        Ok(_) | Err(StorageError::NotFound | StorageError::NotWhole | StorageError::NotRegular) => {
+        Ok(stored) => stored,
+        Err(error @ StorageError::OtherLength { .. }) => {
+            tracing::error!(
+                "threadline: the file of a completed export is not the one that was written: {error}"
+            );
+            return Ok(("file_missing", refusal(StatusCode::NOT_FOUND)));
+        }
+        Err(
+            StorageError::NotFound
+            | StorageError::NotWhole
+            | StorageError::NotRegular
+            | StorageError::IsDirectory,
+        ) => {
             tracing::error!(
                 "threadline: the file of a completed export is missing, or not the one that was written"
             );

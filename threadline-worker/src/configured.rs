@@ -88,13 +88,21 @@ fn retain(
                 ("access_log", run.access_log),
                 ("baseline_rows", run.baseline_rows),
                 ("runs", run.runs),
+                ("left_for_later", run.left_for_later.len() as u64),
             ];
-            let gone = counts.iter().filter(|(_, number)| *number > 0);
+            let gone = counts.iter().filter(|(name, number)| *number > 0 && *name != "left_for_later");
             let gone: Vec<String> =
                 gone.map(|(name, number)| format!("{number} {}", name.replace('_', " "))).collect();
-            let done = match gone.is_empty() {
-                true => Done::nothing(format!("nothing was due (run {})", run.id)),
-                false => Done::something(format!("removed {} (run {})", gone.join(", "), run.id)),
+            let removed = format!("removed {}", gone.join(", "));
+            let later = format!(
+                "left {} for a later run: another session was at work there, or transactions may still read it",
+                run.left_for_later.join(", ")
+            );
+            let done = match (gone.is_empty(), run.left_for_later.is_empty()) {
+                (true, true) => Done::nothing(format!("nothing was due (run {})", run.id)),
+                (false, true) => Done::something(format!("{removed} (run {})", run.id)),
+                (true, false) => Done::nothing(format!("{later} (run {})", run.id)),
+                (false, false) => Done::something(format!("{removed}; {later} (run {})", run.id)),
             };
             Ok(counts.iter().fold(done, |done, (name, number)| done.count(name, *number)))
         }

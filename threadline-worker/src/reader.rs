@@ -10,7 +10,7 @@ use futures_util::stream::BoxStream;
 use tokio::runtime::{Builder, Runtime};
 
 use crate::object::ObjectName;
-use crate::storage::{Storage, StorageError};
+use crate::storage::{Storage, StorageError, Stored};
 
 /// A file of a storage, read from blocking code; not on a thread of an asynchronous runtime. Memory holds one piece.
 pub struct StoredReader {
@@ -36,9 +36,24 @@ impl StoredReader {
         Self::on(Arc::new(runtime()?), storage, name)
     }
 
+    /// Begins to read a file that has to have so many bytes, as [`Storage::open_of`] does.
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](Self::open), and when it has another length.
+    pub fn open_of(storage: &Storage, name: &ObjectName, bytes: u64) -> io::Result<Self> {
+        let runtime = Arc::new(runtime()?);
+        let stored = runtime.block_on(storage.open_of(name, bytes)).map_err(told)?;
+        Ok(Self::of(runtime, stored))
+    }
+
     pub(crate) fn on(runtime: Arc<Runtime>, storage: &Storage, name: &ObjectName) -> io::Result<Self> {
         let stored = runtime.block_on(storage.open(name)).map_err(told)?;
-        Ok(Self { runtime, bytes: stored.bytes, pieces: stored.pieces, piece: Bytes::new() })
+        Ok(Self::of(runtime, stored))
+    }
+
+    fn of(runtime: Arc<Runtime>, stored: Stored) -> Self {
+        Self { runtime, bytes: stored.bytes, pieces: stored.pieces, piece: Bytes::new() }
     }
 
     /// How long the file is.
@@ -70,6 +85,7 @@ pub(crate) fn told(error: StorageError) -> io::Error {
     match error {
         StorageError::NotFound => io::Error::new(io::ErrorKind::NotFound, error),
         StorageError::Exists => io::Error::new(io::ErrorKind::AlreadyExists, error),
+        StorageError::IsDirectory => io::Error::new(io::ErrorKind::IsADirectory, error),
         error => io::Error::other(error),
     }
 }

@@ -58,12 +58,27 @@ pub enum StorageError {
     /// The file is not the one that was written: another length or another digest.
     #[error("the storage's file is not what was written")]
     NotWhole,
+    /// The file is longer or shorter than the one that was written; nothing more of it is read.
+    #[error("the storage's file `{object}` has {found} bytes{}, and {expected} were written", if *at_least { " or more" } else { "" })]
+    OtherLength {
+        /// Its name in the storage.
+        object: String,
+        /// How long it is, in bytes.
+        found: u64,
+        /// How long it was.
+        expected: u64,
+        /// Whether it is longer than `found`: reading has ended there.
+        at_least: bool,
+    },
     /// There is a file of that name, and it was not to be replaced.
     #[error("the storage has a file of that name, which is never replaced")]
     Exists,
     /// What stands there in a local directory, or on the way, is a link, a pipe, or something else that no storage has written.
     #[error("the storage's file is no regular file: somebody has put something else in its place")]
     NotRegular,
+    /// A directory stands in a local directory where a file belongs.
+    #[error("the storage has a directory where its file belongs: somebody has put it in its place")]
+    IsDirectory,
     /// The store refuses the credentials. What it answers is left out: stores quote what they were sent.
     #[error(
         "the storage refuses the credentials; check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, and that they may read, write and \
@@ -295,6 +310,39 @@ impl Storage {
         Ok(Stored { bytes: found.meta.size, pieces: found.into_stream().map_err(StorageError::from).boxed() })
     }
 
+    /// As [`open`](Self::open), of a file that has to have so many bytes. One that has not is not read; and should it have another
+    /// length than it says, no more than that comes of it.
+    ///
+    /// # Errors
+    ///
+    /// [`StorageError::OtherLength`], also from the pieces, and as [`open`](Self::open).
+    pub async fn open_of(&self, name: &ObjectName, expected: u64) -> Result<Stored, StorageError> {
+        let other = {
+            let object = name.as_str().to_owned();
+            move |found, at_least| StorageError::OtherLength {
+                object: object.clone(),
+                found,
+                expected,
+                at_least,
+            }
+        };
+        let found = self.size(name).await?;
+        if found != expected {
+            return Err(other(found, false));
+        }
+        let stored = self.open(name).await?;
+        if stored.bytes != expected {
+            return Err(other(stored.bytes, false));
+        }
+        let mut read = 0;
+        let pieces = stored.pieces.map(move |piece| {
+            let piece = piece?;
+            read += piece.len() as u64;
+            if read > expected { Err(other(read, true)) } else { Ok(piece) }
+        });
+        Ok(Stored { bytes: expected, pieces: pieces.boxed() })
+    }
+
     /// How long a file is, in bytes, without reading it.
     ///
     /// # Errors
@@ -405,11 +453,15 @@ impl Storage {
     /// ever.
     fn refuse_odd(&self, name: &ObjectName) -> Result<(), StorageError> {
         let Some(mut path) = self.root.clone() else { return Ok(()) };
-        for part in name.as_str().split('/') {
+        let mut parts = name.as_str().split('/').peekable();
+        while let Some(part) = parts.next() {
             path.push(part);
+            let is_last = parts.peek().is_none();
             match path.symlink_metadata() {
-                Ok(found) if !found.is_dir() && !found.is_file() => return Err(StorageError::NotRegular),
-                _ => {}
+                Ok(found) if found.is_dir() && is_last => return Err(StorageError::IsDirectory),
+                Ok(found) if found.is_dir() || (found.is_file() && is_last) => {}
+                Ok(_) => return Err(StorageError::NotRegular),
+                Err(_) => {}
             }
         }
         Ok(())

@@ -168,6 +168,28 @@ fn a_link_opens_one_job_for_its_time() {
 }
 
 #[test]
+fn no_more_is_read_of_a_file_than_was_written() {
+    let directory = Directory::new();
+    let storage = directory.storage();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let name: ObjectName = "exports/a.1.csv".parse().unwrap();
+    let mut upload = threadline_worker::Upload::begin(&runtime, &storage, &name).unwrap();
+    std::io::Write::write_all(&mut upload, b"written").unwrap();
+    upload.finish().unwrap();
+    assert_eq!(runtime.block_on(storage.open_of(&name, 7)).unwrap().bytes, 7);
+    let path = directory.path().join("exports/a.1.csv");
+    for length in [6 << 30, 6] {
+        std::fs::File::options().write(true).open(&path).unwrap().set_len(length).unwrap();
+        let error = runtime.block_on(storage.open_of(&name, 7)).unwrap_err();
+        let said = format!("the storage's file `exports/a.1.csv` has {length} bytes, and 7 were written");
+        assert_eq!(error.to_string(), said);
+    }
+    std::fs::remove_file(&path).unwrap();
+    std::fs::create_dir(&path).unwrap();
+    assert!(matches!(runtime.block_on(storage.open_of(&name, 7)), Err(StorageError::IsDirectory)));
+}
+
+#[test]
 fn a_storage_stays_within_its_directory_and_says_nothing_of_credentials() {
     let directory = Directory::new();
     let storage = directory.storage();

@@ -163,6 +163,10 @@ fn reference(conn: &mut PgConnection, parts: Vec<(&str, &str)>) -> Result<Option
         }
         let text = match text.parse::<TableName>() {
             Ok(table) if name == "table" => qualified(conn, &table)?,
+            Err(_) if name == "table" => {
+                note(&format!("there is no table `{text}`: that is no name of one"));
+                text.to_owned()
+            }
             _ => text.to_owned(),
         };
         reference = Some(match reference {

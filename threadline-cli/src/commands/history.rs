@@ -11,7 +11,7 @@ use threadline::{
 use crate::Outcome;
 use crate::database::TrailArgs;
 use crate::output::{
-    DIM, HEADING, Line, NOTE, Output, OutputArgs, escaped, image_lines, key_text, note, when,
+    DIM, HEADING, Line, NOTE, Output, OutputArgs, escaped, image_lines, key_text, note, note_within, when,
 };
 use crate::row::{RowArgs, StoredKeys};
 
@@ -86,7 +86,7 @@ pub(crate) fn run(args: &Args) -> Result<Outcome> {
         note("there are older versions; `--limit N` shows more of them, `--all` all");
     }
     if let Some(removed) = removed.filter(|_| !history.has_more) {
-        note(&horizon(table, removed, &archived(&mut conn)));
+        note_within(output.width(), &horizon(table, removed, &archived(&mut conn)));
     }
     Ok(Outcome::Done)
 }

@@ -174,8 +174,15 @@ pub(crate) fn say(text: impl Display) -> io::Result<()> {
 
 /// A remark on standard error, broken between words where a terminal's line ends. That nobody listens there is no reason to stop.
 pub(crate) fn note(text: &str) {
+    note_within(None, text);
+}
+
+/// As [`note`], where so many columns were asked for.
+pub(crate) fn note_within(width: Option<usize>, text: &str) {
     let mut stderr = io::stderr();
-    let columns = if stderr.is_terminal() {
+    let columns = if let Some(columns) = width {
+        columns
+    } else if stderr.is_terminal() {
         terminal_size_of(&stderr).map_or(80, |(Width(columns), _)| usize::from(columns)).max(20)
     } else {
         // A program that reads lines wants them whole.

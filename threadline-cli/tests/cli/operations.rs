@@ -464,7 +464,11 @@ fn evidence_is_counted_listed_and_proven() {
         assert_eq!(of(table), of(&format!("public.{table}")));
         assert!(!list(&of(table)).is_empty(), "{table}");
     }
-    assert_eq!(troubled.run(&["evidence", "--reference", "table=nowhere"]).stdout, "");
+    for name in ["nowhere", "We\"ird", ""] {
+        let run = troubled.run(&["evidence", "--reference", &format!("table={name}")]);
+        assert_eq!(run.stdout, "");
+        assert!(run.stderr.contains(&format!("there is no table `{name}`")), "{}", run.stderr);
+    }
     // What is about itself, and names the table.
     let hold = ["retention", "holds", "place", "--table", "posts", "--by", "admin:7", "--reason", "case"];
     let baseline =

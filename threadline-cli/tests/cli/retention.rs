@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
 
+use diesel::connection::SimpleConnection;
 use insta::{assert_snapshot, with_settings};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -242,6 +243,20 @@ fn a_held_row_is_named_as_it_was_given() {
 fn a_tenant_is_not_held_where_no_change_says_one() {
     let site = Site::short("");
     let place = ["retention", "holds", "place", "--tenant", "7", "--by", "admin:7", "--reason", "case 14"];
+    for blank in ["", " "] {
+        let refused = site.refused(&[
+            "retention",
+            "holds",
+            "place",
+            "--tenant",
+            blank,
+            "--by",
+            "admin:7",
+            "--reason",
+            "case 14",
+        ]);
+        assert!(refused.contains("the tenant to hold is blank"), "{refused}");
+    }
     let refused = site.refused(&[&place[..], &["--table", "posts"]].concat());
     assert!(refused.contains("table `posts` has no scope column"), "{refused}");
     site.done(&[&place[..], &["--table", "members"]].concat());
@@ -266,10 +281,10 @@ fn every_verb_of_the_family_takes_a_configuration_and_says_when_it_is_wrong() {
     for verb in verbs {
         let command = [&["retention"], verb, &["--config"]].concat();
         site.done(&[&command[..], &[&right]].concat());
-        if verb != ["archives"] {
-            let refused = site.refused(&[&command[..], &[&wrong]].concat());
-            assert!(refused.contains("retention.keep"), "{verb:?}: {refused}");
-        }
+        let refused = site.refused(&[&command[..], &[&wrong]].concat());
+        assert!(refused.contains("retention.keep"), "{verb:?}: {refused}");
+        let refused = site.refused(&[&command[..], &["/nonexistent"]].concat());
+        assert!(refused.contains("/nonexistent"), "{verb:?}: {refused}");
     }
     // One that is only found keeps nobody from seeing what is held.
     fs::write(&right, "[retention]\nkeep = 7\n").expect("can be written");
@@ -368,6 +383,8 @@ fn a_month_is_archived_restored_and_released() {
         history.stderr.contains(" were removed by retention (the last run that removed any, 1, ended 20")
     );
     assert!(history.stderr.contains("`threadline retention restore` 2001_01, and"), "{}", history.stderr);
+    let narrow = site.run(&["history", "posts", "1", "--width", "80"]).stderr;
+    assert!(narrow.contains("2001_01") && narrow.lines().all(|line| line.len() <= 80), "{narrow}");
     assert!(site.json("history", &["history", "posts", "1"])["removed"]["before"].is_string());
     let listed = site.json("retention-archives", &["retention", "archives", "--verify"]);
     let month = &listed["archives"][0];
@@ -400,6 +417,29 @@ fn a_month_is_archived_restored_and_released() {
     site.refused(&["retention", "release", "2001_01"]);
     fs::remove_file(&file).expect("is there");
     assert!(site.run(&["retention", "archives", "--verify"]).stdout.contains("is not there"));
+    // Each wrong object is told, whatever stands in its place.
+    fs::create_dir(&file).expect("can be made");
+    let kept = ["manifest.json", "audit_actions.ndjson.gz"].map(|name| {
+        let path = attempt.join(name);
+        let content = fs::read(&path).expect("is there");
+        fs::remove_file(&path).expect("is there");
+        (path, content)
+    });
+    std::os::unix::fs::symlink("/etc/hostname", &kept[0].0).expect("can be made");
+    let found = site.run(&["retention", "archives", "--verify", "--wide"]);
+    assert_eq!(found.code, Some(1), "{}{}", found.stdout, found.stderr);
+    for said in [
+        "manifest.json` is no regular file",
+        "audit_actions.ndjson.gz` is not there",
+        "audit_changes.ndjson.gz` is a directory",
+    ] {
+        assert!(found.stdout.contains(said), "{said}: {}", found.stdout);
+    }
+    fs::remove_file(&kept[0].0).expect("is there");
+    fs::remove_dir(&file).expect("is there");
+    for (path, content) in kept {
+        fs::write(path, content).expect("can be written");
+    }
     assert_eq!(site.changes(), before);
     fs::write(&file, whole).expect("can be written");
     let by = ["--by", "admin:7", "--reason", "case 14"];
@@ -422,6 +462,28 @@ fn a_month_is_archived_restored_and_released() {
     assert!(site.refused(&["retention", "restore", "2001_02"]).contains("known to be in an archive"));
     fs::remove_file(site.path().join("threadline.toml")).expect("is there");
     assert!(site.refused(&["retention", "restore", "2001_01"]).contains("no storage is configured"));
+}
+
+#[test]
+fn a_month_that_another_session_is_at_work_on_is_said_to_be_left_for_later() {
+    let site = Site::short("");
+    site.end_month();
+    let mut other = site.sample.db.connect();
+    other.batch_execute("BEGIN; SELECT threadline.take_month('_2001_01')").expect("nobody has it");
+    let before = site.changes();
+    let told = site.done(&["retention", "run", "--execute"]);
+    assert!(told.contains("completed in part, 2001_01 left for a later run"), "{told}");
+    let run = site.json("retention-run", &["retention", "run", "--execute"])["run"].clone();
+    assert_eq!((&run["left_for_later"], &run["looks"]), (&json!(["2001_01"]), &json!(1)), "{run}");
+    let worker = site.json("worker", &["worker", "--once"]);
+    let tasks = worker["tasks"].as_array().expect("a list");
+    let retention = tasks.iter().find(|task| task["task"] == "retention").expect("is told of");
+    assert_eq!(retention["counts"]["left_for_later"], 1, "{retention}");
+    assert!(retention["text"].as_str().is_some_and(|text| text.contains("left 2001_01 for a later run")));
+    assert_eq!(site.changes(), before);
+    other.batch_execute("COMMIT").expect("was begun");
+    let run = site.json("retention-run", &["retention", "run", "--execute"])["run"].clone();
+    assert_eq!((&run["left_for_later"], &run["months"]), (&json!([]), &json!(1)), "{run}");
 }
 
 #[test]
@@ -552,6 +614,19 @@ fn a_queued_export_is_made_by_the_worker_and_downloaded() {
     fs::write(&stored, text.replacen('1', "2", 1)).expect("can be written");
     assert!(site.refused(&[&download[..], &["--force"]].concat()).contains("not what was made"));
     assert_eq!(fs::read_to_string(&file).expect("is still there"), text);
+    // However long it has become, no more of it is read than was written.
+    fs::File::options().write(true).open(&stored).and_then(|file| file.set_len(6 << 30)).expect("a hole");
+    let refused = site.refused(&["exports", "download", &id, "--output", "big.ndjson"]);
+    let (name, written) = (&stored.file_name().expect("has one").to_string_lossy(), text.len());
+    let said = format!("`exports/{name}` has {} bytes, and {written} were written", 6_u64 << 30);
+    assert!(refused.contains(&said), "{refused}");
+    let names =
+        fs::read_dir(site.path()).expect("is there").map(|entry| entry.expect("readable").file_name());
+    assert!(
+        names
+            .map(|name| name.to_string_lossy().into_owned())
+            .all(|name| !name.starts_with("big") && !name.ends_with(".partial"))
+    );
 
     assert_eq!(site.json("exports", &["exports", "list"])["jobs"].as_array().map(Vec::len), Some(2));
     assert_eq!(site.json("exports", &["exports", "list", "--by", "user:1"])["jobs"], json!([]));

@@ -167,7 +167,7 @@ impl fmt::Display for HoldWarning {
 ///
 /// # Errors
 ///
-/// [`Error::Refused`] for a reason that is empty or too long, for a time that ends before it begins, and for a tenant where no
+/// [`Error::Refused`] for a reason that is empty or too long, for a blank tenant, for a time that ends before it begins, and for a tenant where no
 /// change can say one: no column is declared for it, and none was;
 /// [`Error::NotAudited`]; a key that is not the table's.
 pub fn place(conn: &mut PgConnection, hold: &Hold, by: &Actor) -> Result<PlacedHold, Error> {
@@ -178,6 +178,12 @@ pub fn place(conn: &mut PgConnection, hold: &Hold, by: &Actor) -> Result<PlacedH
         return Err(Error::Refused {
             message: format!("the hold begins ({from}) after it ends ({to})"),
             hint: Some("give the earlier instant as `from`".to_owned()),
+        });
+    }
+    if hold.scope.as_deref().is_some_and(|scope| scope.trim().is_empty()) {
+        return Err(Error::Refused {
+            message: "the tenant to hold is blank".to_owned(),
+            hint: Some("name the tenant as the table's scope column has it".to_owned()),
         });
     }
     let table = hold.table.as_ref().map(TableName::to_sql);

@@ -4,6 +4,7 @@ DROP FUNCTION threadline.fill_month(text, uuid, uuid);
 DROP FUNCTION threadline.make_whole(text, uuid);
 DROP FUNCTION threadline.fill_gaps();
 DROP FUNCTION threadline.retention_forecast(text, jsonb);
+DROP FUNCTION threadline.drop_released(bigint, text, timestamptz);
 DROP FUNCTION threadline.retention_stay(text);
 DROP FUNCTION threadline.month_places(text);
 DROP FUNCTION threadline.retention_drop(bigint, text, jsonb, jsonb, timestamptz, jsonb);

@@ -131,6 +131,8 @@ fn retention_and_a_restore_keep_out_of_each_others_month() {
             is_reached.recv().unwrap();
             let done = retain_to(other, &policy(Duration::ZERO), &mut dir.archive()).unwrap();
             assert_eq!((done.months, done.changes), (0, 0), "it leaves the month alone");
+            assert_eq!(done.left_for_later, ["2001_01"], "and says so");
+            assert_eq!(done.looks, 1, "it is not one of those that found nothing due");
             assert_eq!(everything(other), now);
             drop(go_on);
             restoring.join().unwrap().unwrap();
@@ -182,4 +184,96 @@ fn a_month_left_to_retention_says_what_stays_and_for_which_hold() {
     }
     let released = retention::release_archive(conn, &mut dir.archive(), month).unwrap();
     assert_eq!(released, Release::LeftToRetention { changes: whole, held_changes: 0, holds: Vec::new() });
+}
+
+#[test]
+fn a_restored_month_is_let_go_by_one_at_a_time_and_others_hear_so() {
+    let db = audited_database();
+    let (conn, other) = (&mut db.connect(), &mut db.connect());
+    let dir = Directory::new("let-go");
+    fill(conn, Duration::from_millis(500), Duration::from_millis(100));
+    let before = everything(conn);
+    hold(conn, 0);
+    retain_to(conn, &policy(Duration::ZERO), &mut dir.archive()).unwrap();
+    // One that was attached, and one that got parts back.
+    for month in ["2001_02", "2001_01"] {
+        retention::restore_archive(conn, &mut dir.archive(), month).unwrap();
+        let restored = everything(conn);
+        run(other, &format!("BEGIN; SELECT threadline.take_month('_{month}')"));
+        let refused = retention::release_archive(conn, &mut dir.archive(), month);
+        refused_with(refused, "is being restored or removed by another session; nothing was changed");
+        run(other, "COMMIT");
+        assert_eq!(everything(conn), restored);
+        retention::release_archive(conn, &mut dir.archive(), month).unwrap();
+        let again = retention::release_archive(conn, &mut dir.archive(), month);
+        refused_with(again, "was released before");
+    }
+    for month in ["2001_03", "2001_02"] {
+        retention::restore_archive(conn, &mut dir.archive(), month).unwrap();
+    }
+    assert_eq!(everything(conn), before);
+}
+
+#[test]
+fn releases_and_a_run_that_meet_on_a_month_let_it_go_once() {
+    let db = audited_database();
+    let (conn, reader) = (&mut db.connect(), &mut db.connect());
+    let dir = Directory::new("meet");
+    fill(conn, Duration::from_millis(500), Duration::from_millis(100));
+    let before = everything(conn);
+    retain_to(conn, &policy(Duration::ZERO), &mut dir.archive()).unwrap();
+    restore_all(conn, &mut dir.archive());
+    for round in 0..3 {
+        // All of them wait for the reader, and go on at once.
+        run(reader, "BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM threadline.audit_changes");
+        let (releases, ran) = thread::scope(|scope| {
+            let release = || retention::release_archive(&mut db.connect(), &mut dir.archive(), "2001_02");
+            let releases = [0, 1, 2].map(|_| scope.spawn(release));
+            while text(conn, "SELECT count(*) FROM threadline.retention_months WHERE state = 'released'")
+                == "0"
+            {
+                thread::sleep(Duration::from_millis(5));
+            }
+            let ran =
+                scope.spawn(|| retain_to(&mut db.connect(), &policy(Duration::ZERO), &mut dir.archive()));
+            thread::sleep(Duration::from_millis(400));
+            run(reader, "COMMIT");
+            (releases.map(|release| release.join().unwrap()), ran.join().unwrap())
+        });
+        let ran = ran.unwrap();
+        let gone =
+            releases.iter().filter(|release| matches!(release, Ok(Release::Gone { .. }))).count() as u64;
+        assert_eq!(gone + ran.months, 1, "round {round}: {releases:?}, {ran:?}");
+        for release in releases {
+            match release {
+                Ok(Release::Gone { .. }) => {}
+                Err(Error::Refused { message, .. }) => assert!(
+                    ["by another session", "was released before"].iter().any(|said| message.contains(said)),
+                    "{message}"
+                ),
+                other => panic!("{other:?}"),
+            }
+        }
+        retention::restore_archive(conn, &mut dir.archive(), "2001_02").unwrap();
+        assert_eq!(everything(conn), before);
+    }
+}
+
+#[test]
+fn a_run_leaves_a_month_that_another_lets_go_for_later_and_says_so() {
+    let db = audited_database();
+    let (conn, other) = (&mut db.connect(), &mut db.connect());
+    let dir = Directory::new("later");
+    fill(conn, Duration::from_millis(500), Duration::from_millis(100));
+    retain_to(conn, &policy(Duration::ZERO), &mut dir.archive()).unwrap();
+    restore_all(conn, &mut dir.archive());
+    run(conn, "UPDATE threadline.retention_months SET state = 'released' WHERE label = '_2001_02'");
+    run(other, "BEGIN; SELECT threadline.take_month('_2001_02')");
+    for looks in [1, 1] {
+        let done = retain_to(conn, &policy(Duration::ZERO), &mut dir.archive()).unwrap();
+        assert_eq!((done.months, done.looks, done.left_for_later), (0, looks, vec!["2001_02".to_owned()]));
+    }
+    run(other, "COMMIT");
+    let done = retain_to(conn, &policy(Duration::ZERO), &mut dir.archive()).unwrap();
+    assert_eq!((done.months, done.left_for_later), (1, Vec::new()));
 }

@@ -71,11 +71,11 @@ pub(super) fn run(args: &Args) -> Result<Outcome> {
             None => bail!(missing(args.id)),
         },
     };
-    let file = PartialFile::create(&args.output, args.force)?;
-    let stored = StoredReader::open(&storage, &ready.object_name.parse()?);
+    let stored = StoredReader::open_of(&storage, &ready.object_name.parse()?, ready.summary.bytes);
     let mut stored = stored.with_context(|| {
         format!("cannot read `{}` of `{url}`; is it the storage the worker writes to?", ready.object_name)
     })?;
+    let file = PartialFile::create(&args.output, args.force)?;
     let progress = Progress::to_terminal("downloading");
     let (mut digest, mut bytes) = (Sha256::new(), 0_u64);
     let mut piece = vec![0; 64 << 10];
@@ -84,7 +84,7 @@ pub(super) fn run(args: &Args) -> Result<Outcome> {
             Ok(0) => break,
             Ok(read) => read,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(error) => return Err(error).context("the storage stopped answering"),
+            Err(error) => return Err(error).context("the storage stopped answering; nothing was written"),
         };
         digest.update(&piece[..read]);
         file.as_file().write_all(&piece[..read]).context("the file cannot be written")?;
@@ -94,7 +94,13 @@ pub(super) fn run(args: &Args) -> Result<Outcome> {
     progress.end();
     let sha256: String = digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
     if (bytes, sha256.as_str()) != (ready.summary.bytes, ready.summary.sha256.as_str()) {
-        bail!("the storage's file is not what was made: length or digest differ; nothing was written");
+        bail!(
+            "the storage's file `{}` is not what was made: it has {bytes} bytes with the SHA-256 {sha256}, and {} with {} were made; \
+             nothing was written",
+            ready.object_name,
+            ready.summary.bytes,
+            ready.summary.sha256
+        );
     }
     file.finish()?;
     let mut output = args.how.open();

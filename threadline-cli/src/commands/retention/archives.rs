@@ -7,6 +7,7 @@ use indicatif::{HumanBytes, HumanCount};
 use serde::Serialize;
 use threadline::Error;
 use threadline::retention::{self, Archive, ArchivedMonth, ArchivedObject};
+use threadline_worker::StorageError;
 
 use super::storage_archive;
 use crate::Outcome;
@@ -17,8 +18,8 @@ use crate::progress::Progress;
 
 /// List what is in the archive, by month, as the database remembers it
 ///
-/// With `--verify` every file is read and compared with count and digest that were recorded when its rows left; exit code 1 when
-/// one is missing or is another.
+/// With `--verify` every file is read and compared with count and digest that were recorded when its rows left; each that is missing
+/// or is another is told, and then the exit code is 1.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// Read every file, and compare
@@ -49,22 +50,23 @@ struct Listed {
     parts: usize,
     /// Whether the archive has what was recorded; `null` without `--verify`.
     sound: Option<bool>,
-    /// What is wrong with it.
-    problem: Option<String>,
+    /// What is wrong with it, one for each wrong object.
+    problems: Vec<String>,
 }
 
 impl Listed {
-    fn of(month: ArchivedMonth, problem: Option<Option<String>>) -> Self {
+    fn of(month: ArchivedMonth, problems: Option<Vec<String>>) -> Self {
         let needed = || shown(&month);
         let (rows, bytes) =
             (needed().map(ArchivedObject::rows).sum(), needed().map(|object| object.content.bytes).sum());
         let parts = needed().count();
-        let sound = problem.as_ref().map(Option::is_none);
-        Self { rows, bytes, parts, sound, problem: problem.flatten(), month }
+        let sound = problems.as_ref().map(Vec::is_empty);
+        Self { rows, bytes, parts, sound, problems: problems.unwrap_or_default(), month }
     }
 }
 
 pub(super) fn run(args: &Args) -> Result<Outcome> {
+    args.config.check()?;
     let mut archive = args
         .verify
         .then(|| args.config.load().and_then(|found| storage_archive(&found.config)))
@@ -96,16 +98,37 @@ pub(super) fn run(args: &Args) -> Result<Outcome> {
     Ok(if unsound { Outcome::FoundSomething } else { Outcome::Done })
 }
 
-/// What is wrong with what the archive has; an error when that cannot be told.
-fn verify(archive: &mut dyn Archive, month: &ArchivedMonth) -> Result<Option<String>> {
-    match retention::verify_archive(archive, month) {
-        Ok(()) => Ok(None),
-        Err(error @ Error::ArchiveUnsound { .. }) => Ok(Some(error.to_string())),
-        Err(Error::Archive { object, error }) if error.kind() == io::ErrorKind::NotFound => {
-            Ok(Some(format!("archive object `{object}` is not there")))
-        }
-        Err(error) => Err(error.into()),
+/// What is wrong with what the archive has, object by object; an error when that cannot be told.
+fn verify(archive: &mut dyn Archive, month: &ArchivedMonth) -> Result<Vec<String>> {
+    let mut problems = Vec::new();
+    retention::verify_archive_with(archive, month, &mut |error| {
+        problems.push(problem(error)?);
+        Ok(())
+    })?;
+    Ok(problems)
+}
+
+/// What is wrong with an object; the error, when it says nothing of the object.
+fn problem(error: Error) -> Result<String, Error> {
+    match error {
+        Error::ArchiveUnsound { .. } => Ok(error.to_string()),
+        Error::Archive { object, error } => match (error.kind(), stored(&error)) {
+            (io::ErrorKind::NotFound, _) => Ok(format!("archive object `{object}` is not there")),
+            (io::ErrorKind::IsADirectory, _) => Ok(format!(
+                "archive object `{object}` is a directory: somebody has put it in the place of a file"
+            )),
+            (_, Some(StorageError::NotRegular)) => Ok(format!(
+                "archive object `{object}` is no regular file: somebody has put something else in its place"
+            )),
+            _ => Err(Error::Archive { object, error }),
+        },
+        error => Err(error),
     }
+}
+
+/// What the storage says, where an error is of it.
+fn stored(error: &io::Error) -> Option<&StorageError> {
+    error.get_ref().and_then(|error| error.downcast_ref())
 }
 
 fn print(output: &mut Output, archives: &[Listed]) -> Result<()> {
@@ -130,12 +153,11 @@ fn print(output: &mut Output, archives: &[Listed]) -> Result<()> {
     }
     table.print(output)?;
     for listed in archives {
-        match (&listed.problem, listed.sound) {
-            (Some(problem), _) => output.prose(BAD, "", problem)?,
-            (None, Some(true)) => {
-                output.line(&Line::new().styled(GOOD, "sound").plain(format!("  {}", listed.month.month)))?;
-            }
-            (None, _) => {}
+        for problem in &listed.problems {
+            output.prose(BAD, "", problem)?;
+        }
+        if listed.sound == Some(true) {
+            output.line(&Line::new().styled(GOOD, "sound").plain(format!("  {}", listed.month.month)))?;
         }
     }
     Ok(())

@@ -89,6 +89,8 @@ pub(super) fn run(args: &Args) -> Result<Outcome> {
             }
             Step::Postponed { month } if !is_watched => note(&postponed(month)),
             Step::Postponed { month } => progress.say(|| postponed(month)),
+            Step::Busy { month } if !is_watched => note(&busy(month)),
+            Step::Busy { month } => progress.say(|| busy(month)),
             _ => {}
         }
         if stop.is_requested() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
@@ -112,6 +114,10 @@ pub(super) fn run(args: &Args) -> Result<Outcome> {
     }
     output.flush()?;
     Ok(Outcome::Done)
+}
+
+fn busy(month: &str) -> String {
+    format!("{month} is left for a later run: another session restores it or lets it go")
 }
 
 fn postponed(month: &str) -> String {

@@ -62,6 +62,9 @@ pub(super) fn print(output: &mut Output, runs: &[RetentionRun]) -> io::Result<()
                 let until = run.ended_at.map(when).unwrap_or_default();
                 Line::new().styled(GOOD, "nothing due").plain(format!(" {} times until {until}", run.looks))
             }
+            (RunState::Completed, _) if !run.left_for_later.is_empty() => Line::new()
+                .styled(NOTE, "completed in part")
+                .plain(format!(", {} left for a later run", run.left_for_later.join(", "))),
             (RunState::Completed, _) => Line::new().styled(GOOD, "completed"),
             (RunState::Failed, error) => {
                 Line::new().styled(BAD, format!("failed: {}", error.unwrap_or("other")))

@@ -32,6 +32,9 @@ struct Batch {
     last_id: Option<Uuid>,
     #[diesel(sql_type = Bool)]
     more: bool,
+    /// Another session has the month; nothing was looked at.
+    #[diesel(sql_type = Bool)]
+    taken: bool,
 }
 
 /// Where a batch begins.
@@ -71,6 +74,9 @@ impl Work<'_> {
                 });
                 telemetry::RETENTION_BATCH_DURATION.note(took, []);
                 let batch = batch?;
+                if batch.taken {
+                    return self.tell_busy(&month.name(), progress);
+                }
                 if batch.row_count > 0 {
                     if archive.is_some() {
                         self.parts.set(self.parts.get() + 1);
@@ -117,7 +123,7 @@ impl Work<'_> {
         let rows = i32::try_from(self.policy.batch_rows).unwrap_or(i32::MAX);
         match place.table_id {
             Some(table_id) => diesel::sql_query(
-                "SELECT changes, 0::bigint AS actions, transactions, row_count, last_at, last_id, more \
+                "SELECT changes, 0::bigint AS actions, transactions, row_count, last_at, last_id, more, taken \
                  FROM threadline.retention_batch($1, $2, $3, $4::jsonb, $5, $6, $7, $8)",
             )
             .bind::<Nullable<BigInt>, _>(self.run)
@@ -130,7 +136,7 @@ impl Work<'_> {
             .bind::<Bool, _>(archiving)
             .get_result(conn),
             None => diesel::sql_query(
-                "SELECT 0::bigint AS changes, actions, transactions, actions + transactions AS row_count, NULL::timestamptz AS last_at, last_id, more \
+                "SELECT 0::bigint AS changes, actions, transactions, actions + transactions AS row_count, NULL::timestamptz AS last_at, last_id, more, taken \
                  FROM threadline.retention_actions($1, $2, $3::jsonb, $4, $5, $6)",
             )
             .bind::<Nullable<BigInt>, _>(self.run)

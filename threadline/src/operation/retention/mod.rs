@@ -24,7 +24,7 @@ mod work;
 
 pub use self::archive::{
     Archive, ArchivedContent, ArchivedKind, ArchivedMonth, ArchivedObject, ArchivedRows, LocalArchive,
-    Release, RestoredMonth, archives, release_archive, restore_archive, verify_archive,
+    Release, RestoredMonth, archives, release_archive, restore_archive, verify_archive, verify_archive_with,
 };
 pub use self::plan::{PlannedBeside, PlannedMonth, PlannedThinning, PlannedWait, RetentionPlan, plan};
 pub use self::policy::RetentionPolicy;

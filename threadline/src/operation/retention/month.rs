@@ -15,9 +15,15 @@ use crate::error::Error;
 
 /// What became of a month that was to leave.
 pub(super) enum Left {
-    Dropped { bytes: u64 },
+    Dropped {
+        bytes: u64,
+    },
     Postponed,
     Stays,
+    /// Another session has let it go meanwhile.
+    Gone,
+    /// Another session has it at this moment.
+    Taken,
 }
 
 /// The month's rows into the archive, read back and checked.
@@ -115,6 +121,47 @@ pub(super) fn remove(
         });
     }
     Ok(Left::Stays)
+}
+
+/// Removes a month that was attached from an archive and is released, as whoever restores takes it: one session at a time, in one
+/// transaction, and with the tables of the trail locked for that moment alone.
+pub(super) fn remove_released(work: &Work<'_>, conn: &mut PgConnection, label: &str) -> Result<Left, Error> {
+    #[derive(QueryableByName)]
+    struct Now {
+        #[diesel(sql_type = Timestamptz)]
+        now: DateTime<Utc>,
+    }
+    #[derive(QueryableByName)]
+    struct Ended {
+        #[diesel(sql_type = Text)]
+        outcome: String,
+        #[diesel(sql_type = Nullable<BigInt>)]
+        bytes: Option<i64>,
+    }
+    let Now { now: began } = diesel::sql_query("SELECT clock_timestamp() AS now")
+        .get_result(conn)
+        .map_err(|error| Error::from_query(conn, "", error))?;
+    if !wait_for_snapshots(work, conn, label)? {
+        return Ok(Left::Postponed);
+    }
+    let ended = work.in_time(conn, |conn| {
+        diesel::sql_query("SELECT outcome, bytes FROM threadline.drop_released($1, $2, $3)")
+            .bind::<Nullable<BigInt>, _>(work.run)
+            .bind::<Text, _>(label)
+            .bind::<Timestamptz, _>(began)
+            .get_result(conn)
+    });
+    match ended {
+        // Whoever reads the trail has all the time there is.
+        Err(Error::Query(error)) if is_timeout(&error) => Ok(Left::Postponed),
+        Err(error) => Err(error),
+        Ok(Ended { outcome, bytes }) => Ok(match outcome.as_str() {
+            "dropped" => Left::Dropped { bytes: bytes.unwrap_or_default().unsigned_abs() },
+            "stays" => Left::Stays,
+            "taken" => Left::Taken,
+            _ => Left::Gone,
+        }),
+    }
 }
 
 /// Has a month stay after all.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use diesel::prelude::*;
-use diesel::sql_types::{BigInt, Nullable, Text};
+use diesel::sql_types::{Array, BigInt, Nullable, Text};
 use serde::{Deserialize, Serialize};
 
 use super::policy::RetentionPolicy;
@@ -21,7 +21,7 @@ const DAY: Duration = Duration::from_secs(86_400);
 pub enum RunState {
     /// It goes on.
     Running,
-    /// It removed all that was due and could go.
+    /// It removed all that was due and could go; but for the months it has left for a later run.
     Completed,
     /// It ended with an error; what it had removed is gone.
     Failed,
@@ -81,6 +81,9 @@ pub struct RetentionRun {
     pub baseline_rows: u64,
     /// Earlier runs that were forgotten.
     pub runs: u64,
+    /// The months it did not look through to their end, for a later run: another session was at work on them, or transactions
+    /// were open that may still read them. As the names of their partitions end: `2025_01`.
+    pub left_for_later: Vec<String>,
     /// How many runs it stands for. Those that find nothing due one after the other, asked for by the same actor, are one: it
     /// began when the first did, and ended when the last did.
     pub looks: u64,
@@ -101,6 +104,7 @@ impl RetentionRun {
         .detail("error", self.error.clone())
         .detail("resumes", self.resumes)
         .detail("started_at", self.started_at.to_rfc3339_opts(SecondsFormat::Micros, true))
+        .detail("left_for_later", self.left_for_later.clone())
         .detail("bytes", self.bytes);
         let record = if self.is_idle() { record.unless_unchanged_for(DAY) } else { record };
         let record = match self.ended_at {
@@ -114,6 +118,7 @@ impl RetentionRun {
     fn is_idle(&self) -> bool {
         self.state == RunState::Completed
             && self.resumes.is_none()
+            && self.left_for_later.is_empty()
             && self.removed().iter().all(|(_, number)| *number == 0)
     }
 
@@ -152,6 +157,7 @@ pub(super) fn record_end(
     run: i64,
     state: RunState,
     kind: Option<&str>,
+    left_for_later: &[String],
 ) -> Result<RetentionRun, Error> {
     #[derive(QueryableByName)]
     struct Folded {
@@ -160,11 +166,12 @@ pub(super) fn record_end(
     }
     conn.transaction(|conn| {
         let ended = diesel::sql_query(
-            "UPDATE threadline.retention_runs SET state = $2, error = $3, ended_at = clock_timestamp() WHERE id = $1 AND state = 'running'",
+            "UPDATE threadline.retention_runs SET state = $2, error = $3, left_for_later = $4, ended_at = clock_timestamp() WHERE id = $1 AND state = 'running'",
         )
         .bind::<BigInt, _>(run)
         .bind::<Text, _>(state.as_str())
         .bind::<Nullable<Text>, _>(kind)
+        .bind::<Array<Text>, _>(left_for_later)
         .execute(conn)
         .map_err(|error| Error::from_query(conn, "", error))?;
         let mut found = read_run(conn, run)?;

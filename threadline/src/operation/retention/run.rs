@@ -43,6 +43,11 @@ pub enum Progress {
         /// What the disk got back.
         bytes: u64,
     },
+    /// A month is left for a later run: another session restores it or lets it go.
+    Busy {
+        /// As in `Batch`.
+        month: String,
+    },
     /// A month leaves in a later run: transactions are open that may still read it, or one before it.
     Postponed {
         /// As in `Batch`.
@@ -137,7 +142,7 @@ fn run_unobserved(
         Ok(()) => (RunState::Completed, None),
         Err(error) => (RunState::Failed, Some(kind_of(error))),
     };
-    let end = record_end(conn, begun.run, state, kind);
+    let end = record_end(conn, begun.run, state, kind, &work.left_for_later.borrow());
     if let Ok(run) = &end {
         *ended = Some(Some(run.clone()));
     }
@@ -170,31 +175,22 @@ impl Work<'_> {
         for Leaving { label, leaving } in leaving {
             changed = true;
             // What was attached from an archive is to be in it still; of the others nobody knows whether they came to be archived.
-            let archived = if leaving {
-                self.archive(conn, &label, archive, progress)?
+            let left = if leaving {
+                let archived = self.archive(conn, &label, archive, progress)?;
+                month::remove(self, conn, &label, archived.as_ref())?
             } else {
                 self.verify(conn, &label, archive)?;
-                None
+                month::remove_released(self, conn, &label)?
             };
-            self.finish(conn, &label, archived.as_ref(), progress)?;
+            self.finish(&label, &left, progress)?;
         }
         if let Some(newest) = self.cutoffs.newest {
             for month in months_before(conn, newest)? {
-                let leaves = !month.filler && self.verdict(conn, &month)? == "due";
-                if leaves && self.is_detaching(conn)? {
-                    tell(progress, &Progress::Postponed { month: month.name() })?;
-                    continue;
+                match self.month(conn, &month, archive, progress) {
+                    // Fillers give way to a month that is restored, and to other fillers.
+                    Err(Error::Query(_)) if !is_there(conn, &month.label)? => {}
+                    left => changed |= left?,
                 }
-                if leaves {
-                    // Before it is decided: what cannot be archived stays part of the trail.
-                    let archived = self.archive(conn, &month.label, archive, progress)?;
-                    if self.decide(conn, &month)? {
-                        changed = true;
-                        self.finish(conn, &month.label, archived.as_ref(), progress)?;
-                        continue;
-                    }
-                }
-                self.thin(conn, &month, archive, progress)?;
             }
         }
         self.expire(conn)?;
@@ -203,6 +199,31 @@ impl Work<'_> {
             let _ = partitions::maintain(conn, &partitions::MaintainOptions::default());
         }
         Ok(())
+    }
+
+    /// Removes what is due of a month. Returns whether it was decided that the whole of it leaves.
+    fn month(
+        &self,
+        conn: &mut PgConnection,
+        month: &Month,
+        archive: &mut Option<&mut dyn Archive>,
+        progress: &mut dyn FnMut(&Progress) -> ControlFlow<()>,
+    ) -> Result<bool, Error> {
+        if !month.filler && self.verdict(conn, month)? == "due" {
+            if self.is_detaching(conn)? {
+                self.tell_postponed(&month.name(), progress)?;
+                return Ok(false);
+            }
+            // Before it is decided: what cannot be archived stays part of the trail.
+            let archived = self.archive(conn, &month.label, archive, progress)?;
+            if self.decide(conn, month)? {
+                let left = month::remove(self, conn, &month.label, archived.as_ref())?;
+                self.finish(&month.label, &left, progress)?;
+                return Ok(true);
+            }
+        }
+        self.thin(conn, month, archive, progress)?;
+        Ok(false)
     }
 
     /// Whether a detach that was begun could not be finished: there can be no other meanwhile.
@@ -250,16 +271,35 @@ impl Work<'_> {
 
     fn finish(
         &self,
-        conn: &mut PgConnection,
         label: &str,
-        archived: Option<&Archived>,
+        left: &Left,
         progress: &mut dyn FnMut(&Progress) -> ControlFlow<()>,
     ) -> Result<(), Error> {
-        match month::remove(self, conn, label, archived)? {
-            Left::Dropped { bytes } => tell(progress, &Progress::Dropped { month: name_of(label), bytes }),
-            Left::Postponed => tell(progress, &Progress::Postponed { month: name_of(label) }),
-            Left::Stays => Ok(()),
+        let month = name_of(label);
+        match left {
+            Left::Dropped { bytes } => tell(progress, &Progress::Dropped { month, bytes: *bytes }),
+            Left::Postponed => self.tell_postponed(&month, progress),
+            Left::Taken => self.tell_busy(&month, progress),
+            Left::Stays | Left::Gone => Ok(()),
         }
+    }
+
+    fn tell_postponed(
+        &self,
+        month: &str,
+        progress: &mut dyn FnMut(&Progress) -> ControlFlow<()>,
+    ) -> Result<(), Error> {
+        self.leave_for_later(month);
+        tell(progress, &Progress::Postponed { month: month.to_owned() })
+    }
+
+    pub(super) fn tell_busy(
+        &self,
+        month: &str,
+        progress: &mut dyn FnMut(&Progress) -> ControlFlow<()>,
+    ) -> Result<(), Error> {
+        self.leave_for_later(month);
+        tell(progress, &Progress::Busy { month: month.to_owned() })
     }
 
     pub(super) fn verdict(&self, conn: &mut PgConnection, month: &Month) -> Result<String, Error> {
@@ -295,6 +335,20 @@ impl Work<'_> {
         })?;
         Ok(decided.verdict == "due")
     }
+}
+
+/// Whether the trail has partitions for a month still.
+fn is_there(conn: &mut PgConnection, label: &str) -> Result<bool, Error> {
+    #[derive(QueryableByName)]
+    struct There {
+        #[diesel(sql_type = Bool)]
+        there: bool,
+    }
+    diesel::sql_query("SELECT EXISTS (SELECT FROM threadline.partitions() p WHERE p.label = $1) AS there")
+        .bind::<Text, _>(label)
+        .get_result(conn)
+        .map(|There { there }| there)
+        .map_err(|error| Error::from_query(conn, "", error))
 }
 
 pub(super) fn tell(

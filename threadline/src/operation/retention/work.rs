@@ -1,6 +1,6 @@
 //! What a run of retention works with: its windows, its timeouts, the months it sees.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -22,12 +22,22 @@ pub(super) struct Work<'a> {
     pub(super) cutoffs: Cutoffs,
     /// How many parts of months it has archived.
     pub(super) parts: Cell<u32>,
+    /// The months that a later run has to look at, by name.
+    pub(super) left_for_later: RefCell<Vec<String>>,
 }
 
 impl<'a> Work<'a> {
     /// Of what is done outside of a run.
     pub(super) fn outside(policy: &'a RetentionPolicy, cutoffs: Cutoffs) -> Self {
-        Self { run: None, policy, cutoffs, parts: Cell::new(0) }
+        Self { run: None, policy, cutoffs, parts: Cell::new(0), left_for_later: RefCell::default() }
+    }
+
+    /// Remembers that a month is left for a later run.
+    pub(super) fn leave_for_later(&self, month: &str) {
+        let mut left = self.left_for_later.borrow_mut();
+        if !left.iter().any(|other| other == month) {
+            left.push(month.to_owned());
+        }
     }
 
     /// Says that the run goes on.

@@ -62,11 +62,15 @@ impl Archive for LocalArchive {
     }
 
     fn open(&mut self, name: &str) -> io::Result<Box<dyn Read + '_>> {
-        Ok(Box::new(File::open(self.path(name)?)?))
+        let path = self.path(name)?;
+        refuse_directory(&path)?;
+        Ok(Box::new(File::open(path)?))
     }
 
     fn size(&mut self, name: &str) -> io::Result<Option<u64>> {
-        Ok(Some(fs::metadata(self.path(name)?)?.len()))
+        let path = self.path(name)?;
+        refuse_directory(&path)?;
+        Ok(Some(fs::metadata(path)?.len()))
     }
 }
 
@@ -76,6 +80,16 @@ fn create(path: &Path) -> io::Result<File> {
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     options.open(path)
+}
+
+/// What has a directory in its place is not there, and nobody should look for bytes of it.
+fn refuse_directory(path: &Path) -> io::Result<()> {
+    match fs::metadata(path)?.is_dir() {
+        true => {
+            Err(io::Error::new(io::ErrorKind::IsADirectory, "there is a directory where its file belongs"))
+        }
+        false => Ok(()),
+    }
 }
 
 fn refuse_existing(path: &Path) -> io::Result<()> {

@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 pub use self::local::LocalArchive;
 pub(super) use self::records::verify;
-pub use self::records::{ArchivedMonth, ArchivedObject, archives, verify_archive};
+pub use self::records::{ArchivedMonth, ArchivedObject, archives, verify_archive, verify_archive_with};
 pub use self::restore::{Release, RestoredMonth, release_archive, restore_archive};
 pub(super) use self::write::write;
 use crate::error::Error;

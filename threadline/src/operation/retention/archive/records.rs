@@ -150,24 +150,42 @@ pub(super) fn remembered(conn: &mut PgConnection, label: Option<&str>) -> Result
 /// [`Error::ArchiveUnsound`] for the first object that is another than what was written; [`Error::Archive`] for one that cannot be
 /// read, or is not there.
 pub fn verify_archive(archive: &mut dyn Archive, month: &ArchivedMonth) -> Result<(), Error> {
-    verify_objects(archive, month, month.objects.iter())
+    verify_objects(archive, month, month.objects.iter(), &mut Err)
+}
+
+/// As [`verify_archive`], and goes on after each object that is not as it was written, as long as `found`, which is told of it,
+/// says so.
+///
+/// # Errors
+///
+/// That of `found`.
+pub fn verify_archive_with(
+    archive: &mut dyn Archive,
+    month: &ArchivedMonth,
+    found: &mut dyn FnMut(Error) -> Result<(), Error>,
+) -> Result<(), Error> {
+    verify_objects(archive, month, month.objects.iter(), found)
 }
 
 fn verify_objects<'a>(
     archive: &mut dyn Archive,
     month: &ArchivedMonth,
     objects: impl Iterator<Item = &'a ArchivedObject>,
+    found: &mut dyn FnMut(Error) -> Result<(), Error>,
 ) -> Result<(), Error> {
     for object in objects {
         match object.kind {
             ArchivedKind::Month => {
-                read_manifest(archive, month, object)?;
+                read_manifest(archive, month, object).map(drop).or_else(&mut *found)?;
                 for (table, rows) in &object.tables {
-                    check(archive, &table_name(&object.object, table), &object.table(rows)?)?;
+                    let checked = object
+                        .table(rows)
+                        .and_then(|part| check(archive, &table_name(&object.object, table), &part));
+                    checked.or_else(&mut *found)?;
                 }
             }
             ArchivedKind::Part => {
-                check(archive, &object.object, &object.part())?;
+                check(archive, &object.object, &object.part()).or_else(&mut *found)?;
             }
         }
     }
@@ -182,7 +200,7 @@ pub(in crate::operation::retention) fn verify(
 ) -> Result<(), Error> {
     match remembered(conn, Some(label))?.pop() {
         Some(Remembered { archived: month, .. }) if month.needed().next().is_some() => {
-            verify_objects(archive, &month, month.needed())
+            verify_objects(archive, &month, month.needed(), &mut Err)
         }
         Some(month) => verify_archive(archive, &month.archived),
         None => Ok(()),

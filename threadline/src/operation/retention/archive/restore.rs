@@ -81,17 +81,22 @@ pub fn restore_archive(
     })
 }
 
-/// Takes the month for this transaction.
-fn take(conn: &mut PgConnection, label: &str) -> Result<(), Error> {
+/// Takes the month for this transaction, unless another has it.
+fn try_take(conn: &mut PgConnection, label: &str) -> QueryResult<bool> {
     #[derive(QueryableByName)]
     struct Taken {
         #[diesel(sql_type = Bool)]
         taken: bool,
     }
-    let Taken { taken } = diesel::sql_query("SELECT threadline.take_month($1) AS taken")
+    diesel::sql_query("SELECT threadline.take_month($1) AS taken")
         .bind::<Text, _>(label)
-        .get_result(conn)?;
-    if taken {
+        .get_result(conn)
+        .map(|Taken { taken }| taken)
+}
+
+/// As [`try_take`], for restoring it.
+fn take(conn: &mut PgConnection, label: &str) -> Result<(), Error> {
+    if try_take(conn, label)? {
         return Ok(());
     }
     Err(Error::Refused {
@@ -175,7 +180,8 @@ pub enum Release {
 ///
 /// # Errors
 ///
-/// [`Error::Refused`] when the month was not restored, or something in it is held, naming the hold; [`Error::ArchiveUnsound`] and
+/// [`Error::Refused`] when the month was not restored, or was released before, another session restores it or lets it go, or something
+/// in it is held, naming the hold; [`Error::ArchiveUnsound`] and
 /// [`Error::Archive`] when the archive does not have it any more; then it stays. Others of the database.
 pub fn release_archive(
     conn: &mut PgConnection,
@@ -184,8 +190,8 @@ pub fn release_archive(
 ) -> Result<Release, Error> {
     #[derive(QueryableByName)]
     struct Released {
-        #[diesel(sql_type = Bool)]
-        released: bool,
+        #[diesel(sql_type = Text)]
+        released: String,
     }
     #[derive(QueryableByName)]
     struct Filled {
@@ -201,14 +207,17 @@ pub fn release_archive(
     let policy = RetentionPolicy::new();
     let work = Work::outside(&policy, policy.resolve(conn)?);
     verify(conn, archive, &label)?;
-    let filled: Option<Filled> = work.in_time(conn, |conn| {
-        diesel::sql_query(
+    let filled: Option<Filled> = work.whole(conn, |conn| {
+        if !try_take(conn, &label)? {
+            return Err(busy(&label));
+        }
+        Ok(diesel::sql_query(
             "WITH filled AS (DELETE FROM threadline.retention_months m WHERE m.label = $1 AND m.state = 'filled' RETURNING m.label) \
              SELECT h.changes, h.held_changes, h.holds FROM filled f CROSS JOIN LATERAL threadline.held_in(f.label) h",
         )
         .bind::<Text, _>(&label)
         .get_result(conn)
-        .optional()
+        .optional()?)
     })?;
     if let Some(Filled { changes, held_changes, holds }) = filled {
         // What was put back is part of a month of the trail, and goes as it went.
@@ -220,23 +229,71 @@ pub fn release_archive(
             .bind::<Text, _>(&label)
             .get_result(conn)
     })?;
-    if !released {
-        refuse_other_than_month(&label)?;
-        return Err(Error::Refused {
-            message: format!("month `{}` was not restored from an archive", name_of(&label)),
-            hint: Some("list the partitions to see which are".to_owned()),
-        });
+    match released.as_str() {
+        "released" => {}
+        "taken" => return Err(busy(&label)),
+        _ => return Err(not_restored(conn, &label)?),
     }
-    let left = month::remove(&work, conn, &label, None)?;
+    let left = month::remove_released(&work, conn, &label)?;
     let _ = partitions::maintain(conn, &partitions::MaintainOptions::default());
     match left {
         Left::Dropped { bytes } => Ok(Release::Gone { bytes }),
         Left::Postponed => Ok(Release::Waiting),
+        Left::Taken => Err(busy(&label)),
+        Left::Gone => Err(Error::Refused {
+            message: format!(
+                "month `{}` was released by another session meanwhile, and is gone",
+                name_of(&label)
+            ),
+            hint: None,
+        }),
         Left::Stays => Err(Error::Refused {
             message: format!("month `{}` came under a hold meanwhile, and stays", name_of(&label)),
             hint: Some("release the hold first".to_owned()),
         }),
     }
+}
+
+/// Of a month that another session has at this moment.
+fn busy(label: &str) -> Error {
+    Error::Refused {
+        message: format!(
+            "month `{}` is being restored or removed by another session; nothing was changed",
+            name_of(label)
+        ),
+        hint: Some(
+            "wait for that to end; the list of partitions says whether the month is there then".to_owned(),
+        ),
+    }
+}
+
+/// Of a month that cannot be let go, because it is not there from an archive: not any more, as far as that can be told.
+fn not_restored(conn: &mut PgConnection, label: &str) -> Result<Error, Error> {
+    let month = name_of(label);
+    let refused = |message, hint: &str| Error::Refused { message, hint: Some(hint.to_owned()) };
+    Ok(match remembered(conn, Some(label))?.pop() {
+        Some(Remembered { state: None, .. }) => refused(
+            format!(
+                "month `{month}` is in the archive alone: it was released before, or has not been restored"
+            ),
+            "there is nothing left to release",
+        ),
+        Some(Remembered { state: Some(state), archived, .. })
+            if state == "attached" && archived.needed().next().is_none() =>
+        {
+            refused(
+                format!("month `{month}` was released before"),
+                "what is due of it goes by the next run of retention",
+            )
+        }
+        _ => {
+            refuse_other_than_month(label)?;
+            refused(
+                format!("month `{month}` was not restored from an archive"),
+                "list the partitions to see which are",
+            )
+        }
+    })
 }
 
 /// What the names of the month's partitions end in.
