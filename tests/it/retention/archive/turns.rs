@@ -7,6 +7,7 @@ use std::time::Duration;
 use diesel::PgConnection;
 use threadline::Error;
 use threadline::holds;
+use threadline::partitions::{self, PartitionState};
 use threadline::retention::{self, Release, RestoredMonth};
 use threadline_tests::{audited_database, run, text};
 
