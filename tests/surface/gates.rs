@@ -199,3 +199,16 @@ fn only_a_page_without_rows_asks_again_without_a_record() {
     }
     assert_eq!(logged(), "threadline.timeline.viewed threadline.row.viewed threadline.actions.viewed");
 }
+
+#[test]
+fn who_may_not_read_the_access_log_does_not_find_it_among_the_actions() {
+    let site = Site::new();
+    let config = || site.config().authorize_evidence(async |_| Ok(false));
+    for path in ["actions?category=threadline.access", "api/actions?category=threadline.access"] {
+        assert_eq!(site.see(config(), Visitor::Admin, path).status, 403, "{path}");
+        assert_eq!(site.see(site.config(), Visitor::Admin, path).status, 200, "{path}");
+    }
+    for path in ["actions?window=all", "api/actions", "api/actions?action=threadline.actions.viewed"] {
+        assert!(!site.see(config(), Visitor::Admin, path).body.contains("actions.viewed\""), "{path}");
+    }
+}

@@ -9,6 +9,7 @@ use super::endpoint::Endpoint;
 use super::parameter::{
     ACTION, ACTOR, CATEGORY, CORRELATION_ID, JOB_ID, PAGE, Parameter, REQUEST_ID, STATUS, TIME,
 };
+use crate::surface::access::Capability;
 use crate::surface::failure::Failure;
 use crate::surface::screen::Screen;
 use crate::surface::visit::{ACCESS, Visit};
@@ -19,7 +20,8 @@ pub(super) const ACTIONS: Endpoint = Endpoint {
     screen: Screen::Actions,
     summary: "What the application said it did",
     description: "Recorded actions, also those that failed and those that changed nothing. Who looked at what is left out, so that \
-        a page may have fewer entries than `limit` and still not be the last, unless `category` asks for `threadline.access`.",
+        a page may have fewer entries than `limit` and still not be the last, unless `category` asks for `threadline.access`, which takes \
+        what the access log does.",
     parameters: &[
         &[
             Parameter { about: "Of this name", ..ACTION },
@@ -42,6 +44,9 @@ async fn actions(visit: &Visit, mut asked: Asked) -> Result<HttpResponse, Failur
     asked.end()?;
     // As on the page: it would bury what was done.
     let asks_for_looks = filter.pairs().iter().any(|(name, value)| *name == "category" && value == ACCESS);
+    if asks_for_looks && !visit.permissions.has(Capability::Evidence) {
+        return Err(Failure::Denied(Capability::Evidence));
+    }
     let mut listed = visit
         .read(move |conn, trail| {
             let page = trail.actions(conn, &filter, &request)?;

@@ -5,6 +5,7 @@ use actix_web::http::StatusCode;
 use askama::Template;
 use threadline::{AuditAction, Filter, Order, PageRequest};
 
+use crate::surface::access::Capability;
 use crate::surface::entry::{ActionTag, Correlation, Who};
 use crate::surface::failure::Failure;
 use crate::surface::link::Link;
@@ -46,15 +47,16 @@ struct FormField {
     value: String,
 }
 
-struct ActionRow {
-    tag: ActionTag,
-    when: Moment,
-    who: Who,
-    reason: Option<String>,
-    comment: Option<String>,
-    category: Option<String>,
-    correlation: Option<Correlation>,
-    transaction: Option<String>,
+/// An action in a list.
+pub(in crate::surface) struct ActionRow {
+    pub(in crate::surface) tag: ActionTag,
+    pub(in crate::surface) when: Moment,
+    pub(in crate::surface) who: Who,
+    pub(in crate::surface) reason: Option<String>,
+    pub(in crate::surface) comment: Option<String>,
+    pub(in crate::surface) category: Option<String>,
+    pub(in crate::surface) correlation: Option<Correlation>,
+    pub(in crate::surface) transaction: Option<String>,
 }
 
 /// The actions.
@@ -94,6 +96,11 @@ pub(in crate::surface) async fn actions(visit: &Visit) -> Result<HttpResponse, F
     if !problems.is_empty() {
         return visit.page_with(StatusCode::BAD_REQUEST, &page(problems, Vec::new(), None, None));
     }
+    // Who looked at what has a screen of its own; here it would bury what was done.
+    let asks_for_looks = filter.pairs().iter().any(|(name, value)| *name == "category" && value == ACCESS);
+    if asks_for_looks && !visit.permissions.has(Capability::Evidence) {
+        return Err(Failure::Denied(Capability::Evidence));
+    }
     let mut asked = window.narrow(filter.clone(), visit.now);
     if window == Window::All {
         // Without a beginning all there is would be read for a filter that few answer to; the pages lead there.
@@ -110,8 +117,6 @@ pub(in crate::surface) async fn actions(visit: &Visit) -> Result<HttpResponse, F
         }
         Err(failure) => return Err(failure),
     };
-    // Who looked at what has a screen of its own; here it would bury what was done.
-    let asks_for_looks = written.iter().any(|(name, value)| name == "category" && value == ACCESS);
     let is_shown = |action: &&AuditAction| asks_for_looks || action.category.as_deref() != Some(ACCESS);
     let rows: Vec<ActionRow> =
         found.entries.iter().filter(is_shown).map(|action| ActionRow::new(visit, action)).collect();
@@ -147,7 +152,7 @@ fn fields(written: &[(String, String)]) -> Vec<FormField> {
 }
 
 impl ActionRow {
-    fn new(visit: &Visit, action: &AuditAction) -> Self {
+    pub(in crate::surface) fn new(visit: &Visit, action: &AuditAction) -> Self {
         let text = |text: &Option<String>| text.as_deref().filter(|text| !text.is_empty()).map(shown);
         Self {
             tag: ActionTag::new(action),

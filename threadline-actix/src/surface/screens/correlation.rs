@@ -3,8 +3,9 @@
 use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
 use askama::Template;
-use threadline::{Filter, Order, PageRequest};
+use threadline::{ActionStatus, Filter, Order, PageRequest};
 
+use super::actions::ActionRow;
 use super::actor::Sum;
 use crate::surface::entry::Group;
 use crate::surface::failure::Failure;
@@ -12,10 +13,13 @@ use crate::surface::link::Link;
 use crate::surface::query::Problem;
 use crate::surface::shell::Shell;
 use crate::surface::value::shown;
-use crate::surface::visit::Visit;
+use crate::surface::visit::{ACCESS, Visit};
 
 /// Changes on a page.
 const SIZE: u32 = 200;
+
+/// Failed actions on a page.
+const FAILED: u32 = 20;
 
 #[derive(Template)]
 #[template(path = "surface/correlation.html")]
@@ -25,6 +29,9 @@ struct CorrelationPage {
     sums: Vec<Sum>,
     groups: Vec<Group>,
     transactions: usize,
+    /// Whether there is more of it than on this page.
+    is_part: bool,
+    failed: Vec<ActionRow>,
     later: Option<String>,
     undo: String,
 }
@@ -61,12 +68,17 @@ pub(in crate::surface) async fn correlation(visit: &Visit) -> Result<HttpRespons
     if let Some(after) = after {
         request = request.after(after);
     }
-    let read = visit.read(move |conn, trail| trail.timeline_page(conn, &filter, &request));
-    let page = match read.await {
+    let failed = Filter::new().correlation_id(id.clone()).status(ActionStatus::Error);
+    let read = visit.read(move |conn, trail| {
+        let failed =
+            trail.actions(conn, &failed, &PageRequest::new().size(FAILED)?.order(Order::OldestFirst))?;
+        Ok((trail.timeline_page(conn, &filter, &request)?, failed.entries))
+    });
+    let (page, failed) = match read.await {
         Ok(page) => page,
         Err(Failure::Invalid(problems)) => {
             let named = |problem: Problem| match problem.field.as_str() {
-                "transaction_correlation_id" => Problem::new("id", problem.text),
+                "transaction_correlation_id" | "correlation_id" => Problem::new("id", problem.text),
                 _ => problem,
             };
             return lookup(problems.into_iter().map(named).collect());
@@ -79,6 +91,12 @@ pub(in crate::surface) async fn correlation(visit: &Visit) -> Result<HttpRespons
         id: shown(&id),
         sums: Sum::of(&page.entries),
         transactions: groups.len(),
+        is_part: page.has_more || after.is_some(),
+        failed: failed
+            .iter()
+            .filter(|action| action.category.as_deref() != Some(ACCESS))
+            .map(|action| ActionRow::new(visit, action))
+            .collect(),
         groups,
         later: page.cursor.map(|cursor| {
             visit.href(&Link::to("correlations").with("id", id.as_str()).with("after", cursor.to_string()))

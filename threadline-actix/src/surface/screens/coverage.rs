@@ -1,5 +1,7 @@
 //! Coverage: whether everything that is to be captured is, and what mends what is not.
 
+use std::sync::Arc;
+
 use actix_web::HttpResponse;
 use askama::Template;
 use threadline::health::{self, CoverageOptions, CoverageStatus, Finding, Severity, TableCoverage};
@@ -7,8 +9,10 @@ use threadline::health::{self, CoverageOptions, CoverageStatus, Finding, Severit
 use crate::surface::entry::table_text;
 use crate::surface::failure::Failure;
 use crate::surface::link::Link;
+use crate::surface::moment::Moment;
 use crate::surface::prose::Prose;
 use crate::surface::pulse;
+use crate::surface::query::Problem;
 use crate::surface::shell::Shell;
 use crate::surface::value::shown;
 use crate::surface::visit::Visit;
@@ -17,6 +21,8 @@ use crate::surface::visit::Visit;
 #[template(path = "surface/coverage.html")]
 struct CoveragePage {
     shell: Shell,
+    seen_at: Moment,
+    anew: String,
     verdict: Verdict,
     findings: Vec<FindingView>,
     uncovered: Vec<TableView>,
@@ -45,22 +51,38 @@ struct TableView {
 
 /// What is captured, and what is wrong.
 pub(in crate::surface) async fn coverage(visit: &Visit) -> Result<HttpResponse, Failure> {
-    let unknown = visit.query().unknown(&[]);
+    let mut query = visit.query();
+    let anew = match query.take("anew")?.as_deref() {
+        None => false,
+        Some("yes") => true,
+        Some(_) => return Err(Problem::new("anew", "is not `yes`").into()),
+    };
+    let unknown = query.unknown(&["anew"]);
     if !unknown.is_empty() {
         return Err(Failure::Invalid(unknown));
     }
     let tables = visit.config.operation.tables.clone();
     let limit = visit.config.limit;
-    let (tables, findings) = visit
+    // What the header has found out a moment ago is not looked for again.
+    let known = visit.config.pulse.findings().filter(|_| !anew);
+    let look = known.is_none();
+    let (tables, found) = visit
         .read(move |conn, _| {
             let ignored = tables.ignored.iter().fold(CoverageOptions::new(), |options, ignored| {
                 options.ignore(ignored.table.clone(), &ignored.reason)
             });
-            let options = pulse::options(&tables, limit)?;
-            Ok((health::coverage(conn, &ignored)?, health::findings(conn, &options)?))
+            let found = look.then(|| health::findings(conn, &pulse::options(&tables, limit)?)).transpose()?;
+            Ok((health::coverage(conn, &ignored)?, found))
         })
         .await?;
-    visit.config.pulse.note(&findings);
+    let (findings, seen_at): (Arc<[Finding]>, _) = match (found, known) {
+        (None, Some(known)) => known,
+        (found, _) => {
+            let findings: Arc<[Finding]> = found.unwrap_or_default().into();
+            visit.config.pulse.note(&findings);
+            (findings, visit.now)
+        }
+    };
     let of = |statuses: &[CoverageStatus]| {
         let tables = tables.iter().filter(|table| statuses.contains(&table.status));
         tables.map(|table| TableView::new(visit, table)).collect::<Vec<_>>()
@@ -68,6 +90,8 @@ pub(in crate::surface) async fn coverage(visit: &Visit) -> Result<HttpResponse, 
     let uncovered = of(&[CoverageStatus::Uncovered, CoverageStatus::Gone]);
     visit.page(&CoveragePage {
         shell: visit.shell(),
+        seen_at: visit.moment(seen_at),
+        anew: visit.href(&Link::to("coverage").with("anew", "yes")),
         verdict: Verdict::new(&findings, uncovered.len()),
         findings: findings.iter().map(FindingView::new).collect(),
         uncovered,

@@ -9,6 +9,7 @@ use uuid::Uuid;
 use crate::surface::entry::{Badge, key_text, table_text};
 use crate::surface::failure::Failure;
 use crate::surface::moment;
+use crate::surface::prose::Prose;
 use crate::surface::query::{Problem, Query};
 use crate::surface::shell::Shell;
 use crate::surface::value::shown;
@@ -20,7 +21,7 @@ struct UndoPage {
     shell: Shell,
     clean: bool,
     steps: Vec<StepView>,
-    limits: Vec<String>,
+    limits: Vec<Prose>,
     sql: Option<String>,
     refused: bool,
 }
@@ -69,7 +70,7 @@ pub(in crate::surface) async fn undo(visit: &Visit) -> Result<HttpResponse, Fail
         shell: visit.shell(),
         clean: plan.is_clean(),
         steps: plan.steps.iter().map(StepView::new).collect(),
-        limits: plan.limits.iter().map(|limit| shown(&limit.to_string())).collect(),
+        limits: plan.limits.iter().map(|limit| Prose::sentence(&limit.to_string())).collect(),
         refused: sql.is_none(),
         sql: sql.as_deref().map(shown),
     })
