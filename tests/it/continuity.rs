@@ -148,7 +148,7 @@ fn only_a_gap_that_is_there_can_be_acknowledged() {
     }
     let changes: Vec<ChangeId> = threadline_tests::texts(
         conn,
-        "SELECT transaction_id || ' ' || ordinal FROM threadline.audit_changes ORDER BY transaction_id, ordinal",
+        "SELECT transaction_id || ' ' || ordinal FROM threadline.audit_changes ORDER BY captured_at, ordinal",
     )
     .iter()
     .map(|change| change.split_once(' ').unwrap())
