@@ -19,7 +19,7 @@ fn stored_markup_and_characters_that_turn_the_writing_are_shown_and_not_obeyed()
         let body = site.get(Visitor::Admin, &path).body;
         assert!(!body.contains("<script>") && !body.contains("<img") && !body.contains("<b>"), "{path}");
         assert!(!body.contains('\u{202e}') && !body.contains('\u{7}'), "{path}");
-        assert!(body.contains("U+202E") && body.contains('\u{2407}'), "{path}");
+        assert!(body.contains("U+202E") && body.contains("\u{2039}U+0007\u{203a}"), "{path}");
     }
 }
 

@@ -115,9 +115,8 @@ pub(super) fn shown(text: &str) -> String {
     for c in text.chars() {
         match c {
             '\n' | '\t' => visible.push(c),
-            '\u{00}'..='\u{1f}' => visible.extend(char::from_u32(0x2400 + c as u32)),
-            '\u{7f}' => visible.push('\u{2421}'),
-            '\u{80}'..='\u{9f}'
+            '\u{00}'..='\u{1f}'
+            | '\u{7f}'..='\u{9f}'
             | '\u{61c}'
             | '\u{200b}'..='\u{200f}'
             | '\u{2028}'..='\u{202e}'
