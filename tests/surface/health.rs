@@ -30,8 +30,11 @@ fn the_pill_tells_what_is_wrong_to_whom_may_know_and_is_not_asked_at_each_page()
     }
     let told = pill(&site.see(new.clone(), Visitor::Admin, "timeline").body).unwrap();
     assert!(told.starts_with("bad") && told.contains("error"), "{told}");
-    // Whoever looks at coverage has it asked.
-    site.see(old.clone(), Visitor::Admin, "coverage");
+    // Coverage has what the header has, and says how old that is; whoever wants it anew has it asked.
+    let known = site.see(old.clone(), Visitor::Admin, "coverage").body;
+    assert!(!known.contains("class=\"finding error\"") && known.contains("coverage?anew=yes"), "{known}");
+    let anew = site.see(old.clone(), Visitor::Admin, "coverage?anew=yes").body;
+    assert!(anew.contains("class=\"finding error\""), "{anew}");
     let told = pill(&site.see(old, Visitor::Admin, "timeline").body).unwrap();
     assert!(told.starts_with("bad"), "{told}");
     let home = site.see(new, Visitor::Admin, "").body;
