@@ -28,7 +28,7 @@ const SIZE: u32 = 50;
 const RECENT: u32 = 100;
 
 /// Changes that are counted; beyond there is `+`.
-const COUNTED: u32 = 10_000;
+const COUNTED: u32 = 1_000;
 
 #[derive(Template)]
 #[template(path = "surface/timeline.html")]
