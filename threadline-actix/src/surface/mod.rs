@@ -28,6 +28,7 @@
 
 mod access;
 mod api;
+mod asked;
 mod assets;
 mod config;
 mod cross_origin;

@@ -6,6 +6,7 @@ use askama::Template;
 use threadline::{ActionStatus, AuditAction, Filter, Order, PageRequest};
 
 use super::choose::is_below;
+use crate::surface::asked::Asked;
 use crate::surface::entry::{Correlation, Who};
 use crate::surface::failure::Failure;
 use crate::surface::link::Link;
@@ -68,25 +69,9 @@ struct Look {
 
 /// Who looked at what.
 pub(in crate::surface) async fn access_log(visit: &Visit) -> Result<HttpResponse, Failure> {
-    let mut query = visit.query();
+    let query = visit.query();
     let written = query.rest().to_vec();
-    let mut problems = Vec::new();
-    let window = Window::take(&mut query, visit.preferences.zone, USUAL).unwrap_or_else(|wrong| {
-        problems.extend(wrong);
-        USUAL
-    });
-    let after = query.take_cursor().unwrap_or_else(|problem| {
-        problems.push(problem);
-        None
-    });
-    let filter = Filter::from_pairs(query.take_all(&NAMES)).unwrap_or_else(|invalid| {
-        if let Failure::Invalid(wrong) = Failure::from(threadline::Error::from(invalid)) {
-            problems.extend(wrong);
-        }
-        Filter::new()
-    });
-    let known: Vec<&str> = NAMES.into_iter().chain(["window", "from", "to", "after"]).collect();
-    problems.extend(query.unknown(&known));
+    let Asked { window, after, filter, problems } = Asked::of(visit, query, &NAMES, USUAL);
     let given = |name: &str| written.iter().find(|(field, _)| field == name).map(|(_, value)| value.clone());
     let page = |problems: Vec<Problem>, days: Vec<DayOfLooks>, older, widest| AccessLogPage {
         shell: visit.shell(),

@@ -6,6 +6,7 @@ use askama::Template;
 use threadline::{AuditAction, Filter, Order, PageRequest};
 
 use crate::surface::access::Capability;
+use crate::surface::asked::Asked;
 use crate::surface::entry::{ActionTag, Correlation, Who};
 use crate::surface::failure::Failure;
 use crate::surface::link::Link;
@@ -61,26 +62,9 @@ pub(in crate::surface) struct ActionRow {
 
 /// The actions.
 pub(in crate::surface) async fn actions(visit: &Visit) -> Result<HttpResponse, Failure> {
-    let mut query = visit.query();
+    let query = visit.query();
     let written = query.rest().to_vec();
-    let mut problems = Vec::new();
-    let window = Window::take(&mut query, visit.preferences.zone, USUAL).unwrap_or_else(|wrong| {
-        problems.extend(wrong);
-        USUAL
-    });
-    let after = query.take_cursor();
-    let after = after.unwrap_or_else(|problem| {
-        problems.push(problem);
-        None
-    });
-    let filter = Filter::from_pairs(query.take_all(&NAMES)).unwrap_or_else(|invalid| {
-        if let Failure::Invalid(wrong) = Failure::from(threadline::Error::from(invalid)) {
-            problems.extend(wrong);
-        }
-        Filter::new()
-    });
-    let known: Vec<&str> = NAMES.into_iter().chain(["window", "from", "to", "after"]).collect();
-    problems.extend(query.unknown(&known));
+    let Asked { window, after, filter, problems } = Asked::of(visit, query, &NAMES, USUAL);
     let page = |problems: Vec<Problem>, actions, older, widest| ActionsPage {
         shell: visit.shell(),
         presets: Preset::all(visit, window, |window| link(&filter, window)),

@@ -104,27 +104,27 @@ impl Verdict {
     fn new(findings: &[Finding], uncovered: usize) -> Self {
         let count = |severity| findings.iter().filter(|finding| finding.severity == severity).count();
         let (errors, warnings) = (count(Severity::Error), count(Severity::Warning));
-        let words = |number: usize, one: &str| match number {
-            1 => format!("1 {one}"),
-            _ => format!("{number} {one}s"),
-        };
         match (errors, warnings) {
             (0, 0) if uncovered == 0 => {
                 Self { class: "good", words: "Every table is captured, or left out by decision.".to_owned() }
             }
-            (0, 0) => {
-                Self { class: "warning", words: format!("{} not captured.", words(uncovered, "table")) }
-            }
+            (0, 0) => Self {
+                class: "warning",
+                words: format!("{} not captured.", pulse::counted(uncovered, "table")),
+            },
             (0, _) => Self {
                 class: "warning",
                 words: format!(
                     "Nothing is being lost that is to be captured; {} to look into.",
-                    words(warnings, "thing")
+                    pulse::counted(warnings, "thing")
                 ),
             },
             _ => Self {
                 class: "bad",
-                words: format!("The trail cannot be relied on as it is: {} to mend.", words(errors, "error")),
+                words: format!(
+                    "The trail cannot be relied on as it is: {} to mend.",
+                    pulse::counted(errors, "error")
+                ),
             },
         }
     }
