@@ -275,6 +275,7 @@ CREATE TABLE IF NOT EXISTS threadline.redacted_columns (
     column_id integer NOT NULL,
     rule text,
     unsure boolean NOT NULL DEFAULT false,
+    restored boolean NOT NULL DEFAULT false,
     PRIMARY KEY (table_id, column_id)
 );
 
@@ -283,6 +284,7 @@ COMMENT ON COLUMN threadline.redacted_columns.table_id IS 'The audited_tables ro
 COMMENT ON COLUMN threadline.redacted_columns.column_id IS 'The column''s id in table_layouts.columns.';
 COMMENT ON COLUMN threadline.redacted_columns.rule IS 'mask or exclude: the rule in force, or the last one before the column was dropped; NULL for none.';
 COMMENT ON COLUMN threadline.redacted_columns.unsure IS 'Whether a restore has left unclear which column of today it is: what was captured of it before is masked where anything is.';
+COMMENT ON COLUMN threadline.redacted_columns.restored IS 'Whether the rule was in force before a restore: it stays for what was captured until then, also when it is lifted.';
 
 CREATE TABLE IF NOT EXISTS threadline.capture_periods (
     table_id integer NOT NULL,

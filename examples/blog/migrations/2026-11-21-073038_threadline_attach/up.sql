@@ -97,7 +97,8 @@ COMMENT ON FUNCTION threadline.check_target(regclass) IS 'Fails when a relation 
 
 -- Keeps how each column of a table is redacted, by its id: of those that are gone the last rule stays. `last_columns` are those of
 -- the layout before this one. In a restored copy a column may have been taken for another one: where more than one has another
--- name or none, nobody can be sure of any of them.
+-- name or none, nobody can be sure of any of them; and a column that took the name and the place of one that was dropped looks just
+-- like it. So a rule that was in force before the restore stays for what was captured before it, whatever is declared since.
 CREATE OR REPLACE FUNCTION threadline.keep_rules(target oid, policy threadline.audited_tables, layout_now jsonb, last_relation oid, last_columns jsonb) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -106,7 +107,10 @@ DECLARE
     lost bigint;
     added bigint;
 BEGIN
-    UPDATE threadline.redacted_columns r SET rule = NULL FROM jsonb_to_recordset(layout_now) c (id integer) WHERE r.table_id = policy.id AND r.column_id = c.id;
+    UPDATE threadline.redacted_columns r SET restored = true WHERE last_relation <> target AND r.table_id = policy.id AND r.rule IS NOT NULL;
+    UPDATE threadline.redacted_columns r SET rule = CASE WHEN r.restored THEN r.rule END, unsure = r.unsure OR r.restored
+        FROM jsonb_to_recordset(layout_now) c (id integer, name text)
+        WHERE r.table_id = policy.id AND r.column_id = c.id AND c.name <> ALL (policy.exclude || policy.mask);
     INSERT INTO threadline.redacted_columns (table_id, column_id, rule)
         SELECT policy.id, c.id, CASE WHEN c.name = ANY (policy.exclude) THEN 'exclude' ELSE 'mask' END
         FROM jsonb_to_recordset(layout_now) c (id integer, name text) WHERE c.name = ANY (policy.exclude || policy.mask)
