@@ -13,7 +13,7 @@ use super::filter::{ActorFilter, Filter, InvalidFilter};
 use super::image::RowImage;
 use super::key::RowKey;
 use super::page::{Cursor, Order, Page, PageRequest, Place, Position};
-use super::scan::{Question, Scan};
+use super::scan::{Question, Scan, count};
 use super::scope::Surface;
 use super::statement::Statement;
 use super::tables::TableChange;
@@ -129,7 +129,7 @@ impl Trail {
         filter.check()?;
         let counted = self.read(conn, Surface::Count, |conn, scope| {
             let question = Question::new(conn, filter, scope)?;
-            Scan::new(&question, PageRequest::new().direction(), None).count(conn, cap as usize + 1)
+            count(&question, conn, cap as usize + 1)
         })?;
         let capped = counted > cap as usize;
         Ok(Count { counted: if capped { u64::from(cap) } else { counted as u64 }, capped })

@@ -1,7 +1,6 @@
 //! Changes found by an index on them: of a row, a table, a tenant, or by time.
 
 use diesel::prelude::*;
-use diesel::sql_types::BigInt;
 
 use super::{Batch, COLUMNS, Scan, order_by};
 use crate::error::Error;
@@ -49,36 +48,28 @@ impl Scan<'_> {
     /// is merged: asked for at once, they would all be read to the end and sorted.
     pub(super) fn batch_by_change(&self, conn: &mut PgConnection, wanted: usize) -> Result<Batch, Error> {
         let mut statement = self.question.statement(&format!("SELECT {COLUMNS} FROM ("));
-        let limit = self.append_each_origin(&mut statement, "c.*", wanted);
-        statement.sql(") AS c").sql(&order_by(self.order.sql())).sql(&limit);
+        let order = order_by(self.order.sql());
+        let limit = self.append_each_origin(&mut statement, "c.*", &order, wanted);
+        statement.sql(") AS c").sql(&order).sql(&limit);
         Ok(Batch::of(self.load(conn, statement)?, wanted))
     }
 
-    /// How many changes a batch of so many would have, without reading what is in them.
-    pub(super) fn count_by_change(&self, conn: &mut PgConnection, wanted: usize) -> Result<usize, Error> {
-        #[derive(QueryableByName)]
-        struct Counted {
-            #[diesel(sql_type = BigInt)]
-            counted: i64,
-        }
-        let mut statement = self.question.statement("SELECT count(*) AS counted FROM (");
-        self.append_each_origin(&mut statement, "1", wanted);
-        statement.sql(") AS c");
-        let rows: Vec<Counted> = statement.load_from(conn)?;
-        let counted = rows.first().map_or(0, |row| usize::try_from(row.counted).unwrap_or(usize::MAX));
-        Ok(counted.min(wanted))
-    }
-
-    /// Adds what is asked for of each origin, in order and no more than wanted; returns how that is limited.
-    fn append_each_origin(&self, statement: &mut Statement, what: &str, wanted: usize) -> String {
-        let direction = self.order.sql();
+    /// Adds what is asked for of each origin, in an order that begins with `captured_at`, and no more than wanted; returns how
+    /// that is limited.
+    pub(super) fn append_each_origin(
+        &self,
+        statement: &mut Statement,
+        what: &str,
+        order: &str,
+        wanted: usize,
+    ) -> String {
         // Limits are written out: as parameters they would hide from the planner how little is wanted.
         let limit = format!(" LIMIT {}", self.question.limit(wanted));
         for (place, origin) in self.origins().into_iter().enumerate() {
             let union = if place == 0 { "" } else { " UNION ALL " };
             statement.sql(&format!("{union}(SELECT {what} FROM "));
             statement.append(&origin.from);
-            let mut order = order_by(direction);
+            let mut order = order.to_owned();
             if let Some((column, value)) = origin.common {
                 let (first, last) = self.span();
                 for (comparison, instant, none) in [(">=", first, "-infinity"), ("<=", last, "infinity")] {
@@ -90,7 +81,8 @@ impl Scan<'_> {
                         None => statement.sql(&format!(", '{none}'::timestamptz)")),
                     };
                 }
-                order = order.replacen("ORDER BY ", &format!("ORDER BY {column} {direction}, "), 1);
+                let column_first = format!("ORDER BY {column} {}, ", self.order.sql());
+                order = order.replacen("ORDER BY ", &column_first, 1);
             }
             self.question.of_change(statement, self.order, self.after);
             self.question.of_transaction_of(statement, "c.transaction_id");

@@ -7,6 +7,7 @@
 //! final.
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use diesel::prelude::*;
@@ -33,8 +34,8 @@ const MILLISECOND: TimeDelta = TimeDelta::milliseconds(1);
 const MOST_DOUBLINGS: i32 = 25;
 
 /// Transactions looked at in one statement: so many at first, and at most.
-const FEW_TRANSACTIONS: usize = 64;
-const MANY_TRANSACTIONS: usize = 4096;
+pub(super) const FEW_TRANSACTIONS: usize = 64;
+pub(super) const MANY_TRANSACTIONS: usize = 4096;
 
 /// How the transactions are found: by indexes of `t`, a transaction, or of `a`, an action, that end in the id.
 pub(super) struct Finder {
@@ -93,7 +94,7 @@ impl Scan<'_> {
     ) -> Result<Batch, Error> {
         loop {
             let look_at = self.look_at.unwrap_or(wanted).max(FEW_TRANSACTIONS).next_power_of_two();
-            let (mut transactions, last) = self.transactions(conn, finder, look_at)?;
+            let (mut transactions, last) = self.transactions(conn, finder, self.ids(), look_at)?;
             let is_final_to = last.map(|last| match self.order {
                 Order::NewestFirst => began_at(last) + SHORT,
                 Order::OldestFirst => began_at(last),
@@ -148,12 +149,20 @@ impl Scan<'_> {
         Position { captured_at, id }
     }
 
-    /// The next so many transactions, in the order in which they began, that can have changes still to be found, and the
-    /// last of them when there may be more.
-    fn transactions(
+    /// The ids of transactions that can have changes still to be found, but for the long ones.
+    pub(super) fn ids(&self) -> Range<Uuid> {
+        let (first, last) = self.span();
+        let first = first.map_or(Uuid::nil(), |first| first_id_at(first, -SHORT));
+        first..last.map_or(Uuid::max(), |last| first_id_at(last, MILLISECOND))
+    }
+
+    /// The first so many transactions of a finder at these ids, in the order in which they began, and the place of the last of
+    /// them when there may be more.
+    pub(super) fn transactions(
         &self,
         conn: &mut PgConnection,
         finder: &Finder,
+        ids: Range<Uuid>,
         look_at: usize,
     ) -> Result<(Vec<Uuid>, Option<Uuid>), Error> {
         #[derive(QueryableByName)]
@@ -169,16 +178,13 @@ impl Scan<'_> {
         } else {
             ("t.id", "threadline.audit_transactions t", "t.id")
         };
-        let (first, last) = self.span();
-        let first = first.map_or(Uuid::nil(), |first| first_id_at(first, -SHORT));
-        let past = last.map_or(Uuid::max(), |last| first_id_at(last, MILLISECOND));
         let mut statement = self.question.statement("SELECT found.place, found.transaction_id FROM (");
         for (number, place) in finder.places.iter().enumerate() {
             statement.sql(if number == 0 { "(" } else { " UNION ALL (" });
             statement.sql(&format!(
                 "SELECT {id} AS place, {transaction_id} AS transaction_id FROM {table} WHERE {transaction_id} IS NOT NULL AND "
             ));
-            place.write(&mut statement, id, first, past);
+            place.write(&mut statement, id, ids.start, ids.end);
             if finder.by_action {
                 self.question.filter.of_action(&mut statement);
                 let mut conditions = Statement::new("");
@@ -203,7 +209,11 @@ impl Scan<'_> {
 
     /// Transactions that are asked for, began too early to be among those found by their beginning, and went on so long
     /// that they can have changes among those being looked for.
-    fn long_transactions(&self, conn: &mut PgConnection, last: Option<Uuid>) -> Result<Vec<Uuid>, Error> {
+    pub(super) fn long_transactions(
+        &self,
+        conn: &mut PgConnection,
+        last: Option<Uuid>,
+    ) -> Result<Vec<Uuid>, Error> {
         #[derive(QueryableByName)]
         struct Found {
             #[diesel(sql_type = SqlUuid)]

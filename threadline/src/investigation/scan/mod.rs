@@ -6,6 +6,7 @@
 
 mod by_change;
 mod by_transaction;
+mod count;
 mod place;
 mod question;
 mod stored;
@@ -13,6 +14,7 @@ mod stored;
 use chrono::{DateTime, Utc};
 use diesel::prelude::*;
 
+pub(crate) use self::count::count;
 pub(crate) use self::place::Place;
 pub(crate) use self::question::{
     Question, began_at, check_filter, first_id_at, of_actors, row_key, table_id,
@@ -91,28 +93,6 @@ impl<'a> Scan<'a> {
     /// Whether there is nothing more to be found.
     pub(crate) fn is_over(&self) -> bool {
         self.found_all
-    }
-
-    /// How many there are, counting no further than to `cap`.
-    pub(crate) fn count(mut self, conn: &mut PgConnection, cap: usize) -> Result<usize, Error> {
-        let question = self.question;
-        let by_change = question.transaction.is_none() && question.found_by_transactions().is_none();
-        if by_change && question.filter.column.is_none() {
-            return self.count_by_change(conn, cap);
-        }
-        let mut counted = 0;
-        while counted < cap && !self.found_all {
-            let wanted = (cap - counted).min(2000);
-            counted += if self.question.filter.column.is_some() {
-                self.next(conn, wanted)?.len()
-            } else {
-                let batch = self.batch(conn, wanted)?;
-                self.found_all = batch.goes_on_after.is_none();
-                self.after = batch.goes_on_after.or(self.after);
-                batch.changes.len()
-            };
-        }
-        Ok(counted)
     }
 
     /// The first and the last instant at which changes still to be found can have been captured.
