@@ -65,8 +65,7 @@ COMMENT ON FUNCTION threadline.key_now(threadline.audited_tables) IS 'The key co
 CREATE OR REPLACE FUNCTION threadline.is_stale(stored threadline.audited_tables, relation regclass) RETURNS boolean
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    RETURN relation IS NOT NULL AND threadline.layout_digest(relation)
-        <> (SELECT l.digest FROM threadline.table_layouts l WHERE l.table_id = stored.id AND l.layout = stored.layout);
+    RETURN relation IS NOT NULL AND threadline.layout_differs(relation, stored.id, stored.layout);
 END
 $$;
 COMMENT ON FUNCTION threadline.is_stale(threadline.audited_tables, regclass) IS 'Whether a table has changed since its capture was compiled.';
@@ -350,7 +349,7 @@ GRANT EXECUTE ON FUNCTION threadline.schema_version(), threadline.find_table(tex
     threadline.key_query(oid, text[]), threadline.row_query(oid, threadline.audited_tables, text[], text[]),
     threadline.table_reading(integer, boolean), threadline.since_layout(integer, integer), threadline.rules_of(integer),
     threadline.decode_image(anyelement, jsonb, text[]), threadline.table_id(oid), threadline.audited_relation(integer),
-    threadline.present_columns(oid), threadline.layout_digest(oid), threadline.base_type(oid),
+    threadline.present_columns(oid), threadline.layout_digest(oid), threadline.layout_differs(oid, integer, integer), threadline.base_type(oid),
     threadline.component_types(oid), threadline.goes_in_as_it_is(oid), threadline.output_form(oid), threadline.value_form(oid), threadline.key_form(oid), threadline.instant_key(timestamptz), threadline.stored_key(text),
     threadline.key_expression(oid, text[], text), threadline.key_column_problem(oid, smallint), threadline.candidate_keys(oid),
     threadline.present_columns(oid), threadline.known_columns(oid, jsonb), threadline.recorded_layout(integer, integer),

@@ -104,8 +104,7 @@ LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     stored CONSTANT threadline.audited_tables := (SELECT a FROM threadline.audited_tables a WHERE a.id = of_table);
     relation CONSTANT regclass := threadline.audited_relation(of_table);
-    stale CONSTANT boolean := threadline.layout_digest(relation)
-        IS DISTINCT FROM (SELECT l.digest FROM threadline.table_layouts l WHERE l.table_id = of_table AND l.layout = stored.layout);
+    stale CONSTANT boolean := threadline.layout_differs(relation, of_table, stored.layout) IS NOT FALSE;
 BEGIN
     policy := stored;
     IF stale THEN

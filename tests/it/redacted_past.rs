@@ -11,6 +11,7 @@ use diesel::PgConnection;
 use proptest::prelude::*;
 use proptest::test_runner::Config;
 use threadline::continuity;
+use threadline::health::{self, FindingCode, HealthOptions};
 use threadline::{Actor, ExportFormat, ExportOptions, FeedCursor, Filter, HistoryLimit, Trail, UndoTarget};
 use threadline_tests::{audited_database, clock, row_key, run, table};
 
@@ -297,4 +298,21 @@ fn a_rule_lifted_after_a_restore_stays_for_what_was_captured_before_it() {
     let now = clock(conn);
     let told = everything_told(conn, &[now]);
     assert!(told.contains("open-1") && told.contains("open-2") && !told.contains("secret-1"), "{told}");
+}
+
+/// A capture function compiled for a column does not take another of its name and type for it.
+#[test]
+fn a_column_that_took_the_name_type_and_place_of_another_is_another() {
+    let db = audited_database();
+    let conn = &mut db.connect();
+    run(conn, "CREATE TABLE notes (id integer PRIMARY KEY, b text); SELECT threadline.attach('notes')");
+    run(conn, "INSERT INTO notes VALUES (1, 'open-1')");
+    run(conn, "ALTER TABLE notes DROP b; ALTER TABLE notes ADD b text");
+    let findings = health::findings(conn, &HealthOptions::default()).unwrap();
+    assert!(findings.iter().any(|finding| finding.code == FindingCode::StaleFunction), "{findings:?}");
+    run(conn, "UPDATE notes SET b = 'secret-1'");
+    run(conn, "SELECT threadline.attach('notes', exclude => '{b}'); ALTER TABLE notes DROP b");
+    let now = clock(conn);
+    let told = everything_told(conn, &[now]);
+    assert!(told.contains("open-1") && !told.contains("secret-1"), "{told}");
 }

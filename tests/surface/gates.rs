@@ -6,7 +6,7 @@ use threadline_actix::surface::SurfaceConfig;
 use super::site::{Site, Visitor};
 
 /// Each screen, and whether it takes a capability that support has not.
-const SCREENS: [(&str, bool); 17] = [
+const SCREENS: [(&str, bool); 18] = [
     ("", false),
     ("timeline", false),
     ("actions", false),
@@ -17,6 +17,7 @@ const SCREENS: [(&str, bool); 17] = [
     ("actors?actor=user:7", false),
     ("correlations", false),
     ("undo?transaction=ID", false),
+    ("views", false),
     ("coverage", true),
     ("redaction", true),
     ("retention", true),

@@ -12,3 +12,4 @@ mod pages;
 mod retention;
 mod site;
 mod states;
+mod views;

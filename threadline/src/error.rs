@@ -16,6 +16,7 @@ use crate::investigation::{FeedCursor, InvalidFeedCursor, InvalidFilter, Invalid
 use crate::migrations::SCHEMA_VERSION;
 use crate::operation::evidence::InvalidEvidence;
 use crate::operation::exports::InvalidExportRequest;
+use crate::operation::views::InvalidView;
 
 /// Why a call could not be answered. A call that fails leaves nothing half-written in the database.
 #[derive(Debug, thiserror::Error)]
@@ -193,6 +194,9 @@ pub enum Error {
     /// An export cannot be made in the background as it is asked for.
     #[error(transparent)]
     InvalidExportRequest(#[from] InvalidExportRequest),
+    /// A view cannot be saved as it is.
+    #[error(transparent)]
+    InvalidView(#[from] InvalidView),
     /// What a reader may see was stored, and cannot be read.
     #[error(transparent)]
     InvalidScope(#[from] InvalidScope),
@@ -359,6 +363,7 @@ impl Error {
             Self::RetentionSuperseded => "retention_superseded",
             Self::RetentionStopped => "retention_stopped",
             Self::InvalidExportRequest(..) => "invalid_export_request",
+            Self::InvalidView(..) => "invalid_view",
             Self::ExportClaimLost { .. } => "export_claim_lost",
             Self::InvalidPage { .. } => "invalid_page",
             Self::ScopeFailed(..) => "scope_failed",

@@ -67,7 +67,7 @@ pub use crate::investigation::{
 };
 pub use crate::migrations::{CORE_MIGRATIONS, CoreMigration, CoreMigrations, MIGRATIONS};
 pub use crate::operation::{
-    config, continuity, evidence, exports, health, holds, partitions, policy, retention, verify,
+    config, continuity, evidence, exports, health, holds, partitions, policy, retention, verify, views,
 };
 pub use crate::registry::{AuditedModel, audited_models};
 

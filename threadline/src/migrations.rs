@@ -89,6 +89,11 @@ pub const CORE_MIGRATIONS: &[CoreMigration] = &[
         up: include_str!("../migrations/2026-11-21-000013_threadline_baselines/up.sql"),
         down: include_str!("../migrations/2026-11-21-000013_threadline_baselines/down.sql"),
     },
+    CoreMigration {
+        name: "views",
+        up: include_str!("../migrations/2026-11-21-000014_threadline_views/up.sql"),
+        down: include_str!("../migrations/2026-11-21-000014_threadline_views/down.sql"),
+    },
 ];
 
 /// The audit schema as a Diesel migration source, for hosts that migrate in code:

@@ -43,6 +43,7 @@ pub(super) fn reads(site: &Site) -> Vec<Read> {
         read("/correlations", "?id=import-7", "timeline", false),
         read("/actions", "", "actions", false),
         read("/undo", &format!("?transaction={id}"), "undo", false),
+        read("/views", "", "views", false),
         read("/coverage", "", "coverage", true),
         read("/findings", "", "findings", true),
         read("/redaction", "", "redaction", true),

@@ -57,6 +57,9 @@ impl From<Error> for Failure {
             Error::InvalidExportRequest(invalid) => {
                 Self::Invalid(invalid.problems().iter().map(|problem| named(problem)).collect())
             }
+            Error::InvalidView(invalid) => {
+                Self::Invalid(invalid.problems().iter().map(|problem| named(problem)).collect())
+            }
             Error::NotAudited { .. } => {
                 Self::Invalid(vec![Problem::new("table", "is not in the trail; choose one that is")])
             }

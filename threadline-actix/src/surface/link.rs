@@ -33,12 +33,17 @@ impl Link {
         self
     }
 
+    /// What it asks, as an address has it after the `?`.
+    pub(super) fn question(&self) -> String {
+        Serializer::new(String::new()).extend_pairs(&self.pairs).finish()
+    }
+
     /// As it is written on a page `root` leads away from to the mount.
     pub(super) fn from(&self, root: &str) -> String {
         let mut href = format!("{root}{}", self.path);
         if !self.pairs.is_empty() {
             href.push('?');
-            href.push_str(&Serializer::new(String::new()).extend_pairs(&self.pairs).finish());
+            href.push_str(&self.question());
         }
         href
     }

@@ -13,6 +13,7 @@ pub(super) enum Screen {
     Actor,
     Correlation,
     Undo,
+    Views,
     Coverage,
     Redaction,
     Retention,
@@ -44,9 +45,14 @@ impl Group {
     /// The screens one gets to from everywhere.
     pub(super) fn screens(self) -> &'static [Screen] {
         match self {
-            Self::Find => {
-                &[Screen::Timeline, Screen::Actions, Screen::Row, Screen::Actor, Screen::Correlation]
-            }
+            Self::Find => &[
+                Screen::Timeline,
+                Screen::Actions,
+                Screen::Row,
+                Screen::Actor,
+                Screen::Correlation,
+                Screen::Views,
+            ],
             Self::Verify => &[Screen::Coverage, Screen::Redaction, Screen::Retention, Screen::Gaps],
             Self::Prove => &[Screen::Evidence, Screen::Exports, Screen::AccessLog],
         }
@@ -60,17 +66,26 @@ pub(super) enum Deed {
     CancelExport,
     DownloadExport,
     RemoveDue,
+    SaveView,
+    ForgetView,
 }
 
 impl Deed {
-    pub(super) const ALL: [Self; 4] =
-        [Self::StartExport, Self::CancelExport, Self::DownloadExport, Self::RemoveDue];
+    pub(super) const ALL: [Self; 6] = [
+        Self::StartExport,
+        Self::CancelExport,
+        Self::DownloadExport,
+        Self::RemoveDue,
+        Self::SaveView,
+        Self::ForgetView,
+    ];
 
     /// Where it is done.
     pub(super) fn screen(self) -> Screen {
         match self {
             Self::StartExport | Self::CancelExport | Self::DownloadExport => Screen::Exports,
             Self::RemoveDue => Screen::Retention,
+            Self::SaveView | Self::ForgetView => Screen::Views,
         }
     }
 
@@ -81,6 +96,8 @@ impl Deed {
             Self::CancelExport => "/exports/cancel",
             Self::DownloadExport => "/exports/file",
             Self::RemoveDue => "/retention/run",
+            Self::SaveView => "/views/save",
+            Self::ForgetView => "/views/forget",
         }
     }
 
@@ -96,13 +113,15 @@ impl Deed {
             Self::CancelExport => ("cancelled", "cancel"),
             Self::DownloadExport => ("downloaded", "download"),
             Self::RemoveDue => ("requested", "request"),
+            Self::SaveView => ("saved", "save"),
+            Self::ForgetView => ("forgotten", "forget"),
         }
     }
 }
 
 impl Screen {
     /// All of them.
-    pub(super) const ALL: [Self; 15] = [
+    pub(super) const ALL: [Self; 16] = [
         Self::Home,
         Self::Timeline,
         Self::Actions,
@@ -111,6 +130,7 @@ impl Screen {
         Self::Actor,
         Self::Correlation,
         Self::Undo,
+        Self::Views,
         Self::Coverage,
         Self::Redaction,
         Self::Retention,
@@ -131,6 +151,7 @@ impl Screen {
             Self::Actor => "/actors",
             Self::Correlation => "/correlations",
             Self::Undo => "/undo",
+            Self::Views => "/views",
             Self::Coverage => "/coverage",
             Self::Redaction => "/redaction",
             Self::Retention => "/retention",
@@ -152,6 +173,7 @@ impl Screen {
             Self::Actor => "Actors",
             Self::Correlation => "Correlation",
             Self::Undo => "Undo plan",
+            Self::Views => "Saved views",
             Self::Coverage => "Coverage",
             Self::Redaction => "Redaction",
             Self::Retention => "Retention",
@@ -173,6 +195,7 @@ impl Screen {
             Self::Actor => "actor",
             Self::Correlation => "correlation",
             Self::Undo => "undo",
+            Self::Views => "views",
             Self::Coverage => "coverage",
             Self::Redaction => "redaction",
             Self::Retention => "retention",
@@ -193,7 +216,8 @@ impl Screen {
             | Self::Row
             | Self::Actor
             | Self::Correlation
-            | Self::Undo => Capability::Trail,
+            | Self::Undo
+            | Self::Views => Capability::Trail,
             Self::Coverage | Self::Gaps => Capability::Coverage,
             Self::Redaction => Capability::Policy,
             Self::Retention => Capability::Retention,
@@ -214,7 +238,7 @@ impl Screen {
     /// The command that answers the same question without the surface.
     pub(super) fn command(self) -> &'static str {
         match self {
-            Self::Home | Self::Timeline => "threadline timeline",
+            Self::Home | Self::Timeline | Self::Views => "threadline timeline",
             Self::Actions => "threadline actions",
             Self::Transaction => "threadline incident ID",
             Self::Row => "threadline history TABLE KEY",

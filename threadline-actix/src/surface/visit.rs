@@ -6,7 +6,7 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use askama::Template;
 use chrono::{DateTime, Utc};
 use diesel::PgConnection;
-use threadline::{Action, Actor, AuditContext, Trail};
+use threadline::{Action, Actor, ActorType, AuditContext, Trail};
 
 use super::access::{Access, Capability, Permissions};
 use super::config::SurfaceConfig;
@@ -159,6 +159,13 @@ impl Visit {
         let pool = self.config.pool.clone();
         let recorded = web::block(move || pool.record_action(&context, &action)).await;
         recorded.map_err(|_| Failure::Internal)?.map(drop).map_err(Failure::from)
+    }
+
+    /// Who is asking, when they are somebody: whom something can belong to.
+    pub(super) fn somebody(&self) -> Option<&Actor> {
+        self.actor.as_ref().filter(|actor| {
+            actor.actor_type() != ActorType::Anonymous && actor.id().is_some_and(|id| !id.trim().is_empty())
+        })
     }
 
     /// Who is asking, by which request.

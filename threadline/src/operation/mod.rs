@@ -12,3 +12,4 @@ pub mod partitions;
 pub mod policy;
 pub mod retention;
 pub mod verify;
+pub mod views;

@@ -245,7 +245,8 @@ END
 $$;
 COMMENT ON FUNCTION threadline.table_id(oid) IS 'The audited_tables id of a relation, or NULL.';
 
--- Names, types and order of a table's columns. Attribute numbers are left out: a restore changes them.
+-- Names, types and order of a table's columns. Attribute numbers are left out: a restore changes them, and layout_differs
+-- asks about them where there was none.
 -- VOLATILE so that under READ COMMITTED it reads with a snapshot of its own: that of a COPY, say, is older than the lock
 -- the COPY waited for.
 CREATE OR REPLACE FUNCTION threadline.layout_digest(relation oid) RETURNS text
@@ -258,6 +259,21 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION threadline.layout_digest(oid) IS 'Digest over names, types and order of a table''s columns.';
+
+-- Whether a relation looks unlike a recorded layout. In the relation it was recorded for, a column that took the name, the type
+-- and the place of another one is another one.
+CREATE OR REPLACE FUNCTION threadline.layout_differs(relation oid, of_table integer, of_layout integer) RETURNS boolean
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    RETURN (
+        SELECT threadline.layout_digest(relation) <> l.digest OR (l.relation_oid = relation AND EXISTS (
+            SELECT FROM jsonb_to_recordset(l.columns) c (attnum integer) WHERE NOT EXISTS (
+                SELECT FROM pg_attribute a WHERE a.attrelid = relation AND a.attnum = c.attnum AND NOT a.attisdropped)))
+        FROM threadline.table_layouts l WHERE l.table_id = of_table AND l.layout = of_layout
+    );
+END
+$$;
+COMMENT ON FUNCTION threadline.layout_differs(oid, integer, integer) IS 'Whether a relation looks unlike a recorded layout; NULL when there is none.';
 
 -- The columns of a table by the names they have at this moment, whatever snapshot the transaction reads with: both
 -- functions look into the catalog cache. Past the last column there is no name; a dropped one has a name and no privileges.
@@ -312,8 +328,9 @@ $$;
 COMMENT ON FUNCTION threadline.known_columns(oid, jsonb) IS 'The columns of a table as they are at this moment, each with the name a layout knows it by.';
 
 -- Names, types and order of a table's columns at this moment, whatever the snapshot: a query is parsed against the table
--- as it is. Type modifiers and collations do not show here. NULL when the owner of schema threadline may not name the table.
-CREATE OR REPLACE FUNCTION threadline.shape_digest(relation regclass) RETURNS text
+-- as it is. Type modifiers and collations do not show here. With their attribute numbers, which a restore changes, if asked for.
+-- NULL when the owner of schema threadline may not name the table.
+CREATE OR REPLACE FUNCTION threadline.shape_digest(relation regclass, numbered boolean) RETURNS text
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off AS $$
 DECLARE
     types text;
@@ -322,7 +339,7 @@ BEGIN
     -- With the type under a domain, whose name the owner could give to another type: what is compiled for one may run
     -- functions of the other's owner. A type the snapshot does not show is never the one compiled for.
     SELECT string_agg(format('%1$L, pg_typeof((r.r).%2$I)::text || coalesce(''/'' || format_type(threadline.base_type(pg_typeof((r.r).%2$I)), -1), gen_random_uuid()::text)',
-            format('%I', c.name), c.name), ', ' ORDER BY c.attnum)
+            format('%I', c.name) || CASE WHEN numbered THEN ' ' || c.attnum ELSE '' END, c.name), ', ' ORDER BY c.attnum)
         INTO types FROM threadline.present_columns(relation) c;
     IF types IS NOT NULL THEN
         EXECUTE format('SELECT md5(array_to_string(ARRAY[%s], '','')) FROM (SELECT NULL::%s) AS r (r)', types, relation) INTO digest;
@@ -333,19 +350,19 @@ EXCEPTION WHEN OTHERS THEN
     RETURN NULL;
 END
 $$;
-COMMENT ON FUNCTION threadline.shape_digest(regclass) IS 'Digest over names, types and order of a table''s columns at this moment, whatever the snapshot.';
+COMMENT ON FUNCTION threadline.shape_digest(regclass, boolean) IS 'Digest over names, types and order of a table''s columns at this moment, whatever the snapshot.';
 
 -- Whether a table still looks as it did when its capture function was compiled.
 -- Marked IMMUTABLE (it is not) so that a capture function's guard is folded once: see capture_body. Outside READ COMMITTED
 -- the snapshot may be older than the table, and what only the catalogs tell (a type's modifier) is left unasked.
-CREATE OR REPLACE FUNCTION threadline.is_as_compiled(relation regclass, shape text, layout text) RETURNS boolean
+CREATE OR REPLACE FUNCTION threadline.is_as_compiled(relation regclass, shape text, numbered boolean, layout text) RETURNS boolean
 LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    RETURN threadline.shape_digest(relation) = shape
+    RETURN threadline.shape_digest(relation, numbered) = shape
         AND (current_setting('transaction_isolation') <> 'read committed' OR threadline.layout_digest(relation) = layout);
 END
 $$;
-COMMENT ON FUNCTION threadline.is_as_compiled(regclass, text, text) IS 'Whether a table still looks as it did when its capture function was compiled.';
+COMMENT ON FUNCTION threadline.is_as_compiled(regclass, text, boolean, text) IS 'Whether a table still looks as it did when its capture function was compiled.';
 
 -- The columns of a table now, each with the id it had in the last layout recorded for it: matched by attribute number
 -- while the relation is the same, else (after a restore or re-creation) by name.
@@ -768,7 +785,7 @@ DECLARE
     on_insert text := '';
     on_delete text := '';
     always text := '';
-    guard CONSTANT text := format('is_as_compiled(%%s, %L, %L)', threadline.shape_digest(relation), threadline.layout_digest(relation));
+    guard CONSTANT text := format('is_as_compiled(%%s, %%L, %%s, %L)', threadline.layout_digest(relation));
 BEGIN
     IF audited.scope_column IS NOT NULL THEN
         extra_columns := extra_columns || ', scope, previous_scope';
@@ -829,8 +846,8 @@ BEGIN
             PERFORM threadline.capture_changed_table(compiled, TG_RELID, 'U', OLD, NEW);
         END IF;
         RETURN NULL;
-    END IF;$code$, relation::oid, format(guard, format('%L::regclass', relation::oid)), id,
-            format(guard, format('threadline.audited_relation(%s)', id)), threadline.compiled_policy(audited)) || $code$
+    END IF;$code$, relation::oid, format(guard, format('%L::regclass', relation::oid), threadline.shape_digest(relation, true), 'true'), id,
+            format(guard, format('threadline.audited_relation(%s)', id), threadline.shape_digest(relation, false), 'false'), threadline.compiled_policy(audited)) || $code$
 
     IF TG_OP = 'UPDATE' THEN
         diff := '';$code$ || diff || $code$
@@ -1164,8 +1181,7 @@ BEGIN
         scope := threadline.key_expression(relation, ARRAY[policy.scope_column], 'OLD');
         image := threadline.image_expression(relation, policy, 'OLD');
         -- Outside READ COMMITTED the catalogs may be older than the table.
-        IF current_setting('transaction_isolation') <> 'read committed' OR threadline.layout_digest(relation)
-                <> (SELECT l.digest FROM threadline.table_layouts l WHERE l.table_id = policy.id AND l.layout = policy.layout) THEN
+        IF current_setting('transaction_isolation') <> 'read committed' OR threadline.layout_differs(relation, policy.id, policy.layout) THEN
             policy := threadline.carried_policy(relation, policy, known, true);
             key := threadline.late_key_expression(policy.key_columns, 'OLD');
             scope := threadline.late_key_expression(ARRAY[policy.scope_column], 'OLD');

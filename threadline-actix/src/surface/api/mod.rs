@@ -22,6 +22,7 @@ mod schemas;
 mod timeline;
 mod transaction;
 mod undo;
+mod views;
 
 use actix_web::{HttpRequest, HttpResponse, Resource, Scope, guard, web};
 
@@ -33,7 +34,7 @@ use super::screen::Screen;
 use super::visit::Visit;
 
 /// All there is. Routes and the document are both made of it.
-static ENDPOINTS: [Endpoint; 27] = [
+static ENDPOINTS: [Endpoint; 28] = [
     me::ME,
     openapi::OPENAPI,
     timeline::TIMELINE,
@@ -47,6 +48,7 @@ static ENDPOINTS: [Endpoint; 27] = [
     correlation::CORRELATION,
     actions::ACTIONS,
     undo::UNDO,
+    views::VIEWS,
     coverage::COVERAGE,
     coverage::FINDINGS,
     redaction::REDACTION,

@@ -6,11 +6,12 @@
 use serde_json::{Map, Value};
 
 /// The name of each in our document, and its text.
-const SCHEMAS: [(&str, &str); 27] = [
+const SCHEMAS: [(&str, &str); 28] = [
     (COMMON, include_str!("../../../schemas/common.json")),
     ("problem", include_str!("problem.json")),
     ("me", include_str!("me.json")),
     ("openapi", include_str!("openapi.json")),
+    ("views", include_str!("views.json")),
     ("windows", include_str!("windows.json")),
     ("timeline", include_str!("../../../schemas/timeline.json")),
     ("count", include_str!("../../../schemas/count.json")),

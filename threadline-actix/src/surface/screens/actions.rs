@@ -5,13 +5,14 @@ use actix_web::http::StatusCode;
 use askama::Template;
 use threadline::{AuditAction, Filter, Order, PageRequest};
 
+use super::views::Keepable;
 use crate::surface::access::Capability;
 use crate::surface::asked::Asked;
 use crate::surface::entry::{ActionTag, Correlation, Who};
 use crate::surface::failure::Failure;
 use crate::surface::link::Link;
 use crate::surface::moment::Moment;
-use crate::surface::query::Problem;
+use crate::surface::query::{Problem, Query};
 use crate::surface::shell::Shell;
 use crate::surface::value::shown;
 use crate::surface::visit::{ACCESS, Visit};
@@ -39,6 +40,7 @@ struct ActionsPage {
     actions: Vec<ActionRow>,
     older: Option<String>,
     widest: Option<String>,
+    keep: Option<Keepable>,
 }
 
 struct FormField {
@@ -76,6 +78,7 @@ pub(in crate::surface) async fn actions(visit: &Visit) -> Result<HttpResponse, F
         actions,
         older,
         widest,
+        keep: Keepable::new(visit, &link(&filter, window)),
     };
     if !problems.is_empty() {
         return visit.page_with(StatusCode::BAD_REQUEST, &page(problems, Vec::new(), None, None));
@@ -108,6 +111,12 @@ pub(in crate::surface) async fn actions(visit: &Visit) -> Result<HttpResponse, F
         found.cursor.map(|cursor| visit.href(&link(&filter, window).with("after", cursor.to_string())));
     let widest = (rows.is_empty() && window != Window::All).then(|| visit.href(&link(&filter, Window::All)));
     visit.page(&page(Vec::new(), rows, older, widest))
+}
+
+/// The one way to ask what a query asks of the list of actions.
+pub(super) fn asked(visit: &Visit, query: Query) -> Result<Link, Vec<Problem>> {
+    let Asked { window, filter, problems, .. } = Asked::of(visit, query, &NAMES, USUAL);
+    if problems.is_empty() { Ok(link(&filter, window)) } else { Err(problems) }
 }
 
 fn link(filter: &Filter, window: Window) -> Link {

@@ -3,10 +3,11 @@
 use actix_web::HttpResponse;
 use askama::Template;
 use threadline::retention::{self, RetentionPolicy, RetentionRun, RunState};
-use threadline::{Filter, PageRequest, TableName};
+use threadline::{Filter, PageRequest, TableName, views};
 use uuid::Uuid;
 
 use super::retention::days;
+use super::views::View;
 use crate::surface::access::Capability;
 use crate::surface::entry::Group;
 use crate::surface::failure::Failure;
@@ -25,6 +26,7 @@ struct HomePage {
     problem: Option<Problem>,
     truths: Vec<Truth>,
     groups: Vec<Group>,
+    views: Vec<View>,
 }
 
 /// Something that has to be so for what is found here to be believed.
@@ -37,6 +39,9 @@ struct Truth {
     when: Option<Moment>,
     links: Vec<(&'static str, String)>,
 }
+
+/// Saved views that are shown here, those saved last.
+const VIEWS: usize = 6;
 
 /// Retention that has not run for so long, in days, has likely nobody to run it.
 const OVERDUE: i64 = 7;
@@ -60,11 +65,13 @@ pub(in crate::surface) async fn home(visit: &Visit) -> Result<HttpResponse, Fail
         None => None,
     };
     let sees_retention = visit.permissions.has(Capability::Retention);
-    let (newest, run) = visit
+    let somebody = visit.somebody().cloned();
+    let (newest, run, views) = visit
         .read(move |conn, trail| {
             let newest = trail.timeline_page(conn, &Filter::new(), &PageRequest::new().size(8)?)?.entries;
             let run = if sees_retention { retention::runs(conn, 1)?.pop() } else { None };
-            Ok((newest, run))
+            let views = somebody.map(|owner| views::list(conn, &owner)).transpose()?.unwrap_or_default();
+            Ok((newest, run, views))
         })
         .await?;
     let last = newest.first().map(|change| visit.moment(change.change.captured_at));
@@ -80,6 +87,7 @@ pub(in crate::surface) async fn home(visit: &Visit) -> Result<HttpResponse, Fail
         problem,
         truths,
         groups: Group::all(visit, &newest),
+        views: views.into_iter().take(VIEWS).map(|view| View::new(visit, view)).collect(),
     })
 }
 

@@ -16,6 +16,7 @@ mod row;
 mod timeline;
 mod transaction;
 mod undo;
+mod views;
 
 pub(super) use self::access_log::access_log;
 pub(super) use self::actions::actions;
@@ -36,3 +37,4 @@ pub(super) use self::row::row;
 pub(super) use self::timeline::timeline;
 pub(super) use self::transaction::transaction;
 pub(super) use self::undo::undo;
+pub(super) use self::views::{forget_view, list_views, save_view, saved_views};

@@ -7,6 +7,7 @@ use actix_web::http::StatusCode;
 use askama::Template;
 use threadline::{AuditAction, Count, Filter, LinkedChange, Order, PageRequest};
 
+use super::views::Keepable;
 use crate::surface::access::Capability;
 use crate::surface::entry::{Group, table_text};
 use crate::surface::failure::Failure;
@@ -42,6 +43,7 @@ struct TimelinePage {
     empty: Option<Empty>,
     /// Where these can be had as a file, for who may.
     export: Option<String>,
+    keep: Option<Keepable>,
 }
 
 /// The way to what is newer than the page, which may not have happened yet.
@@ -158,6 +160,11 @@ impl Question {
     }
 }
 
+/// The one way to ask what a query asks of the timeline.
+pub(super) fn asked(visit: &Visit, query: Query) -> Result<Link, Vec<Problem>> {
+    Question::of(visit, query).map(|question| question.link())
+}
+
 /// The timeline.
 pub(in crate::surface) async fn timeline(visit: &Visit) -> Result<HttpResponse, Failure> {
     let query = visit.query();
@@ -226,6 +233,7 @@ pub(in crate::surface) async fn timeline(visit: &Visit) -> Result<HttpResponse, 
             .permissions
             .has(Capability::Exports)
             .then(|| visit.href(&question.link().under("exports"))),
+        keep: Keepable::new(visit, &question.link()),
     })
 }
 
@@ -297,6 +305,7 @@ fn invalid(
             newer: None,
             empty: None,
             export: None,
+            keep: None,
         },
     )
 }

@@ -30,6 +30,8 @@ pub(crate) struct HostTable {
     pub(crate) is_readable: bool,
     /// What its columns look like now, when one of our triggers is on it.
     pub(crate) digest: Option<String>,
+    /// The numbers of its attributes, then.
+    pub(crate) numbers: Option<Vec<i32>>,
     /// Those that call our functions.
     pub(crate) triggers: Vec<Trigger>,
     /// Columns of the unique indexes that can serve as a key, the primary key first.
@@ -83,6 +85,8 @@ pub(crate) struct AuditedTable {
     pub(crate) layout_relation: Option<i64>,
     #[diesel(sql_type = Nullable<Text>)]
     pub(crate) layout_digest: Option<String>,
+    #[diesel(sql_type = Nullable<Array<Integer>>)]
+    pub(crate) layout_numbers: Option<Vec<i32>>,
     #[diesel(sql_type = Text)]
     pub(crate) recorded_digest: String,
     /// `None` when the function is gone.
@@ -235,6 +239,8 @@ fn host_tables(conn: &mut PgConnection) -> Result<Vec<HostTable>, Error> {
         is_readable: bool,
         #[diesel(sql_type = Nullable<Text>)]
         digest: Option<String>,
+        #[diesel(sql_type = Nullable<Array<Integer>>)]
+        numbers: Option<Vec<i32>>,
     }
     #[derive(QueryableByName)]
     struct Key {
@@ -259,6 +265,7 @@ fn host_tables(conn: &mut PgConnection) -> Result<Vec<HostTable>, Error> {
         extension: row.extension,
         is_readable: row.is_readable,
         digest: row.digest,
+        numbers: row.numbers,
         triggers: triggers.remove(&row.oid).unwrap_or_default(),
         keys: keys.remove(&row.oid).unwrap_or_default(),
     });

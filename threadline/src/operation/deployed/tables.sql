@@ -1,7 +1,9 @@
 -- The host's tables and partitions. The digest is asked only of those that carry a trigger of ours: it takes a call each.
 SELECT c.oid::bigint AS oid, n.nspname::text AS schema_name, c.relname::text AS table_name, c.relispartition AS is_partition,
     coalesce(pg_partition_root(c.oid)::oid, c.oid)::bigint AS root, e.extname::text AS extension, has_table_privilege(c.oid, 'SELECT') AS is_readable,
-    CASE WHEN captured.oid IS NOT NULL THEN threadline.layout_digest(c.oid) END AS digest
+    CASE WHEN captured.oid IS NOT NULL THEN threadline.layout_digest(c.oid) END AS digest,
+    (SELECT array_agg(a.attnum::integer ORDER BY a.attnum) FROM pg_attribute a
+        WHERE captured.oid IS NOT NULL AND a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped) AS numbers
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
     LEFT JOIN pg_depend d ON d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.objsubid = 0 AND d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e'
     LEFT JOIN pg_extension e ON e.oid = d.refobjid

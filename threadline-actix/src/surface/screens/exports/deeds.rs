@@ -7,7 +7,7 @@ use threadline::exports;
 use uuid::Uuid;
 
 use super::jobs::{Which, find};
-use super::{Obstacle, Question, obstacle, owner, page};
+use super::{Obstacle, Question, obstacle, page};
 use crate::error::Error;
 use crate::exports::export_download;
 use crate::surface::access::Capability;
@@ -29,7 +29,7 @@ pub(in crate::surface) async fn start_export(visit: &Visit) -> Result<HttpRespon
             return page(visit, StatusCode::BAD_REQUEST, problems, Question::usual(), Which::Newest).await;
         }
     };
-    let owner = match (obstacle(visit), owner(visit)) {
+    let owner = match (obstacle(visit), visit.somebody()) {
         (None, Some(owner)) => owner.clone(),
         (Some(Obstacle::NoStorage), _) => {
             return page(visit, StatusCode::CONFLICT, Vec::new(), question, Which::Newest).await;
@@ -55,7 +55,7 @@ pub(in crate::surface) async fn start_export(visit: &Visit) -> Result<HttpRespon
 /// Cancels a job of the visitor's that is not over.
 pub(in crate::surface) async fn cancel_export(visit: &Visit) -> Result<HttpResponse, Failure> {
     let id = the_job(visit.query())?;
-    let owner = owner(visit).ok_or(Failure::NotFound)?.clone();
+    let owner = visit.somebody().ok_or(Failure::NotFound)?.clone();
     is_theirs(visit, id).await?;
     let (pool, context) = (visit.config.pool.clone(), visit.context());
     let cancelled =
@@ -67,7 +67,7 @@ pub(in crate::surface) async fn cancel_export(visit: &Visit) -> Result<HttpRespo
 /// Hands out the file of a job of the visitor's. What is not there and what is somebody else's look the same.
 pub(in crate::surface) async fn download_export(visit: &Visit) -> Result<HttpResponse, Failure> {
     let id = the_job(visit.query())?;
-    let (Some(owner), Some(storage)) = (owner(visit), visit.config.storage.as_ref()) else {
+    let (Some(owner), Some(storage)) = (visit.somebody(), visit.config.storage.as_ref()) else {
         return Err(Failure::NotFound);
     };
     is_theirs(visit, id).await?;

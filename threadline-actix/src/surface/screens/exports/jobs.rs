@@ -5,7 +5,6 @@ use threadline::{ExportFormat, Filter};
 use uuid::Uuid;
 
 use super::super::retention::size;
-use super::owner;
 use crate::surface::entry::table_text;
 use crate::surface::failure::Failure;
 use crate::surface::link::Link;
@@ -98,7 +97,7 @@ pub(super) struct FileView {
 
 /// The job, if it is the visitor's and of what they may export at present.
 pub(in crate::surface) async fn find(visit: &Visit, id: Uuid) -> Result<Option<ExportJob>, Failure> {
-    let Some(owner) = owner(visit).cloned() else { return Ok(None) };
+    let Some(owner) = visit.somebody().cloned() else { return Ok(None) };
     let scope = visit.permissions.export.scope().cloned();
     visit
         .read_for_export(move |conn, _| match scope {
@@ -110,7 +109,7 @@ pub(in crate::surface) async fn find(visit: &Visit, id: Uuid) -> Result<Option<E
 
 /// The visitor's jobs, newest first, and one more than a page has, if there are so many.
 pub(in crate::surface) async fn list(visit: &Visit, before: Option<Uuid>) -> Result<Vec<ExportJob>, Failure> {
-    let Some(owner) = owner(visit).cloned() else { return Ok(Vec::new()) };
+    let Some(owner) = visit.somebody().cloned() else { return Ok(Vec::new()) };
     let scope = visit.permissions.export.scope().cloned();
     visit
         .read_for_export(move |conn, _| match scope {

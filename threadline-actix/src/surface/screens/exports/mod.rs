@@ -7,7 +7,7 @@ mod jobs;
 use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
 use askama::Template;
-use threadline::{Actor, ActorType, ExportFormat, Filter};
+use threadline::{ExportFormat, Filter};
 
 pub(in crate::surface) use self::deeds::{cancel_export, download_export, start_export};
 use self::jobs::{Jobs, Which};
@@ -225,16 +225,9 @@ fn label(format: ExportFormat) -> &'static str {
 fn obstacle(visit: &Visit) -> Option<Obstacle> {
     if visit.config.storage.is_none() {
         Some(Obstacle::NoStorage)
-    } else if owner(visit).is_none() {
+    } else if visit.somebody().is_none() {
         Some(Obstacle::Nobody)
     } else {
         None
     }
-}
-
-/// Whom the visitor's jobs belong to: somebody who is named.
-fn owner(visit: &Visit) -> Option<&Actor> {
-    visit.actor.as_ref().filter(|actor| {
-        actor.actor_type() != ActorType::Anonymous && actor.id().is_some_and(|id| !id.trim().is_empty())
-    })
 }
