@@ -110,3 +110,19 @@ fn a_view_that_is_limited_has_no_looks_in_it() {
     assert_eq!(answer.status, 200);
     assert!(looks(&answer.body).is_empty() && answer.body.contains("limited to tenant 7"), "{}", answer.body);
 }
+
+#[test]
+fn looks_do_not_bury_what_was_done() {
+    let site = Site::new();
+    site.record_a_bit_of_everything();
+    for _ in 0..60 {
+        let look = Action::new("threadline.timeline.viewed").category("threadline.access");
+        site.pool.record_action(&AuditContext::new(Actor::user(1)), &look).unwrap();
+    }
+    let page = site.get(Visitor::Admin, "actions");
+    assert!(page.body.contains("note.shared") && !page.body.contains("timeline.viewed"), "{}", page.body);
+    let told = site.get(Visitor::Admin, "api/actions?limit=2").body;
+    assert!(told.contains("note.printed") && told.contains("note.shared"), "{told}");
+    let looks = site.get(Visitor::Admin, "actions?category=threadline.access");
+    assert!(looks.body.contains("threadline.timeline.viewed"), "{}", looks.body);
+}

@@ -11,7 +11,8 @@ use crate::reading::ReadArgs;
 /// List what the application said it did
 ///
 /// Lists recorded actions, also those that failed and those that changed nothing. Of the filter, what asks about changes is
-/// refused: table, schema, key, op, column, transaction-correlation-id.
+/// refused: table, schema, key, op, column, transaction-correlation-id. Looks at the trail itself, of the category
+/// `threadline.access`, are listed where the filter names a category or an action.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:

@@ -1,5 +1,6 @@
 //! What the application said it did: actions, also those that failed and those that changed nothing.
 
+use chrono::TimeDelta;
 use diesel::prelude::*;
 use uuid::Uuid;
 
@@ -15,9 +16,13 @@ use crate::error::Error;
 /// What a filter can ask of changes and not of actions.
 const OF_CHANGES: [&str; 6] = ["table", "schema", "key", "op", "column", "transaction_correlation_id"];
 
+/// The category of looks at the trail, which would bury what was done.
+const LOOKS: &str = "threadline.access";
+
 impl Trail {
     /// A page of the recorded actions, in the order of their transactions' beginnings by the millisecond; an action recorded
-    /// on its own stands where it was recorded. Those that failed and those without changes are among them.
+    /// on its own stands where it was recorded. Those that failed and those without changes are among them; looks at the trail
+    /// itself, of the category `threadline.access`, are not, unless the filter names a category or an action.
     ///
     /// Of the filter, `action`, `status`, `category`, `actor`, `correlation_id`, `request_id`, `job_id`, `db_role`, `from` and
     /// `to` are used, all about the action itself; `from` and `to` are about when it was recorded, both inclusive. Under a
@@ -43,6 +48,8 @@ impl Trail {
             .into());
         }
         let after = request.after_id()?;
+        // The transaction began before the action was recorded.
+        let ids = Uuid::nil()..filter.to.map_or(Uuid::max(), |to| first_id_at(to, TimeDelta::minutes(1)));
         self.read(conn, Surface::Actions, |conn, scope| {
             let mut statement = Statement::new(&format!(
                 "SELECT {} FROM threadline.audit_actions a WHERE true",
@@ -51,10 +58,13 @@ impl Trail {
             let place = place_of(filter);
             if let Some(place) = &place {
                 statement.sql(" AND ");
-                place.write(&mut statement, "a.id", Uuid::nil(), Uuid::max());
+                place.write(&mut statement, "a.id", &ids, request.direction());
             }
             of_actors(&mut statement, "a", &filter.actors);
             filter.of_action(&mut statement);
+            if filter.actions.is_empty() && filter.categories.is_empty() {
+                statement.sql(" AND a.category IS DISTINCT FROM ").bind(LOOKS);
+            }
             let texts = [
                 ("a.request_id", &filter.request_id),
                 ("a.job_id", &filter.job_id),
@@ -69,9 +79,8 @@ impl Trail {
                 statement.sql(" AND a.occurred_at >= ").bind(from);
             }
             if let Some(to) = filter.to {
-                // The transaction began before the action was recorded.
                 statement.sql(" AND a.occurred_at <= ").bind(to);
-                statement.sql(" AND a.id < ").bind(first_id_at(to, chrono::TimeDelta::minutes(1)));
+                statement.sql(" AND a.id < ").bind(ids.end);
             }
             if let Some(after) = after {
                 statement.sql(" AND a.id ").sql(request.direction().onwards()).sql(" ").bind(after);

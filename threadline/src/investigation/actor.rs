@@ -50,7 +50,7 @@ impl Trail {
                 "SELECT {} FROM threadline.audit_transactions t WHERE ",
                 AuditTransaction::COLUMNS
             ));
-            place.write(&mut statement, "t.id", first, past);
+            place.write(&mut statement, "t.id", &(first..past), request.direction());
             if let Some(from) = filter.from {
                 statement.sql(" AND t.occurred_at >= ").bind(from);
             }

@@ -9,37 +9,51 @@ use crate::investigation::statement::{Bind, Statement};
 const CHANGES: &str = "threadline.audit_changes c WHERE ";
 
 /// Where changes may lie: what stands after FROM up to the first condition, and the place of an index they have in common.
+///
+/// The order begins with the column they have in common: the index that goes on with `captured_at` is then the only one in that
+/// order, where the planner, which does not know how rare a value is, might else walk through time and leave out what has
+/// another. A plain equality would take the column out of the order again.
 struct Origin {
     from: Statement,
-    /// A column and its value. They are asked for together with `captured_at`, and the order begins with the column: the index
-    /// that begins with both is then the only one in that order, where the planner, which does not know how rare a value is,
-    /// might else walk through time and leave out what has another.
-    common: Option<(&'static str, Bind)>,
+    /// The column.
+    common: Option<&'static str>,
+    /// Its value, where an index has other columns before it: asked for together with `captured_at`.
+    value: Option<Bind>,
 }
 
 impl Origin {
     fn anywhere(from: &str) -> Self {
-        Self { from: Statement::new(from), common: None }
+        Self { from: Statement::new(from), common: None, value: None }
     }
 
-    fn at(column: &'static str, value: impl Into<Bind>) -> Self {
-        Self { from: Statement::new(&format!("{CHANGES}true")), common: Some((column, value.into())) }
+    /// Where the first column of an index has this value. As a list of one, which an index is read by from bound to bound: by a
+    /// comparison of rows it would be read past the first bound, to the end of every partition.
+    fn led_by(column: &'static str, value: impl Into<Bind>) -> Self {
+        let mut from = Statement::new(&format!("{CHANGES}{column} = ANY (ARRAY["));
+        from.bind(value).sql("])");
+        Self { from, common: Some(column), value: None }
+    }
+
+    /// Where a row's key is this one.
+    fn of_row(table: i32, key: &str) -> Self {
+        let mut from = Statement::new(&format!("{CHANGES}c.table_id = "));
+        from.bind(table);
+        Self { from, common: Some("c.row_key"), value: Some(key.into()) }
     }
 }
 
 /// Where changes of a row lie: those by which it came to this key or stayed at it, those by which it left the key, and the
 /// TRUNCATEs of its table.
 fn origins_of_row(table: i32, key: &str) -> Vec<Origin> {
-    let mut here = Origin::at("c.row_key", key);
-    here.from.sql(" AND c.table_id = ").bind(table);
+    let here = Origin::of_row(table, key);
     // Each by its own key: joined, the planner may read all changes first.
     let mut left = Origin::anywhere(
         "threadline.audit_key_changes m CROSS JOIN LATERAL (SELECT c.* FROM threadline.audit_changes c \
          WHERE c.transaction_id = m.transaction_id AND c.ordinal = m.ordinal LIMIT 1) c WHERE m.table_id = ",
     );
     left.from.bind(table).sql(" AND m.previous_row_key = ").bind(key);
-    let mut truncated = Origin::at("c.row_key", "");
-    truncated.from.sql(" AND c.table_id = ").bind(table).sql(" AND c.op = 'T' AND ").bind(key).sql(" <> ''");
+    let mut truncated = Origin::of_row(table, "");
+    truncated.from.sql(" AND c.op = 'T' AND ").bind(key).sql(" <> ''");
     vec![here, left, truncated]
 }
 
@@ -70,7 +84,7 @@ impl Scan<'_> {
             statement.sql(&format!("{union}(SELECT {what} FROM "));
             statement.append(&origin.from);
             let mut order = order.to_owned();
-            if let Some((column, value)) = origin.common {
+            if let Some((column, value)) = origin.common.zip(origin.value) {
                 let (first, last) = self.span();
                 for (comparison, instant, none) in [(">=", first, "-infinity"), ("<=", last, "infinity")] {
                     statement
@@ -81,6 +95,8 @@ impl Scan<'_> {
                         None => statement.sql(&format!(", '{none}'::timestamptz)")),
                     };
                 }
+            }
+            if let Some(column) = origin.common {
                 let column_first = format!("ORDER BY {column} {}, ", self.order.sql());
                 order = order.replacen("ORDER BY ", &column_first, 1);
             }
@@ -96,12 +112,12 @@ impl Scan<'_> {
         match (question.tables.as_deref(), &question.row_key, &question.scope) {
             (Some([only]), Some(key), _) => origins_of_row(*only, key),
             (Some([]), ..) => vec![Origin::anywhere(&format!("{CHANGES}false"))],
-            (Some(tables), ..) => tables.iter().map(|id| Origin::at("c.table_id", *id)).collect(),
+            (Some(tables), ..) => tables.iter().map(|id| Origin::led_by("c.table_id", *id)).collect(),
             (None, _, Some(scope)) => match scope.tenants() {
                 Some(tenants) if (1..=100).contains(&tenants.len()) => tenants
                     .iter()
                     .map(|tenant| {
-                        let mut origin = Origin::at("c.scope", tenant);
+                        let mut origin = Origin::led_by("c.scope", tenant);
                         // As the index has it.
                         origin.from.sql(" AND c.scope IS NOT NULL");
                         origin

@@ -184,7 +184,7 @@ impl Scan<'_> {
             statement.sql(&format!(
                 "SELECT {id} AS place, {transaction_id} AS transaction_id FROM {table} WHERE {transaction_id} IS NOT NULL AND "
             ));
-            place.write(&mut statement, id, ids.start, ids.end);
+            place.write(&mut statement, id, &ids, self.order);
             if finder.by_action {
                 self.question.filter.of_action(&mut statement);
                 let mut conditions = Statement::new("");

@@ -1,9 +1,12 @@
 //! A place of an index that ends in an id: where transactions or actions with something in common lie in the order in which
 //! they began.
 
+use std::ops::Range;
+
 use uuid::Uuid;
 
 use crate::intent::Actor;
+use crate::investigation::page::Order;
 use crate::investigation::statement::Statement;
 
 /// A place of an index.
@@ -41,12 +44,18 @@ impl Place {
         Self { conditions: Statement::new(conditions), common: None }
     }
 
-    /// Adds the conditions, for ids from `first` to before `past`.
+    /// Adds the conditions, for ids in this span.
     ///
-    /// Of the two bounds, one stands by itself too, so that partitions are left out. With both, the planner would take the
-    /// span to be short, whatever it is, and walk through it.
-    pub(crate) fn write(&self, statement: &mut Statement, id: &str, first: Uuid, past: Uuid) {
-        statement.sql(&format!("{id} < ")).bind(past).sql(" AND ").append(&self.conditions);
+    /// Of the two bounds, the one that is reached last stands by itself too: a comparison of rows has a scan begin in the right
+    /// place and does not have it end, so that partitions beyond would be read to their ends. With both, the planner would take
+    /// the span to be short, whatever it is, and walk through it.
+    pub(crate) fn write(&self, statement: &mut Statement, id: &str, ids: &Range<Uuid>, order: Order) {
+        let Range { start: first, end: past } = *ids;
+        match order {
+            Order::NewestFirst => statement.sql(&format!("{id} >= ")).bind(first),
+            Order::OldestFirst => statement.sql(&format!("{id} < ")).bind(past),
+        };
+        statement.sql(" AND ").append(&self.conditions);
         match &self.common {
             Some((column, Some(value))) => {
                 // Not `<`, by which the planner takes rows with this very value to be left out.
@@ -57,7 +66,10 @@ impl Place {
                 }
             }
             _ => {
-                statement.sql(&format!(" AND {id} >= ")).bind(first);
+                match order {
+                    Order::NewestFirst => statement.sql(&format!(" AND {id} < ")).bind(past),
+                    Order::OldestFirst => statement.sql(&format!(" AND {id} >= ")).bind(first),
+                };
             }
         }
     }
