@@ -312,3 +312,23 @@ fn a_job_that_no_worker_could_read_cannot_be_written() {
     }
     assert_eq!(job(conn, id).state, ExportState::Queued);
 }
+
+#[test]
+fn one_requester_has_a_hundred_jobs_under_way_at_most() {
+    let db = audited_database();
+    let conn = &mut db.connect();
+    let ask = |conn: &mut PgConnection, whose: &Actor| {
+        exports::enqueue(conn, &everything(ExportFormat::Csv), whose)
+    };
+    let first = ask(conn, &alice()).unwrap().id;
+    for _ in 1..100 {
+        ask(conn, &alice()).unwrap();
+    }
+    let said = ask(conn, &alice()).unwrap_err().to_string();
+    assert!(said.contains("requester: has 100 exports under way already"), "{said}");
+    assert_eq!(text(conn, "SELECT count(*) FROM threadline.export_jobs"), "100");
+    // Another one is not held up, nor is who has cancelled one.
+    ask(conn, &Actor::user(77)).unwrap();
+    exports::cancel(conn, first, &alice()).unwrap();
+    ask(conn, &alice()).unwrap();
+}

@@ -7,6 +7,7 @@ use threadline::{ActionStatus, Filter, Order, PageRequest};
 
 use super::actions::ActionRow;
 use super::actor::Sum;
+use crate::surface::access::Capability;
 use crate::surface::entry::Group;
 use crate::surface::failure::Failure;
 use crate::surface::link::Link;
@@ -34,6 +35,7 @@ struct CorrelationPage {
     failed: Vec<ActionRow>,
     later: Option<String>,
     undo: String,
+    export: Option<String>,
 }
 
 #[derive(Template)]
@@ -102,5 +104,9 @@ pub(in crate::surface) async fn correlation(visit: &Visit) -> Result<HttpRespons
             visit.href(&Link::to("correlations").with("id", id.as_str()).with("after", cursor.to_string()))
         }),
         undo: visit.href(&Link::to("undo").with("correlation", id.as_str())),
+        export: visit.permissions.has(Capability::Exports).then(|| {
+            let asked = Link::to("exports").with("transaction_correlation_id", id.as_str());
+            visit.href(&asked.with("window", "all"))
+        }),
     })
 }

@@ -5,6 +5,7 @@ use askama::Template;
 use threadline::{AuditAction, AuditTransaction, Filter, IncidentBundle, PageRequest, RowKey};
 use uuid::Uuid;
 
+use crate::surface::access::Capability;
 use crate::surface::diff::{self, FieldView};
 use crate::surface::entry::{ActionTag, Badge, Correlation, Group, Who, key_text, row_link, table_text};
 use crate::surface::failure::Failure;
@@ -29,7 +30,7 @@ struct TransactionPage {
     changes: Vec<ChangeView>,
     has_more: bool,
     neighbours: Vec<Group>,
-    undo: String,
+    next: Vec<(&'static str, String)>,
     command: String,
 }
 
@@ -126,9 +127,33 @@ pub(in crate::surface) async fn transaction(visit: &Visit) -> Result<HttpRespons
             .collect(),
         has_more: *has_more,
         neighbours: Group::all(visit, &neighbours),
-        undo: visit.href(&Link::to("undo").with("transaction", id.to_string())),
+        next: next(visit, id, transaction.as_ref()),
         command: format!("threadline incident {id}"),
     })
+}
+
+/// Where to go on from here.
+fn next(visit: &Visit, id: Uuid, transaction: Option<&AuditTransaction>) -> Vec<(&'static str, String)> {
+    let mut next = vec![(
+        "What undoing it would take",
+        visit.href(&Link::to("undo").with("transaction", id.to_string())),
+    )];
+    let of =
+        |name: &'static str, id: &str| visit.href(&Link::to("exports").with(name, id).with("window", "all"));
+    // An export asks for what changes have in common, and those of a transaction have their request.
+    let request = transaction.and_then(|transaction| transaction.request_id.as_deref());
+    let correlation = transaction.and_then(|transaction| transaction.correlation_id.as_deref());
+    if visit.permissions.has(Capability::Exports) {
+        match (request, correlation) {
+            (Some(id), _) => next.push(("Export what its request changed", of("request_id", id))),
+            (None, Some(id)) => {
+                next.push(("Export what its correlation changed", of("transaction_correlation_id", id)));
+            }
+            (None, None) => {}
+        }
+    }
+    next.push(("The same as JSON", visit.href(&Link::to(format!("api/transactions/{id}")))));
+    next
 }
 
 fn facts(visit: &Visit, transaction: &AuditTransaction) -> Vec<Fact> {

@@ -147,6 +147,9 @@ impl ExportRequest {
 /// Seconds that `every`, `window` and `keep` are at most: ten years.
 const LONGEST: u64 = 10 * 366 * 86_400;
 
+/// Jobs of one requester that can be queued and running; a recurring one counts once. Two at once may come to one more.
+const MOST_WAITING: u32 = 100;
+
 /// Puts a job into the queue, which belongs to `requester` from then on, and says how it stands.
 ///
 /// Within a transaction of the caller's, no worker sees it before that is committed. The names of tables are looked up now, so
@@ -154,7 +157,8 @@ const LONGEST: u64 = 10 * 366 * 86_400;
 ///
 /// # Errors
 ///
-/// [`Error::InvalidExportRequest`] with everything that is wrong with the request, or a requester who is anonymous or blank;
+/// [`Error::InvalidExportRequest`] with everything that is wrong with the request, or a requester who is anonymous or blank,
+/// or has 100 jobs queued and running already;
 /// [`Error::NotAudited`] for a table the trail does not know; [`Error::Refused`] for a key that is not the table's, and
 /// [`Error::InvalidFilter`] for a column that no table asked about has.
 pub fn enqueue(
@@ -179,9 +183,10 @@ pub fn enqueue(
          INSERT INTO threadline.export_jobs AS j (id, series_id, scheduled_at, requested_at, requester_type, requester_id, filter, \
              scope, format, sort_order, max_rows, formula_guard, every_seconds, window_seconds, keep_seconds, max_failures, state, due_at) \
          SELECT made.id, made.id, made.at, clock_timestamp(), $1, $2, $3::jsonb, $4::jsonb, $5, $6, $7, $8, $9, $10, $11, $13, 'queued', made.at \
-         FROM made RETURNING {JOB}"
+         FROM made WHERE {MOST_WAITING} > (SELECT count(*) FROM threadline.export_jobs w WHERE w.requester_type = $1 \
+             AND w.requester_id = $2 AND w.state IN ('queued', 'running')) RETURNING {JOB}"
     );
-    let row: JobRow = diesel::sql_query(sql)
+    let row: Option<JobRow> = diesel::sql_query(sql)
         .bind::<Text, _>(requester.actor_type().as_str())
         .bind::<Text, _>(requester.id().unwrap_or_default())
         .bind::<Text, _>(serde_json::to_string(&filter).expect("texts serialize"))
@@ -203,8 +208,14 @@ pub fn enqueue(
         .bind::<Nullable<Timestamptz>, _>(request.at)
         .bind::<Integer, _>(i32::try_from(request.max_failures).unwrap_or(100))
         .get_result(conn)
+        .optional()
         .map_err(|error| Error::from_query(conn, "", error))?;
-    row.read()
+    let too_many = || {
+        InvalidExportRequest::one(format!(
+            "requester: has {MOST_WAITING} exports under way already; wait until some are made, or cancel some"
+        ))
+    };
+    row.ok_or_else(too_many)?.read()
 }
 
 /// The same filter with the schemas of its tables in it.
