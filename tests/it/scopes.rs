@@ -270,3 +270,19 @@ fn a_hook_that_fails_shows_nothing_and_is_told_what_is_read() {
     // The connection is as it was.
     assert_eq!(text(conn, "SELECT count(*) > 0 FROM notes"), "true");
 }
+
+#[test]
+fn a_row_that_went_to_another_tenant_under_another_key_was_taken_by_nobody() {
+    let db = audited_database();
+    let conn = &mut db.connect();
+    run(
+        conn,
+        "CREATE TABLE notes (id integer PRIMARY KEY, org text); SELECT threadline.attach('notes', scope => 'org');
+        INSERT INTO notes VALUES (1, 'a'), (2, 'a'); UPDATE notes SET id = 10, org = 'b' WHERE id = 1; DELETE FROM notes WHERE id = 2",
+    );
+    let now = clock(conn);
+    let (trail, notes) = (Trail::scoped(|_| Ok(Scope::tenant("a"))), table("notes"));
+    let mut as_of = |key| trail.row_as_of(conn, &notes, &row_key(key), now).unwrap();
+    assert!(matches!(as_of("id=1"), AsOf::NotCreated), "{:?}", as_of("id=1"));
+    assert!(matches!(as_of("id=2"), AsOf::Deleted { .. }), "{:?}", as_of("id=2"));
+}

@@ -46,6 +46,7 @@ mod migrations;
 pub mod operation;
 mod registry;
 pub mod telemetry;
+mod unseen;
 
 pub use threadline_macros::Audited;
 
@@ -70,6 +71,7 @@ pub use crate::operation::{
     config, continuity, evidence, exports, health, holds, partitions, policy, retention, verify, views,
 };
 pub use crate::registry::{AuditedModel, audited_models};
+pub use crate::unseen::is_unseen;
 
 /// What the code of our macros names; no part of the public interface.
 #[doc(hidden)]

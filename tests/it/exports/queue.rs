@@ -332,3 +332,16 @@ fn one_requester_has_a_hundred_jobs_under_way_at_most() {
     exports::cancel(conn, first, &alice()).unwrap();
     ask(conn, &alice()).unwrap();
 }
+
+#[test]
+fn requesters_take_turns_however_many_jobs_one_of_them_has() {
+    let db = audited_database();
+    let conn = &mut db.connect();
+    let ask = |conn: &mut PgConnection, whose: &Actor| {
+        exports::enqueue(conn, &everything(ExportFormat::Csv), whose).unwrap().id
+    };
+    let of_alice: Vec<_> = (0..20).map(|_| ask(conn, &alice())).collect();
+    let of_bob = ask(conn, &Actor::user(77));
+    let turns: Vec<_> = (0..3).map(|_| claimed(conn, "a").unwrap().job().id).collect();
+    assert_eq!(turns, [of_alice[0], of_bob, of_alice[1]]);
+}

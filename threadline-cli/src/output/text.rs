@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use anstyle::Style;
+use threadline::is_unseen;
 use unicode_width::UnicodeWidthChar;
 
 /// `text` with every character that a terminal obeys, or that hides or turns around its neighbours, written as `\u{…}`.
@@ -15,7 +16,7 @@ pub(crate) fn escaped(text: &str) -> String {
             '\n' => safe.push_str("\\n"),
             '\r' => safe.push_str("\\r"),
             '\t' => safe.push_str("\\t"),
-            character if is_unsafe(character) => {
+            character if is_unseen(character) => {
                 write!(safe, "\\u{{{:x}}}", u32::from(character))
                     .expect("a String takes whatever is written");
             }
@@ -30,7 +31,7 @@ pub(crate) fn escaped_json(json: &str) -> String {
     let mut safe = String::with_capacity(json.len());
     for character in json.chars() {
         // Between its strings a document may have line breaks.
-        if is_unsafe(character) && character != '\n' {
+        if is_unseen(character) && character != '\n' {
             for unit in character.encode_utf16(&mut [0; 2]) {
                 write!(safe, "\\u{unit:04x}").expect("a String takes whatever is written");
             }
@@ -46,22 +47,12 @@ pub(crate) fn escaped_toml(toml: &str) -> String {
     let mut safe = String::with_capacity(toml.len());
     for character in toml.chars() {
         match u32::from(character) {
-            _ if !is_unsafe(character) || character == '\n' => safe.push(character),
+            _ if !is_unseen(character) || character == '\n' => safe.push(character),
             code @ ..=0xffff => safe.push_str(&format!("\\u{code:04x}")),
             code => safe.push_str(&format!("\\U{code:08x}")),
         }
     }
     safe
-}
-
-/// Control characters, and those of Unicode that are not seen themselves: direction marks, zero widths, separators, tags.
-fn is_unsafe(character: char) -> bool {
-    character.is_control()
-        || matches!(
-            character,
-            '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
-                | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}'
-        )
 }
 
 /// Columns of a terminal that a text takes.
@@ -204,7 +195,7 @@ mod tests {
         for text in ["a\u{9b}b\u{7f}", "\u{202e}x", "\u{e0041}", "plain"] {
             let json = serde_json::to_string(&[text]).expect("a text serializes");
             let safe = escaped_json(&json);
-            assert!(!safe.chars().any(is_unsafe), "{safe:?}");
+            assert!(!safe.chars().any(is_unseen), "{safe:?}");
             assert_eq!(serde_json::from_str::<Vec<String>>(&safe).expect("still JSON"), [text]);
             let safe = escaped_toml(&format!("text = {json}\n"));
             let read: toml::Table = toml::from_str(&safe).expect("still TOML");

@@ -9,6 +9,7 @@ use std::{fmt, iter};
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
+use crate::unseen::is_unseen;
 
 /// What the database should record about one table: the arguments of `threadline.attach`, borrowed.
 ///
@@ -240,12 +241,32 @@ pub fn quote_ident(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
-/// `text` as an SQL string that means the same whether `standard_conforming_strings` is on or off.
+/// `text` as an SQL string that means the same whether `standard_conforming_strings` is on or off, and wherever it is shown,
+/// copied and pasted.
 ///
-/// Only a backslash makes the two differ; then the escape form is used, which is the same under both.
+/// A backslash makes the former differ, and characters that [nobody sees](is_unseen) get lost or are told apart by the latter:
+/// then the escape form is used, which has none of them but line feeds.
 pub fn quote_literal(text: &str) -> String {
-    let quoted = text.replace('\'', "''");
-    if quoted.contains('\\') { format!("E'{}'", quoted.replace('\\', "\\\\")) } else { format!("'{quoted}'") }
+    let is_escaped = |c: char| c == '\\' || (c != '\n' && is_unseen(c));
+    if !text.contains(is_escaped) {
+        return format!("'{}'", text.replace('\'', "''"));
+    }
+    let mut quoted = String::from("E'");
+    for c in text.chars() {
+        match c {
+            '\'' => quoted.push_str("''"),
+            '\\' => quoted.push_str("\\\\"),
+            '\t' => quoted.push_str("\\t"),
+            '\r' => quoted.push_str("\\r"),
+            c if is_escaped(c) && u32::from(c) <= 0xffff => {
+                quoted.push_str(&format!("\\u{:04x}", u32::from(c)))
+            }
+            c if is_escaped(c) => quoted.push_str(&format!("\\U{:08x}", u32::from(c))),
+            c => quoted.push(c),
+        }
+    }
+    quoted.push('\'');
+    quoted
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use super::actor::Actor;
 use super::context::AuditContext;
 use super::transaction::{OpenTransaction, TransactionBuilder};
 use crate::error::Error;
-use crate::investigation::in_one_snapshot_within;
+use crate::investigation::{in_one_snapshot_within, in_one_transaction_within};
 use crate::operation::evidence::Recorded;
 use crate::operation::exports::{ReadyExport, record_delivery};
 
@@ -147,6 +147,40 @@ impl AuditedPool {
     ) -> Result<T, Error> {
         let conn = &mut *self.pool.get_timeout(limit).map_err(Error::NoConnection)?;
         in_one_snapshot_within(conn, limit, body)
+    }
+
+    /// As [`write`](Self::write), for somebody who waits for the answer: neither a connection nor any one statement is waited for
+    /// longer than `limit`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoConnection`] when none was free within `limit`, [`Error::TookTooLong`] when a statement ran, or waited, for
+    /// longer, and what [`TransactionBuilder::run`] returns.
+    pub fn write_within<T>(
+        &self,
+        limit: Duration,
+        transaction: TransactionBuilder,
+        body: impl FnOnce(&mut PgConnection, &OpenTransaction) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        transaction.check()?;
+        let conn = &mut *self.pool.get_timeout(limit).map_err(Error::NoConnection)?;
+        in_one_transaction_within(conn, limit, |conn| transaction.run_checked(conn, body))
+    }
+
+    /// As [`record_action`](Self::record_action), for somebody who waits for the answer: neither a connection nor any one statement
+    /// is waited for longer than `limit`.
+    ///
+    /// # Errors
+    ///
+    /// As [`write_within`](Self::write_within).
+    pub fn record_action_within(
+        &self,
+        limit: Duration,
+        context: &AuditContext,
+        action: &Action,
+    ) -> Result<Uuid, Error> {
+        let conn = &mut *self.pool.get_timeout(limit).map_err(Error::NoConnection)?;
+        in_one_transaction_within(conn, limit, |conn| context.record_action(conn, action))
     }
 
     fn connection(&self) -> Result<PooledConnection<ConnectionManager<PgConnection>>, Error> {

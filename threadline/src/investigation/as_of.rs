@@ -209,7 +209,13 @@ fn answer(log: RowLog, at: DateTime<Utc>, scope: Option<&ResolvedScope>) -> AsOf
                 (None, None, None) => tenant,
             }),
         };
-        if !is_seen {
+        // What took it to another tenant's is not theirs to know, and so not that it went.
+        let is_taken = settled.is_some_and(|step| {
+            let AuditChange { scope: to, previous_scope: from, .. } = &step.change;
+            step.after == RowState::Absent
+                && !scope.sees_change(table_id, to.as_deref(), from.as_deref(), None)
+        });
+        if !is_seen || is_taken {
             return AsOf::NotCreated;
         }
     }

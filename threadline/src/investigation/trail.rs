@@ -123,7 +123,7 @@ pub(crate) fn in_one_snapshot<T>(
     if depth(conn)? > 0 {
         return read(conn);
     }
-    in_new_snapshot(conn, BEGIN, read)
+    in_new_transaction(conn, BEGIN, read)
 }
 
 /// As [`in_one_snapshot`], in a transaction of its own, in which no statement may run for longer than `limit`.
@@ -132,10 +132,28 @@ pub(crate) fn in_one_snapshot_within<T>(
     limit: Duration,
     read: impl FnOnce(&mut PgConnection) -> Result<T, Error>,
 ) -> Result<T, Error> {
+    within(conn, limit, BEGIN, read)
+}
+
+/// Runs `body` in a transaction of its own that may write, in which no statement may run, or wait, for longer than `limit`.
+pub(crate) fn in_one_transaction_within<T>(
+    conn: &mut PgConnection,
+    limit: Duration,
+    body: impl FnOnce(&mut PgConnection) -> Result<T, Error>,
+) -> Result<T, Error> {
+    within(conn, limit, "BEGIN", body)
+}
+
+fn within<T>(
+    conn: &mut PgConnection,
+    limit: Duration,
+    begin: &str,
+    body: impl FnOnce(&mut PgConnection) -> Result<T, Error>,
+) -> Result<T, Error> {
     // 0 would be no limit at all.
     let millis = i32::try_from(limit.as_millis()).unwrap_or(i32::MAX).max(1);
     let begun = Instant::now();
-    let answer = in_new_snapshot(conn, &format!("{BEGIN}; SET LOCAL statement_timeout = {millis}"), read);
+    let answer = in_new_transaction(conn, &format!("{begin}; SET LOCAL statement_timeout = {millis}"), body);
     match answer {
         // Its text is in the server's language, and its SQLSTATE is not handed on.
         Err(Error::Query(error)) if begun.elapsed() >= limit => {
@@ -145,7 +163,7 @@ pub(crate) fn in_one_snapshot_within<T>(
     }
 }
 
-fn in_new_snapshot<T>(
+fn in_new_transaction<T>(
     conn: &mut PgConnection,
     begin: &str,
     read: impl FnOnce(&mut PgConnection) -> Result<T, Error>,

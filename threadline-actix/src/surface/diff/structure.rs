@@ -1,7 +1,9 @@
 //! Two JSON values, path by path.
 
+use std::time::{Duration, Instant};
+
 use serde_json::Value as Tree;
-use similar::{Algorithm, DiffOp, capture_diff_slices};
+use similar::{Algorithm, DiffOp, capture_diff_slices_deadline};
 use threadline::Json;
 
 use crate::surface::value::shown;
@@ -11,6 +13,10 @@ const MOST: usize = 60;
 
 /// Bytes of JSON that are compared at all.
 const BYTES: usize = 256 * 1024;
+
+/// How long lists are compared: then both sides are shown whole. Finding what two long lists have in common takes a time that
+/// grows with the square of what they have not.
+const PATIENCE: Duration = Duration::from_millis(50);
 
 /// Levels that are gone into.
 const DEPTH: usize = 32;
@@ -31,74 +37,81 @@ pub(super) fn compared(before: &Json, after: &Json) -> Option<Vec<PathChange>> {
         (text.starts_with(['{', '[']) && text.len() <= BYTES).then(|| json.to_value().ok())?
     };
     let (before, after) = (tree(before)?, tree(after)?);
-    let mut changes = Vec::new();
-    let told = (before.is_object() == after.is_object()) && compare("", &before, &after, 0, &mut changes);
-    (told && !changes.is_empty()).then_some(changes)
+    let mut comparison = Comparison { until: Instant::now() + PATIENCE, changes: Vec::new() };
+    let told = (before.is_object() == after.is_object()) && comparison.compare("", &before, &after, 0);
+    (told && !comparison.changes.is_empty()).then_some(comparison.changes)
 }
 
-/// Whether all that differs could be told.
-fn compare(path: &str, before: &Tree, after: &Tree, depth: usize, changes: &mut Vec<PathChange>) -> bool {
-    if before == after {
-        return true;
-    }
-    if changes.len() >= MOST || depth > DEPTH {
-        return false;
-    }
-    match (before, after) {
-        (Tree::Object(before), Tree::Object(after)) => {
-            let names = before.keys().chain(after.keys().filter(|name| !before.contains_key(*name)));
-            let mut names: Vec<&String> = names.collect();
-            names.sort();
-            names.into_iter().all(|name| {
-                let path = member(path, name);
-                match (before.get(name), after.get(name)) {
-                    (Some(before), Some(after)) => compare(&path, before, after, depth + 1, changes),
-                    (before, after) => tell(path, before, after, changes),
-                }
-            })
-        }
-        (Tree::Array(before), Tree::Array(after)) => elements(path, before, after, depth, changes),
-        (before, after) => tell(path.to_owned(), Some(before), Some(after), changes),
-    }
+/// What has been told so far.
+struct Comparison {
+    until: Instant,
+    changes: Vec<PathChange>,
 }
 
-fn elements(
-    path: &str,
-    before: &[Tree],
-    after: &[Tree],
-    depth: usize,
-    changes: &mut Vec<PathChange>,
-) -> bool {
-    let written = |list: &[Tree]| list.iter().map(Tree::to_string).collect::<Vec<_>>();
-    let operations = capture_diff_slices(Algorithm::Myers, &written(before), &written(after));
-    operations.into_iter().all(|operation| match operation {
-        DiffOp::Equal { .. } => true,
-        DiffOp::Delete { old_index, old_len, .. } => {
-            (old_index..old_index + old_len).all(|at| tell(element(path, at), before.get(at), None, changes))
+impl Comparison {
+    /// Whether all that differs could be told.
+    fn compare(&mut self, path: &str, before: &Tree, after: &Tree, depth: usize) -> bool {
+        if before == after {
+            return true;
         }
-        DiffOp::Insert { new_index, new_len, .. } => {
-            (new_index..new_index + new_len).all(|at| tell(element(path, at), None, after.get(at), changes))
+        if self.changes.len() >= MOST || depth > DEPTH {
+            return false;
         }
-        DiffOp::Replace { old_index, old_len, new_index, new_len } => {
-            let pairs = old_len.min(new_len);
-            (0..pairs).all(|at| {
-                let place = element(path, new_index + at);
-                compare(&place, &before[old_index + at], &after[new_index + at], depth + 1, changes)
-            }) && (old_index + pairs..old_index + old_len)
-                .all(|at| tell(element(path, at), before.get(at), None, changes))
-                && (new_index + pairs..new_index + new_len)
-                    .all(|at| tell(element(path, at), None, after.get(at), changes))
+        match (before, after) {
+            (Tree::Object(before), Tree::Object(after)) => {
+                let names = before.keys().chain(after.keys().filter(|name| !before.contains_key(*name)));
+                let mut names: Vec<&String> = names.collect();
+                names.sort();
+                names.into_iter().all(|name| {
+                    let path = member(path, name);
+                    match (before.get(name), after.get(name)) {
+                        (Some(before), Some(after)) => self.compare(&path, before, after, depth + 1),
+                        (before, after) => self.tell(path, before, after),
+                    }
+                })
+            }
+            (Tree::Array(before), Tree::Array(after)) => self.elements(path, before, after, depth),
+            (before, after) => self.tell(path.to_owned(), Some(before), Some(after)),
         }
-    })
-}
-
-fn tell(path: String, before: Option<&Tree>, after: Option<&Tree>, changes: &mut Vec<PathChange>) -> bool {
-    if changes.len() >= MOST {
-        return false;
     }
-    let (before, after) = (before.map(text), after.map(text));
-    changes.push(PathChange { path: shown(&path), before, after });
-    true
+
+    fn elements(&mut self, path: &str, before: &[Tree], after: &[Tree], depth: usize) -> bool {
+        let written = |list: &[Tree]| list.iter().map(Tree::to_string).collect::<Vec<_>>();
+        let (old, new) = (written(before), written(after));
+        let operations = capture_diff_slices_deadline(Algorithm::Myers, &old, &new, Some(self.until));
+        if Instant::now() >= self.until {
+            // What it found then is no longer what they have in common.
+            return false;
+        }
+        operations.into_iter().all(|operation| match operation {
+            DiffOp::Equal { .. } => true,
+            DiffOp::Delete { old_index, old_len, .. } => {
+                (old_index..old_index + old_len).all(|at| self.tell(element(path, at), before.get(at), None))
+            }
+            DiffOp::Insert { new_index, new_len, .. } => {
+                (new_index..new_index + new_len).all(|at| self.tell(element(path, at), None, after.get(at)))
+            }
+            DiffOp::Replace { old_index, old_len, new_index, new_len } => {
+                let pairs = old_len.min(new_len);
+                (0..pairs).all(|at| {
+                    let place = element(path, new_index + at);
+                    self.compare(&place, &before[old_index + at], &after[new_index + at], depth + 1)
+                }) && (old_index + pairs..old_index + old_len)
+                    .all(|at| self.tell(element(path, at), before.get(at), None))
+                    && (new_index + pairs..new_index + new_len)
+                        .all(|at| self.tell(element(path, at), None, after.get(at)))
+            }
+        })
+    }
+
+    fn tell(&mut self, path: String, before: Option<&Tree>, after: Option<&Tree>) -> bool {
+        if self.changes.len() >= MOST {
+            return false;
+        }
+        let (before, after) = (before.map(text), after.map(text));
+        self.changes.push(PathChange { path: shown(&path), before, after });
+        true
+    }
 }
 
 fn text(value: &Tree) -> String {
@@ -123,4 +136,28 @@ fn member(path: &str, name: &str) -> String {
 
 fn element(path: &str, at: usize) -> String {
     format!("{path}[{at}]")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use threadline::Json;
+
+    use super::compared;
+
+    /// A list of so many numbers, none of which another list of another step has in its place.
+    fn list(step: u64) -> Json {
+        let numbers: Vec<String> = (0..40_000_u64).map(|n| (n * step % 9_973).to_string()).collect();
+        serde_json::from_str(&format!("[{}]", numbers.join(","))).unwrap()
+    }
+
+    #[test]
+    fn long_lists_that_have_little_in_common_are_given_up() {
+        let (before, after) = (list(7), list(4_001));
+        let begun = Instant::now();
+        assert_eq!(compared(&before, &after), None);
+        // Compared to the end they took many minutes; what is left is to read and write them.
+        assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
+    }
 }

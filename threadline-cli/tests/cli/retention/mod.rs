@@ -127,7 +127,7 @@ const SUBCOMMANDS: [&[&str]; 16] = [
 
 #[test]
 fn help_says_what_each_subcommand_does_and_none_ignores_what_is_misspelt() {
-    with_settings!({ prepend_module_to_snapshot => false, omit_expression => true }, {
+    with_settings!({ snapshot_path => "../snapshots", prepend_module_to_snapshot => false, omit_expression => true }, {
         for command in SUBCOMMANDS {
             let run = finished(&mut bare(&[command, &["--help"]].concat()));
             assert_eq!((run.code, run.stderr.as_str()), (Some(0), ""), "{command:?}");

@@ -55,8 +55,8 @@ fn millis(duration: Duration) -> i64 {
 /// A hundred years, which PostgreSQL can still add to an instant.
 const MOST_MILLIS: i64 = 100 * 366 * 86_400_000;
 
-/// Takes the job that has been due for longest: one that is queued and whose time has come, or one that is running and whose
-/// lease has run out. `worker` names the instance, for people. `None` when nothing is due.
+/// Takes a job: one that is queued and whose time has come, or one that is running and whose lease has run out. Requesters take
+/// turns: it is the turn of who has been served least recently, with the job that has been due for longest. `worker` names the instance, for people. `None` when nothing is due.
 ///
 /// Of any number of workers that ask at once each gets another job. A job whose last allowed attempt ended without a word is
 /// failed instead, as `abandoned`. With the first attempt of a recurring export's job the next one is put into the queue.
@@ -74,8 +74,14 @@ pub fn claim(conn: &mut PgConnection, worker: &str, lease: Duration) -> Result<O
                 failures = j.failures + CASE j.state WHEN 'running' THEN 1 ELSE 0 END, worker = left($1, 200), backend_pid = pg_backend_pid(), \
                 claimed_at = statement_timestamp(), heartbeat_at = statement_timestamp(), rows_written = 0, bytes_written = 0, \
                 due_at = statement_timestamp() + $2 * interval '1 millisecond', error = CASE j.state WHEN 'running' THEN 'abandoned' ELSE j.error END \
-             WHERE j.id = (SELECT d.id FROM threadline.export_jobs d WHERE d.state IN ('queued', 'running') \
-                AND d.due_at <= statement_timestamp() ORDER BY d.due_at, d.id LIMIT 1 FOR UPDATE SKIP LOCKED) RETURNING {JOB}"
+             WHERE j.id = (SELECT d.id FROM threadline.export_jobs d JOIN (SELECT q.requester_type, q.requester_id, \
+                    (SELECT max(s.claimed_at) FROM threadline.export_jobs s \
+                        WHERE s.requester_type = q.requester_type AND s.requester_id = q.requester_id) AS served \
+                    FROM (SELECT DISTINCT w.requester_type, w.requester_id FROM threadline.export_jobs w \
+                        WHERE w.state IN ('queued', 'running') AND w.due_at <= statement_timestamp()) q) t \
+                    ON t.requester_type = d.requester_type AND t.requester_id = d.requester_id \
+                WHERE d.state IN ('queued', 'running') AND d.due_at <= statement_timestamp() \
+                ORDER BY t.served NULLS FIRST, d.due_at, d.id LIMIT 1 FOR UPDATE OF d SKIP LOCKED) RETURNING {JOB}"
         );
         let row: Option<JobRow> = diesel::sql_query(sql)
             .bind::<Text, _>(worker)

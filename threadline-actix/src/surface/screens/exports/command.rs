@@ -1,6 +1,6 @@
 //! The command line that exports the same, safe to be pasted into a shell.
 
-use threadline::{ExportFormat, Filter};
+use threadline::{ExportFormat, Filter, is_unseen};
 
 use crate::surface::window::Window;
 
@@ -12,7 +12,7 @@ pub(super) fn export(filter: &Filter, window: Window, format: ExportFormat) -> S
         Window::All => {}
         Window::Exact { .. } => flags.extend(window.pairs(Window::All)),
     }
-    let is_plain_text = |text: &str| text.chars().all(|c| !c.is_control() && !is_invisible(c));
+    let is_plain_text = |text: &str| !text.chars().any(is_unseen);
     if !flags.iter().all(|(_, value)| is_plain_text(value)) {
         return String::new();
     }
@@ -28,14 +28,6 @@ fn quoted(text: &str) -> String {
     let is_plain = !text.is_empty()
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._=:@%+,-/".contains(&byte));
     if is_plain { text.to_owned() } else { format!("'{}'", text.replace('\'', r"'\''")) }
-}
-
-/// Characters that are not seen, or turn the direction of what follows.
-fn is_invisible(c: char) -> bool {
-    matches!(
-        c,
-        '\u{ad}' | '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}'
-    )
 }
 
 #[cfg(test)]
