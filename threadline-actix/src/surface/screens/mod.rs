@@ -8,6 +8,7 @@ mod correlation;
 mod coverage;
 mod evidence;
 mod exports;
+mod find;
 mod gaps;
 mod home;
 mod redaction;
