@@ -263,7 +263,7 @@ fn what_is_wrong_is_named_by_the_library() {
         (&["timeline", "--table", "posts", "--key", "id=zz"], "a value of the row's key is no `bigint`"),
         (
             &["exports", "enqueue", "--by", "admin:7", "--table", "posts", "--column", "titel"],
-            "column: no table",
+            "column: is not a column of any",
         ),
         (
             &["exports", "enqueue", "--by", "admin:7", "--table", "posts", "--key", "nokey=1"],
