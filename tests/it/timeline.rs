@@ -360,14 +360,14 @@ fn what_cannot_be_asked_is_an_error_that_names_it() {
     .unwrap_err();
     for problem in [
         "`tabel` is not a filter; there are table, schema, key,",
-        "table: not the name of a table",
-        "op: not one of insert, update, delete, truncate",
-        "actor: not an actor; they are user:ID",
-        "status: neither ok nor error",
-        "from: not an instant as 2026-11-21T09:30:00Z",
+        "table: is not the name of a table",
+        "op: is not one of insert, update, delete, truncate",
+        "actor: is not an actor; write user:ID",
+        "status: is neither ok nor error",
+        "from: is not an instant such as 2026-11-21T09:30:00Z",
         "request_id: is empty",
         "job_id: is given twice",
-        "key: not of the form column=value",
+        "key: is not of the form column=value",
         "correlation_id: has a control character",
     ] {
         assert!(error.to_string().contains(problem), "{problem}: {error}");
@@ -393,7 +393,7 @@ fn what_cannot_be_asked_is_an_error_that_names_it() {
     );
     assert_eq!(
         message(refused(conn, &Filter::new().schema("nowhere"))),
-        "invalid filter: schema: no table in it was ever audited"
+        "invalid filter: schema: has no table that was ever audited"
     );
     assert!(
         matches!(refused(conn, &Filter::new().table(table("nowhere"))), Error::NotAudited { table, .. } if table == "nowhere")
@@ -467,7 +467,7 @@ fn a_changed_column_is_asked_for_by_todays_name_and_not_told_when_it_is_excluded
     let unknown = Trail::unscoped().timeline(conn, &Filter::new().column("titel")).unwrap_err();
     assert_eq!(
         unknown.to_string(),
-        "invalid filter: column: no table that is asked about has a column of this name"
+        "invalid filter: column: is not a column of any table that is asked about"
     );
     assert_eq!(found(conn, "body"), Vec::<String>::new());
     run(conn, "SELECT threadline.attach('notes', exclude => '{headline}', mask => '{title}')");

@@ -1,6 +1,7 @@
 //! The pages for operators, asked as a browser asks.
 
 mod access_log;
+mod addresses;
 mod api;
 mod browser;
 mod exports;

@@ -2,6 +2,7 @@
 
 use actix_web::test::{self as app, TestRequest};
 use actix_web::{App, rt};
+use threadline::{Actor, AuditContext};
 use threadline_actix::surface::surface;
 
 use super::site::{Site, Visitor};
@@ -52,22 +53,95 @@ fn what_is_wrong_with_a_filter_is_named_and_the_rest_of_it_is_kept() {
         "<code>colour</code>",
         "value=\"notes\"",
         "value=\"robot\"",
+        "“robot” is not an actor; write",
+        "“yesterday” is not a time such as",
     ] {
         assert!(answer.body.contains(named), "{named}");
     }
+    // What only the database knows to be wrong is named beside the rest, with the name that may be meant.
+    let answer = site.get(Visitor::Admin, "timeline?table=nots&actor=mira&actor=user:7&table=.&op=explode");
+    assert_eq!(answer.status, 400);
+    for named in [
+        "<code>table</code> “nots” is not in the trail; did you mean `notes`?",
+        "<code>table</code> “.” is not the name of a table",
+        "<code>actor</code> “mira” is not an actor",
+        "<code>op</code> “explode” is not one of insert, update, delete, truncate",
+    ] {
+        assert!(answer.body.contains(named), "{named}: {}", answer.body);
+    }
+    assert_eq!(answer.body.matches("<li><code>table</code>").count(), 2, "{}", answer.body);
 }
 
 #[test]
 fn home_finds_what_is_pasted() {
     let site = Site::new();
+    site.record_a_bit_of_everything();
+    let [correlation, request, job] =
+        [1, 2, 3].map(|number| format!("0b5e8f4c-3a52-4d39-9d7e-00000000000{number}"));
+    let context = AuditContext::new(Actor::user(7)).with_correlation_id(&*correlation);
+    let context = context.with_request_id(&*request).with_job_id(&*job);
+    let id = site.write_in(context, "UPDATE notes SET body = 'found' WHERE id = 7");
+    let members = "CREATE TABLE members (tenant bigint, person text, PRIMARY KEY (tenant, person)); \
+         SELECT threadline.attach('members', scope => 'tenant')";
+    threadline_tests::run(&mut site.db.connect(), members);
     for (pasted, place) in [
-        ("01a1ffab-f039-72a0-a2c0-000000000001", "./transactions/01a1ffab-f039-72a0-a2c0-000000000001"),
-        ("notes:7", "./rows?table=notes&key=7"),
-        ("user:7", "./actors?actor=user%3A7"),
-        ("req-42", "./correlations?id=req-42"),
+        (id.as_str(), format!("./transactions/{id}")),
+        (&correlation, format!("./correlations?id={correlation}")),
+        (&request, format!("./timeline?request_id={request}&window=all")),
+        (&job, format!("./timeline?job_id={job}&window=all")),
+        ("import-7", "./correlations?id=import-7".to_owned()),
+        ("notes:7", "./rows?table=notes&key=7".to_owned()),
+        ("nodes:7", "./rows?table=nodes&key=7".to_owned()),
+        (
+            "members:tenant%3D7%20person%3Da%20b",
+            "./rows?table=members&key=tenant%3D7+person%3Da+b".to_owned(),
+        ),
+        ("user:7", "./actors?actor=user%3A7".to_owned()),
+        ("nobody", "./timeline?actor=nobody&window=all".to_owned()),
+        ("public.notes", "./timeline?table=public.notes&window=all".to_owned()),
+        ("note.shared", "./actions?action=note.shared&window=all".to_owned()),
+        ("https://blog.example/x/audit/rows?table=notes%26key=7", "./rows?table=notes&key=7".to_owned()),
     ] {
         let answer = site.get(Visitor::Admin, &format!("?find={pasted}"));
-        assert_eq!((answer.status, answer.header("location")), (303, place), "{pasted}");
+        assert_eq!(
+            (answer.status, answer.header("location")),
+            (303, place.as_str()),
+            "{pasted}: {}",
+            answer.body
+        );
+        let page = site.get(Visitor::Admin, place.trim_start_matches("./"));
+        assert_eq!(page.status, if pasted == "nodes:7" { 400 } else { 200 }, "{pasted}");
+    }
+    assert!(
+        site.get(Visitor::Admin, &format!("timeline?request_id={request}&window=all"))
+            .body
+            .contains("1 change of this request")
+    );
+    for pasted in ["606", "mira@pressroom.example", "two%20words", "threadline.home.viewed", "%F0%9F%98%80"] {
+        let answer = site.get(Visitor::Admin, &format!("?find={pasted}"));
+        assert_eq!(answer.status, 200, "{pasted}");
+        assert!(
+            answer.body.contains("Nothing goes by “") && answer.body.contains("a row as "),
+            "{}",
+            answer.body
+        );
+    }
+}
+
+#[test]
+fn what_may_not_be_seen_is_found_as_little_as_what_is_not_there() {
+    let site = Site::new();
+    let ids = ["0b5e8f4c-3a52-4d39-9d7e-000000000001", "req-8", "job-8"];
+    let context = AuditContext::new(Actor::user(8)).with_correlation_id(ids[0]);
+    let context = context.with_request_id(ids[1]).with_job_id(ids[2]);
+    let id = site.write_in(context, "UPDATE notes SET body = 'marker-8, again' WHERE id = 8");
+    let find = |visitor, pasted: &str| site.get(visitor, &format!("?find={pasted}"));
+    for hidden in ids.into_iter().chain([id.as_str()]) {
+        assert_eq!(find(Visitor::Admin, hidden).status, 303, "{hidden}");
+        let (hidden_body, missing) =
+            (find(Visitor::Support, hidden), find(Visitor::Support, "nothing-of-ours"));
+        assert_eq!((hidden_body.status, missing.status), (200, 200));
+        assert_eq!(hidden_body.body.replace(hidden, "ID"), missing.body.replace("nothing-of-ours", "ID"));
     }
 }
 
@@ -118,6 +192,125 @@ fn a_row_shows_its_versions_and_what_it_was_after_each_and_at_any_instant() {
     assert!(at.contains("<bdi>second</bdi>") && !at.contains("class=\"notice"), "{at}");
     let before = site.get(Visitor::Admin, "rows?table=notes&key=7&at=2001-01-01").body;
     assert!(before.contains("does not reach back that far"), "{before}");
+
+    // What lies ahead is not told as if it were known, and what is not there is told once.
+    let ahead = site.get(Visitor::Admin, "rows?table=notes&key=8&at=2999-01-01").body;
+    assert!(ahead.contains("This time lies ahead.") && ahead.contains("<bdi>of tenant 8</bdi>"), "{ahead}");
+    let none = site.get(Visitor::Admin, "rows?table=notes&key=99999").body;
+    assert!(
+        none.contains("Nothing of this row is in the trail") && !none.contains("This version is not"),
+        "{none}"
+    );
+
+    // A time that is not understood is to be mended on the page of the row.
+    let wrong = site.get(Visitor::Admin, "rows?table=notes&key=7&at=tomorrow");
+    assert_eq!(wrong.status, 400);
+    for kept in
+        ["3 versions", "<code>at</code> “tomorrow” is not a time such as", "name=\"at\" value=\"tomorrow\""]
+    {
+        assert!(wrong.body.contains(kept), "{kept}: {}", wrong.body);
+    }
+}
+
+#[test]
+fn a_row_is_found_by_its_name_as_the_pages_write_it() {
+    let site = Site::new();
+    threadline_tests::run(
+        &mut site.db.connect(),
+        "CREATE TABLE members (tenant bigint, person text, PRIMARY KEY (tenant, person)); \
+         SELECT threadline.attach('members', scope => 'tenant')",
+    );
+    for person in ["somebody else", "a=b", " x ", "person = y", "tenant=9"] {
+        site.write("user:7", &format!("INSERT INTO members VALUES (7, '{person}')"));
+    }
+    let encoded = |text: &str| url::form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>();
+    for name in ["person=somebody else tenant=7", "tenant=7 person=somebody else", "person=a=b tenant=7"] {
+        for page in
+            ["rows?table=members&key=", "api/rows/history?table=members&key=", "timeline?table=members&key="]
+        {
+            let answer = site.get(Visitor::Admin, &format!("{page}{}", encoded(name)));
+            assert_eq!(answer.status, 200, "{page}{name}: {}", answer.body);
+            let found = ["1 version", "\"versions\":[{", "1 change of"]
+                .iter()
+                .any(|found| answer.body.contains(found));
+            assert!(found || answer.body.contains("1 change "), "{page}{name}: {}", answer.body);
+        }
+    }
+    let listed = site.get(Visitor::Admin, "timeline?table=members").body;
+    assert!(listed.contains("members:person=somebody else tenant=7"), "{listed}");
+    // Which can be read in two ways is refused, by words that say what would do.
+    let wrong = site.get(
+        Visitor::Admin,
+        &format!("rows?table=members&key={}", encoded("person=tenant=9 tenant=7 tenant=7")),
+    );
+    assert_eq!(wrong.status, 400);
+    assert!(wrong.body.contains("`tenant=VALUE person=VALUE`"), "{}", wrong.body);
+}
+
+#[test]
+fn sending_the_form_of_a_page_asks_what_the_page_was_asked() {
+    let site = Site::new();
+    for asked in [
+        "timeline?table=notes&actor=user%3A7&actor=user%3A8&actor=nobody&op=insert&op=delete",
+        "timeline?window=7d&action=a&action=b&category=c&category=d&status=ok",
+        "timeline?table=notes&table=public.notes&from=2026-01-01T00%3A00%3A00Z",
+        "actions?action=a&action=b&actor=user%3A7&actor=user%3A8&status=ok&job_id=j&window=30d",
+        "timeline?op=explode&actor=robot&actor=user%3A7",
+    ] {
+        let (page, question) = asked.split_once('?').unwrap();
+        let answer = site.get(Visitor::Admin, asked);
+        let sent =
+            url::form_urlencoded::Serializer::new(String::new()).extend_pairs(fields(&answer.body)).finish();
+        let again = site.see(site.config(), Visitor::Admin, &format!("{page}?{sent}"));
+        let canonical = again.header("location").split_once('?').unwrap().1.to_owned();
+        let sorted = |question: &str| {
+            let mut pairs: Vec<(String, String)> =
+                url::form_urlencoded::parse(question.as_bytes()).into_owned().collect();
+            pairs.sort();
+            pairs
+        };
+        assert_eq!(sorted(&canonical), sorted(question), "{}", answer.body);
+    }
+}
+
+/// What the filter's form on a page would send.
+fn fields(body: &str) -> Vec<(String, String)> {
+    let form = body.split("<form class=\"filter\"").nth(1).unwrap().split("</form>").next().unwrap();
+    let attribute = |tag: &str, name: &str| {
+        let (_, rest) = tag.split_once(&format!(" {name}=\""))?;
+        rest.split_once('"').map(|(value, _)| value.replace("&#38;", "&"))
+    };
+    let mut fields = Vec::new();
+    for tag in form.split('<').skip(1) {
+        let tag = tag.split('>').collect::<Vec<_>>();
+        if tag[0].starts_with("input") {
+            fields.push((attribute(tag[0], "name").unwrap(), attribute(tag[0], "value").unwrap_or_default()));
+        } else if tag[0].starts_with("select") {
+            fields.push((attribute(tag[0], "name").unwrap(), String::new()));
+        } else if tag[0].starts_with("option") && tag[0].contains(" selected") {
+            fields.last_mut().unwrap().1 = attribute(tag[0], "value").unwrap_or_else(|| tag[1].to_owned());
+        }
+    }
+    fields
+}
+
+#[test]
+fn a_window_says_by_its_title_what_it_is_about() {
+    let site = Site::new();
+    site.record_a_bit_of_everything();
+    let id = site.text("SELECT transaction_id::text FROM threadline.audit_changes WHERE op = 'U'");
+    for (path, title) in [
+        ("rows?table=notes&key=7".to_owned(), "notes:7 · Rows · Threadline"),
+        ("actors?actor=user:7".to_owned(), "user:7 · Actors · Threadline"),
+        ("correlations?id=import-7".to_owned(), "import-7 · Correlation · Threadline"),
+        (format!("transactions/{id}"), &format!("{id} · Transaction · Threadline")),
+        ("timeline".to_owned(), "Timeline · Threadline"),
+        ("rows".to_owned(), "Rows · Threadline"),
+        ("actors?actor=robot".to_owned(), "Actors · Threadline"),
+    ] {
+        let body = site.get(Visitor::Admin, &path).body;
+        assert!(body.contains(&format!("<title>{title}</title>")), "{path}: {}", &body[..600]);
+    }
 }
 
 #[test]

@@ -112,7 +112,8 @@ impl Site {
         self.write_in(context_of(actor).with_correlation_id(correlation), sql)
     }
 
-    fn write_in(&self, context: AuditContext, sql: &str) -> String {
+    /// The same, as this says.
+    pub(super) fn write_in(&self, context: AuditContext, sql: &str) -> String {
         let sql = sql.to_owned();
         let written = self.pool.write(context.transaction(), |conn, open| {
             run(conn, &sql);
@@ -166,9 +167,13 @@ impl Site {
             .authorize_evidence(async |request: &HttpRequest| Ok(is_admin(request)))
     }
 
-    /// The page at a path below the mount.
+    /// The page at a path below the mount; as a browser does, at the canonical address where that path is not.
     pub(super) fn get(&self, visitor: Visitor, path: &str) -> Answer {
-        self.ask(self.config(), visitor, TestRequest::get().uri(&format!("/audit/{path}")))
+        let answer = self.see(self.config(), visitor, path);
+        let page = |path: &str| path.split('?').next().unwrap_or_default().to_owned();
+        let to = answer.header("location").trim_start_matches(['.', '/']).to_owned();
+        let leads_to_itself = answer.status == 303 && page(&to) == page(path);
+        if leads_to_itself { self.see(self.config(), visitor, &to) } else { answer }
     }
 
     /// What this surface answers to one of its own forms.
@@ -180,7 +185,7 @@ impl Site {
         self.ask(config, visitor, request)
     }
 
-    /// The page at a path below the mount of this surface.
+    /// What is answered at a path below the mount of this surface, be it the way to another one.
     pub(super) fn see(&self, config: SurfaceConfig, visitor: Visitor, path: &str) -> Answer {
         self.ask(config, visitor, TestRequest::get().uri(&format!("/audit/{path}")))
     }

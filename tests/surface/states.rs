@@ -17,7 +17,7 @@ fn each_kind_of_nothing_says_which_it_is_and_what_to_do_next() {
     for (path, words) in [
         ("timeline?from=2999-01-01T00:00", "This time lies ahead"),
         ("timeline?table=notes&actor=user:99", "Nothing here answers to that."),
-        ("timeline?table=nothing", "is not in the trail; choose one that is"),
+        ("timeline?table=nothing", "is not in the trail; choose a table that is"),
         ("rows?table=notes&key=12345", "Nothing of this row is in the trail."),
         ("nothing-of-ours", "There is nothing here to see."),
     ] {

@@ -2,7 +2,6 @@
 
 use threadline::{Cursor, Filter};
 
-use super::failure::Failure;
 use super::query::{Problem, Query};
 use super::visit::Visit;
 use super::window::Window;
@@ -27,10 +26,8 @@ impl Asked {
             problems.push(problem);
             None
         });
-        let filter = Filter::from_pairs(query.take_all(names)).unwrap_or_else(|invalid| {
-            if let Failure::Invalid(wrong) = Failure::from(threadline::Error::from(invalid)) {
-                problems.extend(wrong);
-            }
+        let filter = query.take_filter(names).unwrap_or_else(|wrong| {
+            problems.extend(wrong);
             Filter::new()
         });
         let known: Vec<&str> = names.iter().copied().chain(["window", "from", "to", "after"]).collect();

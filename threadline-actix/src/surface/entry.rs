@@ -191,15 +191,10 @@ impl Field {
 
 /// The key as people say it: its value, or `column=value` for each of several.
 pub(super) fn key_text(key: Option<&RowKey>, stored: &str) -> String {
-    let Some(key) = key else {
-        return shown(stored);
-    };
-    let parts = key.parts();
-    let text = match parts.values().next() {
-        Some(only) if parts.len() == 1 => only.clone(),
-        _ => parts.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(" "),
-    };
-    shown(&text)
+    match key {
+        Some(key) => shown(&key.to_plain()),
+        None => shown(stored),
+    }
 }
 
 /// Where a row's history is.

@@ -11,6 +11,7 @@ use super::query::Problem;
 use super::screen::Screen;
 use super::screens;
 use super::shell::Shell;
+use super::value::shown;
 use super::visit::Visit;
 
 /// Why there is no screen to show.
@@ -49,22 +50,33 @@ impl From<Error> for Failure {
                 Self::Schema
             }
             Error::InvalidFilter(invalid) => {
-                Self::Invalid(invalid.problems().iter().map(|problem| named(problem)).collect())
+                Self::Invalid(invalid.problems().iter().map(|problem| Problem::named(problem)).collect())
             }
             Error::InvalidEvidence(invalid) => {
-                Self::Invalid(invalid.problems().iter().map(|problem| named(problem)).collect())
+                Self::Invalid(invalid.problems().iter().map(|problem| Problem::named(problem)).collect())
             }
             Error::InvalidExportRequest(invalid) => {
-                Self::Invalid(invalid.problems().iter().map(|problem| named(problem)).collect())
+                Self::Invalid(invalid.problems().iter().map(|problem| Problem::named(problem)).collect())
             }
             Error::InvalidView(invalid) => {
-                Self::Invalid(invalid.problems().iter().map(|problem| named(problem)).collect())
+                Self::Invalid(invalid.problems().iter().map(|problem| Problem::named(problem)).collect())
             }
-            Error::NotAudited { .. } => {
-                Self::Invalid(vec![Problem::new("table", "is not in the trail; choose one that is")])
+            Error::NotAudited { table, renamed_to, nearest } => {
+                // As the pages name tables: `public` goes without saying.
+                let named = |name: &str| shown(name.strip_prefix("public.").unwrap_or(name));
+                let text = match (renamed_to, nearest) {
+                    (Some(name), _) => format!("was renamed to `{}`; ask for it by that name", named(&name)),
+                    (None, Some(near)) => format!("is not in the trail; did you mean `{}`?", named(&near)),
+                    (None, None) => format!("is not in the trail; {}", screens::CHOOSE),
+                };
+                Self::Invalid(vec![Problem::of_value("table", &table, text)])
             }
             Error::InvalidPage { problem } => Self::Invalid(vec![Problem::new("after", problem)]),
             Error::Refused { message, hint } => {
+                let message = match message.strip_prefix("not ") {
+                    Some(rest) => format!("is not {rest}"),
+                    None => format!("does not fit: {message}"),
+                };
                 let text = hint.map_or(message.clone(), |hint| format!("{message}; {hint}"));
                 Self::Invalid(vec![Problem::new("key", text)])
             }
@@ -73,14 +85,6 @@ impl From<Error> for Failure {
                 Self::Internal
             }
         }
-    }
-}
-
-/// A problem of a filter, which begins with the name of its field.
-fn named(problem: &str) -> Problem {
-    match problem.split_once(": ") {
-        Some((field, text)) => Problem::new(field, text),
-        None => Problem::new("filter", problem),
     }
 }
 

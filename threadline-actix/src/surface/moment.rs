@@ -65,6 +65,12 @@ pub(super) fn written(text: &str, zone: Tz) -> Result<DateTime<Utc>, &'static st
     if (1..=9_999).contains(&instant.year()) { Ok(instant) } else { Err(WANTED) }
 }
 
+/// The same of a time that is written without an offset, which another zone would read otherwise; `None` for any other text.
+pub(super) fn written_locally(text: &str, zone: Tz) -> Option<DateTime<Utc>> {
+    let is_local = DateTime::parse_from_rfc3339(text.trim()).is_err();
+    if is_local { written(text, zone).ok() } else { None }
+}
+
 fn read(text: &str, zone: Tz) -> Result<DateTime<Utc>, &'static str> {
     if let Ok(instant) = DateTime::parse_from_rfc3339(text) {
         return Ok(instant.to_utc());

@@ -119,9 +119,9 @@ where
     let depth = screen.route().matches('/').count() - 1;
     let reading = guard::Any(guard::Get()).or(guard::Head());
     let handler = move |config: web::Data<SurfaceConfig>, request: HttpRequest| async move {
-        match Visit::begin(config, request, screen, depth).await {
+        match Visit::look(config, request, screen, depth).await {
             Ok(visit) => visit.show(show).await,
-            Err(refusal) => refusal,
+            Err(answer) => answer,
         }
     };
     web::resource(screen.route()).route(web::route().guard(reading).to(handler))

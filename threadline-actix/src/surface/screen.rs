@@ -235,6 +235,16 @@ impl Screen {
         }
     }
 
+    /// The parts of its address that are instants.
+    pub(super) fn instants(self) -> &'static [&'static str] {
+        match self {
+            Self::Timeline | Self::Actions | Self::Actor | Self::Exports | Self::AccessLog => &["from", "to"],
+            Self::Row => &["at", "from", "to"],
+            Self::Undo => &["to"],
+            _ => &[],
+        }
+    }
+
     /// The command that answers the same question without the surface.
     pub(super) fn command(self) -> &'static str {
         match self {

@@ -16,6 +16,8 @@ use super::screen::{Group, Screen};
 pub(super) struct Shell {
     pub(super) title: String,
     pub(super) heading: String,
+    /// What of the screen's kind the page is about, for the title of the window.
+    pub(super) subject: Option<String>,
     /// Leads from the page to the mount.
     pub(super) root: String,
     pub(super) screen: Screen,
@@ -101,6 +103,7 @@ impl Shell {
         Self {
             title: config.title.to_string(),
             heading: screen.label().to_owned(),
+            subject: None,
             root: root.to_owned(),
             screen,
             groups: groups.collect(),
@@ -116,6 +119,15 @@ impl Shell {
             refresh: screen.refreshes_after(),
             here: here.to_owned(),
         }
+    }
+
+    /// The same for a page about one thing, under the name by which the page shows it.
+    pub(super) fn about(self, subject: &str) -> Self {
+        // What is at the beginning has to do; a window has no room for more.
+        const MOST: usize = 80;
+        let end = subject.char_indices().nth(MOST).map(|(at, _)| at);
+        let subject = end.map_or(subject.to_owned(), |end| format!("{}…", &subject[..end]));
+        Self { subject: Some(subject), ..self }
     }
 
     pub(super) fn asset(&self, path: &str) -> String {

@@ -9,6 +9,7 @@ use diesel::PgConnection;
 use threadline::{Action, Actor, ActorType, AuditContext, Trail};
 
 use super::access::{Access, Capability, Permissions};
+use super::canonical::canonical;
 use super::config::SurfaceConfig;
 use super::failure::{Failure, refusal};
 use super::link::Link;
@@ -52,13 +53,35 @@ impl Visit {
         screen: Screen,
         depth: usize,
     ) -> Result<Self, HttpResponse> {
+        Ok(Self::enter(config, request, screen, depth).await?.feel().await)
+    }
+
+    /// The same for a look at a screen; `Err` is also the way to its canonical address. That comes before anything is read, and
+    /// before the access log: it is looked at when the browser has followed.
+    pub(super) async fn look(
+        config: web::Data<SurfaceConfig>,
+        request: HttpRequest,
+        screen: Screen,
+        depth: usize,
+    ) -> Result<Self, HttpResponse> {
         let visit = Self::enter(config, request, screen, depth).await?;
-        let SurfaceConfig { pulse, pool, limit, operation, .. } = &**visit.config;
-        let health = match visit.permissions.coverage {
+        match canonical(&visit.asked, screen.instants(), visit.preferences.zone) {
+            Some(pairs) => {
+                let path = visit.here.split('?').next().unwrap_or_default();
+                Err(visit.redirect(&Link::to(path).with_all(pairs)))
+            }
+            None => Ok(visit.feel().await),
+        }
+    }
+
+    /// With a look at how capture is, for who may know.
+    async fn feel(self) -> Self {
+        let SurfaceConfig { pulse, pool, limit, operation, .. } = &**self.config;
+        let health = match self.permissions.coverage {
             true => pulse.feel(pool, *limit, &operation.tables).await,
             false => None,
         };
-        Ok(Self { health, ..visit })
+        Self { health, ..self }
     }
 
     /// The same without a look at how capture is: for programs, which ask for that.

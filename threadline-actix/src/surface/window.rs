@@ -59,18 +59,20 @@ impl Window {
         let (window, from, to) = (part("window"), part("from"), part("to"));
         let mut instant = |name, text: Option<String>| {
             text.and_then(|text| {
-                moment::written(&text, zone).map_err(|wrong| problems.push(Problem::new(name, wrong))).ok()
+                moment::written(&text, zone)
+                    .map_err(|wrong| problems.push(Problem::of_value(name, &text, wrong)))
+                    .ok()
             })
         };
         let (from, to) = (instant("from", from), instant("to", to));
         if from.zip(to).is_some_and(|(from, to)| from > to) {
-            problems.push(Problem::new("from", "is later than `to`"));
+            problems.push(Problem::new("from", "is later than `to`; exchange the two"));
         }
         let named = window.map(|name| {
             Self::PRESETS
                 .into_iter()
                 .find(|preset| preset.name() == name)
-                .ok_or_else(|| Problem::new("window", "is not one of 1h, 24h, 7d, 30d, all"))
+                .ok_or_else(|| Problem::of_value("window", &name, "is not one of 1h, 24h, 7d, 30d, all"))
         });
         let named = named.transpose().unwrap_or_else(|problem| {
             problems.push(problem);

@@ -232,7 +232,7 @@ fn what_is_wrong_is_named_by_the_library() {
     for (arguments, words) in [
         (
             &["timeline", "--op", "drop", "--status", "x", "--key", "1"][..],
-            "key: not of the form column=value; status: neither ok nor error; op: not one of",
+            "key: is not of the form column=value; status: is neither ok nor error; op: is not one of",
         ),
         (&["timeline", "--schema", "a", "--schema", "b"], "schema: is given twice"),
         (
@@ -263,7 +263,7 @@ fn what_is_wrong_is_named_by_the_library() {
         (&["timeline", "--table", "posts", "--key", "id=zz"], "a value of the row's key is no `bigint`"),
         (
             &["exports", "enqueue", "--by", "admin:7", "--table", "posts", "--column", "titel"],
-            "column: no table",
+            "column: is not a column of any",
         ),
         (
             &["exports", "enqueue", "--by", "admin:7", "--table", "posts", "--key", "nokey=1"],

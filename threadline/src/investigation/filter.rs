@@ -211,7 +211,7 @@ impl Filter {
             if known == "key" {
                 match value.split_once('=') {
                     Some((column, text)) => key.push((column.to_owned(), text.to_owned())),
-                    None => problems.push("key: not of the form column=value".to_owned()),
+                    None => problems.push("key: is not of the form column=value".to_owned()),
                 }
             } else if let Err(problem) = filter.set(known, value) {
                 problems.push(format!("{known}: {problem}"));
@@ -230,7 +230,7 @@ impl Filter {
     fn set(&mut self, name: &'static str, value: &str) -> Result<(), String> {
         let text = || Some(value.to_owned());
         match name {
-            "table" => self.tables.push(value.parse().map_err(|_| "not the name of a table")?),
+            "table" => self.tables.push(value.parse().map_err(|_| "is not the name of a table")?),
             "schema" => self.schema = text(),
             "actor" => self.actors.push(actor_named(value)?),
             "action" => self.actions.push(value.to_owned()),
@@ -238,7 +238,7 @@ impl Filter {
                 self.status = Some(match value {
                     "ok" => ActionStatus::Ok,
                     "error" => ActionStatus::Error,
-                    _ => return Err("neither ok nor error".to_owned()),
+                    _ => return Err("is neither ok nor error".to_owned()),
                 });
             }
             "category" => self.categories.push(value.to_owned()),
@@ -246,7 +246,7 @@ impl Filter {
             "transaction_correlation_id" => self.transaction_correlation_id = text(),
             "request_id" => self.request_id = text(),
             "job_id" => self.job_id = text(),
-            "op" => self.ops.push(Op::named(value).ok_or("not one of insert, update, delete, truncate")?),
+            "op" => self.ops.push(Op::named(value).ok_or("is not one of insert, update, delete, truncate")?),
             "column" => self.column = text(),
             "from" => self.from = Some(instant(value)?),
             "to" => self.to = Some(instant(value)?),
@@ -366,7 +366,7 @@ fn actor_named(text: &str) -> Result<ActorFilter, String> {
         Actor::new(actor_type, id).ok()
     });
     known.map(ActorFilter::Named).ok_or_else(|| {
-        "not an actor; they are user:ID, admin:ID, service_account:ID, job:ID, system:ID, anonymous, nobody"
+        "is not an actor; write user:ID, admin:ID, service_account:ID, job:ID, system:ID, anonymous or nobody"
             .to_owned()
     })
 }
@@ -374,7 +374,7 @@ fn actor_named(text: &str) -> Result<ActorFilter, String> {
 fn instant(text: &str) -> Result<DateTime<Utc>, String> {
     DateTime::parse_from_rfc3339(text)
         .map(|instant| instant.to_utc())
-        .map_err(|_| "not an instant as 2026-11-21T09:30:00Z (RFC 3339)".to_owned())
+        .map_err(|_| "is not an instant such as 2026-11-21T09:30:00Z (RFC 3339)".to_owned())
 }
 
 impl From<Filter> for BTreeMap<String, Vec<String>> {

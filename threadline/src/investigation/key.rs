@@ -146,11 +146,13 @@ impl RowKey {
         Ok(Self(serde_json::to_string(&key).expect("texts always serialize")))
     }
 
-    /// The key a person has written down for a row of `table`: `column=value` for each key column, or else one text, which is
-    /// the key as [`AuditChange::row_key`](super::AuditChange::row_key) has it: the value of the only key column, or a JSON array
-    /// of texts for several.
+    /// The key a person has written down for a row of `table`: `column=value` for each key column, all in one text with a space
+    /// between them or each in its own; or else one text, which is the key as
+    /// [`AuditChange::row_key`](super::AuditChange::row_key) has it: the value of the only key column, or a JSON array of texts
+    /// for several.
     ///
-    /// A text that begins with the name of the only key column and `=` is taken for `column=value`.
+    /// A text that begins with the name of the only key column and `=` is taken for `column=value`. One text for several columns
+    /// may have spaces in its values, and is refused where it can be read in two ways: then each column takes its own.
     ///
     /// # Errors
     ///
@@ -167,13 +169,19 @@ impl RowKey {
             .collect();
         let key = match (named, texts) {
             (Some(parts), _) if parts.len() == columns.len() => Some(Self::new(parts)?),
+            (_, [text]) if columns.len() > 1 => {
+                Self::spelled(&columns, text.as_ref()).or_else(|| Self::stored(&columns, text.as_ref()))
+            }
             (None, [text]) => Self::stored(&columns, text.as_ref()),
             _ => None,
         };
         let hint = match &columns[..] {
             [] => "it has no key".to_owned(),
             [column] => format!("write its value, or `{column}=VALUE`"),
-            _ => format!("write `{}=VALUE`", columns.join("=VALUE ")),
+            _ => format!(
+                "write `{}=VALUE`, or each of them by itself where a value looks like another",
+                columns.join("=VALUE ")
+            ),
         };
         let refused = |why: &str| Error::Refused {
             message: format!(
@@ -229,6 +237,39 @@ impl RowKey {
         (values.len() == columns.len()).then(|| Self::new(columns.iter().zip(values)).ok())?
     }
 
+    /// The key that `column=value column=value` means, as [`to_plain`](Self::to_plain) writes it; `None` unless each of the columns
+    /// begins in exactly one place, so that there is one way to read it.
+    pub(crate) fn spelled(columns: &[String], text: &str) -> Option<Self> {
+        let begins = |at: usize| at == 0 || text[..at].ends_with(' ');
+        let mut starts: Vec<(usize, &String)> = Vec::new();
+        for column in columns {
+            let name = format!("{column}=");
+            starts
+                .extend(text.match_indices(&name).filter(|(at, _)| begins(*at)).map(|(at, _)| (at, column)));
+        }
+        starts.sort();
+        if starts.len() != columns.len() || starts.first()?.0 != 0 {
+            return None;
+        }
+        let ends = starts.iter().skip(1).map(|(at, _)| at - 1).chain([text.len()]);
+        let parts = starts.iter().zip(ends).map(|((at, column), end)| {
+            let value = text.get(at + column.len() + 1..end)?;
+            Some((column.as_str(), value))
+        });
+        // A column that begins twice is named twice, and another one not at all.
+        Self::new(parts.collect::<Option<Vec<_>>>()?).ok()
+    }
+
+    /// The key as a person writes it: the value of the only column, or `column=value` of each of several with a space between
+    /// them. [`written`](Self::written) takes it back, unless a value looks like the beginning of another part.
+    pub fn to_plain(&self) -> String {
+        let parts = self.parts();
+        match parts.values().next() {
+            Some(only) if parts.len() == 1 => only.clone(),
+            _ => parts.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(" "),
+        }
+    }
+
     /// The parts: column and value, in the order of the columns' names.
     pub fn parts(&self) -> BTreeMap<String, String> {
         serde_json::from_str(&self.0).expect("it was made of such a map")
@@ -279,5 +320,57 @@ impl<K, Columns> TypedKey<K, Columns> {
 impl<Columns, K: AuditKey<Columns>> WalkKey for TypedKey<K, Columns> {
     fn walk_key<'b>(&'b self, out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
         self.0.walk_key(out)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn several_columns_are_read_from_one_text_where_there_is_one_way_to() {
+        let columns = ["organization_id".to_owned(), "user_id".to_owned()];
+        let read = |text: &str| {
+            RowKey::spelled(&columns, text).map(|key| key.parts().into_values().collect::<Vec<_>>())
+        };
+        assert_eq!(read("organization_id=1 user_id=16"), Some(vec!["1".to_owned(), "16".to_owned()]));
+        assert_eq!(
+            read("user_id=somebody else organization_id=1"),
+            Some(vec!["1".to_owned(), "somebody else".to_owned()])
+        );
+        for not_one in [
+            "organization_id=1",
+            "organization_id=1 user_id=2 user_id=3",
+            "organization_id=1 organization_id=2",
+            "x organization_id=1 user_id=2",
+            "organization_id=1,user_id=2",
+            "1 16",
+            "",
+        ] {
+            assert_eq!(read(not_one), None, "{not_one}");
+        }
+    }
+
+    #[test]
+    fn a_key_as_it_is_written_is_read_back_or_refused_and_never_taken_for_another() {
+        let mut values = vec![String::new()];
+        for length in 0..3 {
+            let longer = values.iter().filter(|value| value.len() == length);
+            let longer = longer.flat_map(|value| "ab= ".chars().map(move |c| format!("{value}{c}")));
+            values.extend(longer.collect::<Vec<_>>());
+        }
+        for (one, other) in [("a", "b"), ("a", "ab"), ("a", "b a"), ("a", "a=b"), ("=", "a"), ("a=a", "b")] {
+            let columns = [one.to_owned(), other.to_owned()];
+            for first in &values {
+                for second in &values {
+                    let key = RowKey::new([(one, first), (other, second)]).unwrap();
+                    let read = RowKey::spelled(&columns, &key.to_plain());
+                    assert!(read.as_ref().is_none_or(|read| *read == key), "{key} is read as {read:?}");
+                    // Where no value can begin another part there is one way to read it.
+                    let is_plain = columns == ["a", "b"] && !first.contains('=') && !second.contains('=');
+                    assert!(!is_plain || read.is_some(), "{key} is refused");
+                }
+            }
+        }
     }
 }

@@ -2,13 +2,13 @@
 
 use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
-use threadline::{Actor, Error, Filter, Order, PageRequest, TableName};
+use threadline::{Actor, Filter, Order, PageRequest, TableName};
 
 use super::endpoint::Endpoint;
 use super::parameter::ORDERS;
 use crate::surface::failure::Failure;
 use crate::surface::moment;
-use crate::surface::query::{Problem, Query};
+use crate::surface::query::{Problem, Query, table_named};
 use crate::surface::screens::actor_named;
 use crate::surface::window::Window;
 
@@ -63,7 +63,8 @@ impl Asked {
         text: Option<String>,
         read: impl FnOnce(&str) -> Result<T, E>,
     ) -> Option<T> {
-        let read = read(&text?).map_err(|wrong| Problem::new(name, wrong.to_string()));
+        let text = text?;
+        let read = read(&text).map_err(|wrong| Problem::of_value(name, &text, wrong));
         self.noted(read)
     }
 
@@ -105,10 +106,8 @@ impl Asked {
             Window::All
         });
         let names: Vec<&str> = Filter::NAMES.into_iter().filter(|name| names.contains(name)).collect();
-        let filter = Filter::from_pairs(self.query.take_all(&names)).unwrap_or_else(|invalid| {
-            if let Failure::Invalid(wrong) = Failure::from(Error::from(invalid)) {
-                self.problems.extend(wrong);
-            }
+        let filter = self.query.take_filter(&names).unwrap_or_else(|wrong| {
+            self.problems.extend(wrong);
             Filter::new()
         });
         window.narrow(filter, self.now)
@@ -129,7 +128,7 @@ impl Asked {
     /// The row that is asked about: its table, and its key as it is written.
     pub(super) fn row(&mut self) -> Option<(TableName, Vec<String>)> {
         let table = self.needed("table", "is missing; name the table of the row");
-        let table = self.read("table", table, str::parse::<TableName>);
+        let table = table.and_then(|text| self.noted(table_named(&text)));
         let keys = self.texts("key");
         if keys.is_empty() {
             self.wrong("key", "is missing; write the value, or `column=value` for each column");

@@ -201,7 +201,7 @@ pub(super) const ROW: [Parameter; 2] = [
     Parameter::needed("table", Kind::Text, "The table of the row, as `posts` or `blog.posts`"),
     Parameter {
         name: "key",
-        about: "The row's key: its value, or `column=value` for each column of the key",
+        about: "The row's key: its value, or `column=value` for each column of the key, in one text or each in its own",
         kind: Kind::Text,
         place: Place::NeededRepeated,
     },

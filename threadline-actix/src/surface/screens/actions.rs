@@ -34,7 +34,7 @@ struct ActionsPage {
     presets: Vec<Preset>,
     window: &'static str,
     fields: Vec<FormField>,
-    failed_only: bool,
+    status: String,
     problems: Vec<Problem>,
     words: String,
     actions: Vec<ActionRow>,
@@ -45,7 +45,7 @@ struct ActionsPage {
 
 struct FormField {
     name: &'static str,
-    label: &'static str,
+    label: String,
     hint: &'static str,
     value: String,
 }
@@ -72,7 +72,11 @@ pub(in crate::surface) async fn actions(visit: &Visit) -> Result<HttpResponse, F
         presets: Preset::all(visit, window, |window| link(&filter, window)),
         window: if window == USUAL { "" } else { window.name() },
         fields: fields(&written),
-        failed_only: written.iter().any(|(name, value)| name == "status" && value == "error"),
+        status: written
+            .iter()
+            .find(|(name, _)| name == "status")
+            .map(|(_, value)| value.clone())
+            .unwrap_or_default(),
         problems,
         words: window.words(visit.preferences.zone),
         actions,
@@ -130,16 +134,19 @@ fn fields(written: &[(String, String)]) -> Vec<FormField> {
         ("category", "Category", "content"),
         ("correlation_id", "Correlation", "an id"),
         ("request_id", "Request", "an id"),
+        ("job_id", "Job", "an id"),
     ];
-    let fields = labels.into_iter().map(|(name, label, hint)| FormField {
-        name,
-        label,
-        hint,
-        value: written
-            .iter()
-            .find(|(field, _)| field == name)
-            .map(|(_, value)| value.clone())
-            .unwrap_or_default(),
+    // Each value has a field of its own, so that sending the form asks the same.
+    let fields = labels.into_iter().flat_map(|(name, label, hint)| {
+        let mut values =
+            written.iter().filter(move |(field, _)| field == name).map(|(_, value)| value.clone());
+        let first =
+            FormField { name, label: label.to_owned(), hint, value: values.next().unwrap_or_default() };
+        let further = values.map(move |value| {
+            let label = format!("or {}", label.to_lowercase());
+            FormField { name, label, hint: "", value }
+        });
+        std::iter::once(first).chain(further)
     });
     fields.collect()
 }

@@ -104,9 +104,10 @@ pub(in crate::surface) async fn actor(visit: &Visit) -> Result<HttpResponse, Fai
         .await?;
     let here =
         |window: Window| Link::to("actors").with("actor", asked.to_string()).with_all(window.pairs(USUAL));
+    let name = shown(&asked.to_string());
     visit.page(&ActorPage {
-        shell: visit.shell(),
-        actor: shown(&asked.to_string()),
+        shell: visit.shell().about(&name),
+        actor: name,
         presets: Preset::all(visit, window, here),
         words: window.words(visit.preferences.zone),
         sums: Sum::of(&page.entries),
@@ -136,7 +137,7 @@ pub(in crate::surface) fn actor_named(text: Option<&str>) -> Result<Actor, Probl
         let id = id.map(threadline::ActorId::try_from).transpose().ok()?;
         Actor::new(kind.parse().ok()?, id).ok()
     };
-    known().ok_or_else(|| Problem::new("actor", WANTED))
+    known().ok_or_else(|| Problem::of_value("actor", text, WANTED))
 }
 
 impl Sum {

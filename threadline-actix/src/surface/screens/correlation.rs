@@ -36,6 +36,8 @@ struct CorrelationPage {
     later: Option<String>,
     undo: String,
     export: Option<String>,
+    /// Where the id is looked for as anything else it may be.
+    everywhere: String,
 }
 
 #[derive(Template)]
@@ -88,9 +90,11 @@ pub(in crate::surface) async fn correlation(visit: &Visit) -> Result<HttpRespons
         Err(failure) => return Err(failure),
     };
     let groups = Group::all(visit, &page.entries);
+    let shown_id = shown(&id);
     visit.page(&CorrelationPage {
-        shell: visit.shell(),
-        id: shown(&id),
+        shell: visit.shell().about(&shown_id),
+        everywhere: visit.href(&Link::to("").with("find", id.as_str())),
+        id: shown_id,
         sums: Sum::of(&page.entries),
         transactions: groups.len(),
         is_part: page.has_more || after.is_some(),

@@ -3,9 +3,9 @@
 use actix_web::HttpResponse;
 use askama::Template;
 use threadline::retention::{self, RetentionPolicy, RetentionRun, RunState};
-use threadline::{Filter, PageRequest, TableName, views};
-use uuid::Uuid;
+use threadline::{Filter, PageRequest, views};
 
+use super::find;
 use super::retention::days;
 use super::views::View;
 use crate::surface::access::Capability;
@@ -13,7 +13,6 @@ use crate::surface::entry::Group;
 use crate::surface::failure::Failure;
 use crate::surface::link::Link;
 use crate::surface::moment::Moment;
-use crate::surface::query::Problem;
 use crate::surface::screen::Screen;
 use crate::surface::shell::Shell;
 use crate::surface::visit::Visit;
@@ -23,7 +22,7 @@ use crate::surface::visit::Visit;
 struct HomePage {
     shell: Shell,
     find: String,
-    problem: Option<Problem>,
+    problem: Option<String>,
     truths: Vec<Truth>,
     groups: Vec<Group>,
     views: Vec<View>,
@@ -55,12 +54,9 @@ pub(in crate::surface) async fn home(visit: &Visit) -> Result<HttpResponse, Fail
         return Err(Failure::Invalid(unknown));
     }
     let problem = match &find {
-        Some(text) => match found(text) {
+        Some(text) => match find::find(visit, text).await? {
             Some(link) => return Ok(visit.redirect(&link)),
-            None => Some(Problem::new(
-                "find",
-                "is no transaction id, `table:key`, actor such as user:42, or correlation id",
-            )),
+            None => Some(find::nothing(visit, text)),
         },
         None => None,
     };
@@ -169,23 +165,4 @@ impl Truth {
             links: links(visit, &[Screen::Retention]),
         }
     }
-}
-
-/// Where to look for what somebody has pasted.
-fn found(text: &str) -> Option<Link> {
-    if let Ok(id) = Uuid::try_parse(text) {
-        return Some(Link::to(format!("transactions/{id}")));
-    }
-    if Filter::from_pairs([("actor", text)]).is_ok() {
-        return Some(Link::to("actors").with("actor", text));
-    }
-    if let Some((table, key)) = text.split_once(':')
-        && !table.is_empty()
-        && !key.is_empty()
-        && table.parse::<TableName>().is_ok()
-    {
-        return Some(Link::to("rows").with("table", table).with("key", key.trim()));
-    }
-    let is_id = text.len() <= 256 && text.bytes().all(|byte| byte.is_ascii_graphic());
-    is_id.then(|| Link::to("correlations").with("id", text))
 }

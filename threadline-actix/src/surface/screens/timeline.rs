@@ -7,9 +7,10 @@ use actix_web::http::StatusCode;
 use askama::Template;
 use threadline::{AuditAction, Count, Filter, LinkedChange, Order, PageRequest};
 
+use super::tables;
 use super::views::Keepable;
 use crate::surface::access::Capability;
-use crate::surface::entry::{Group, table_text};
+use crate::surface::entry::Group;
 use crate::surface::failure::Failure;
 use crate::surface::link::Link;
 use crate::surface::moment::for_field;
@@ -21,6 +22,9 @@ use crate::surface::window::{Preset, Span, Window};
 
 /// What is shown unless somebody asks for another time.
 const USUAL: Window = Window::Last(Span::Day);
+
+/// The kinds of changes.
+const OPS: [&str; 4] = ["insert", "update", "delete", "truncate"];
 
 /// Changes on a page.
 const SIZE: u32 = 50;
@@ -91,9 +95,16 @@ impl FilterForm {
         self.written.iter().find(|(field, _)| field == name).map_or("", |(_, value)| value)
     }
 
-    /// What is wrong with a field.
+    /// What else was written in a field that takes several: each has a field of its own, so that sending the form asks the same.
+    pub(in crate::surface) fn further(&self, name: &str) -> Vec<&str> {
+        let values = self.written.iter().filter(|(field, _)| field == name).map(|(_, value)| value.as_str());
+        values.skip(1).collect()
+    }
+
+    /// What is wrong with a field; what would be right is told below, where there is room for it.
     pub(in crate::surface) fn problem(&self, name: &str) -> Option<&str> {
-        self.problems.iter().find(|problem| problem.field == name).map(|problem| problem.text.as_str())
+        let problem = self.problems.iter().find(|problem| problem.field == name)?;
+        problem.text.split("; ").next()
     }
 
     /// Whether one of the fields that are folded away has something in it.
@@ -115,6 +126,15 @@ impl FilterForm {
 
     pub(in crate::surface) fn is(&self, name: &str, value: &str) -> bool {
         self.value(name) == value
+    }
+
+    /// Whether a kind of change can be chosen; another one is kept as it was written.
+    pub(in crate::surface) fn is_op(&self, value: &str) -> bool {
+        value.is_empty() || OPS.contains(&value)
+    }
+
+    pub(in crate::surface) fn ops(&self) -> [&'static str; 4] {
+        OPS
     }
 }
 
@@ -138,11 +158,8 @@ impl Question {
             problems.push(problem);
             None
         });
-        let pairs = query.take_all(&Filter::NAMES);
-        let filter = Filter::from_pairs(pairs).unwrap_or_else(|invalid| {
-            if let Failure::Invalid(wrong) = Failure::from(threadline::Error::from(invalid)) {
-                problems.extend(wrong);
-            }
+        let filter = query.take_filter(&Filter::NAMES).unwrap_or_else(|wrong| {
+            problems.extend(wrong);
             Filter::new()
         });
         let known: Vec<&str> = Filter::NAMES.into_iter().chain(["window", "after"]).collect();
@@ -171,7 +188,7 @@ pub(in crate::surface) async fn timeline(visit: &Visit) -> Result<HttpResponse, 
     let written = query.rest().to_vec();
     let question = match Question::of(visit, query) {
         Ok(question) => question,
-        Err(problems) => return invalid(visit, written, problems),
+        Err(problems) => return invalid(visit, written, problems).await,
     };
     let filter = question.window.narrow(question.filter.clone(), visit.now);
     let backwards = question.after.is_some_and(|after| after.order() == Order::OldestFirst);
@@ -189,7 +206,7 @@ pub(in crate::surface) async fn timeline(visit: &Visit) -> Result<HttpResponse, 
     });
     let (page, count, first_run, recent) = match read.await {
         Ok(answer) => answer,
-        Err(Failure::Invalid(problems)) => return invalid(visit, written, problems),
+        Err(Failure::Invalid(problems)) => return invalid(visit, written, problems).await,
         Err(failure) => return Err(failure),
     };
     let mut changes = page.entries;
@@ -223,7 +240,7 @@ pub(in crate::surface) async fn timeline(visit: &Visit) -> Result<HttpResponse, 
     });
     visit.page(&TimelinePage {
         shell: visit.shell(),
-        sentence: sentence(visit, count, question.window),
+        sentence: sentence(visit, count, &question),
         form: FilterForm { actions: names(&recent), ..form(visit, &question, written) },
         groups: Group::all(visit, &changes),
         older,
@@ -237,10 +254,17 @@ pub(in crate::surface) async fn timeline(visit: &Visit) -> Result<HttpResponse, 
     })
 }
 
-/// What was found, in words.
-fn sentence(visit: &Visit, count: Count, window: Window) -> String {
+/// What was found, in words. Where one thing alone is asked for, the words name it: it may have been found by its id.
+fn sentence(visit: &Visit, count: Count, question: &Question) -> String {
     let changes = if count.counted == 1 && !count.capped { "change" } else { "changes" };
-    format!("{count} {changes} {}, {}", window.words(visit.preferences.zone), visit.preferences.zone.name())
+    let of = match &question.filter.pairs()[..] {
+        [("request_id", _)] => " of this request",
+        [("job_id", _)] => " of this job",
+        [("table", _)] => " of this table",
+        _ => "",
+    };
+    let zone = visit.preferences.zone;
+    format!("{count} {changes}{of} {}, {}", question.window.words(zone), zone.name())
 }
 
 fn form(visit: &Visit, question: &Question, written: Vec<(String, String)>) -> FilterForm {
@@ -263,18 +287,10 @@ fn form(visit: &Visit, question: &Question, written: Vec<(String, String)>) -> F
         to: field(to),
         chips: chips.collect(),
         problems: Vec::new(),
-        tables: tables(visit),
+        tables: tables::offered(visit),
         actions: Vec::new(),
         written,
     }
-}
-
-/// The tables of the linked models, and those that are to be audited beside them.
-fn tables(visit: &Visit) -> Vec<String> {
-    let models = threadline::audited_models().into_iter().filter_map(|model| model.table().ok());
-    let expected = visit.config.operation.tables.expected.iter().cloned();
-    let names: BTreeSet<String> = models.chain(expected).map(|table| table_text(&table)).collect();
-    names.into_iter().collect()
 }
 
 /// The names of what was done of late, but for looks at the trail.
@@ -285,13 +301,26 @@ fn names(recent: &[AuditAction]) -> Vec<String> {
 }
 
 /// The page with what is wrong, and everything else as it was written.
-fn invalid(
+async fn invalid(
     visit: &Visit,
     written: Vec<(String, String)>,
-    problems: Vec<Problem>,
+    mut problems: Vec<Problem>,
 ) -> Result<HttpResponse, Failure> {
-    let nothing = Question { window: USUAL, filter: Filter::new(), after: None };
     let given = |name: &str| written.iter().find(|(field, _)| field == name).map(|(_, value)| value.clone());
+    // What the database says of a name does not quote it.
+    let is_bare = |problem: &&mut Problem| {
+        matches!(&*problem.field, "column" | "schema") && !problem.text.starts_with("“")
+    };
+    for problem in problems.iter_mut().filter(is_bare) {
+        let value = given(&problem.field).unwrap_or_default();
+        *problem = Problem::of_value(&*problem.field, &value, &problem.text);
+    }
+    // The first thing that is wrong has kept the database from being asked about the tables.
+    for problem in tables::unknown(visit, &written).await? {
+        problems.retain(|other| !problem.says_more_than(other));
+        problems.push(problem);
+    }
+    let nothing = Question { window: USUAL, filter: Filter::new(), after: None };
     let (from, to) = (given("from").unwrap_or_default(), given("to").unwrap_or_default());
     let form = FilterForm { problems, from, to, ..form(visit, &nothing, written) };
     visit.page_with(

@@ -92,8 +92,9 @@ pub(in crate::surface) async fn transaction(visit: &Visit) -> Result<HttpRespons
     let IncidentBundle { transaction, actions, changes, has_more, .. } = &bundle;
     let first = changes.first().map(|change| change.captured_at);
     let at = transaction.as_ref().map(|transaction| transaction.occurred_at).or(first);
+    let name = actions.first().map_or_else(|| id.to_string(), |action| shown(&action.name));
     visit.page(&TransactionPage {
-        shell: visit.shell(),
+        shell: visit.shell().about(&name),
         id: id.to_string(),
         when: at.map(|at| visit.moment(at)),
         who: Who::new(

@@ -10,7 +10,7 @@ use crate::surface::entry::{Badge, key_text, table_text};
 use crate::surface::failure::Failure;
 use crate::surface::moment;
 use crate::surface::prose::Prose;
-use crate::surface::query::{Problem, Query};
+use crate::surface::query::{Problem, Query, table_named};
 use crate::surface::shell::Shell;
 use crate::surface::value::shown;
 use crate::surface::visit::Visit;
@@ -78,7 +78,8 @@ pub(in crate::surface) async fn undo(visit: &Visit) -> Result<HttpResponse, Fail
 
 fn asked(visit: &Visit, query: &mut Query) -> Result<Asked, Problem> {
     let id = |name: &str, text: &str| {
-        Uuid::try_parse(text).map_err(|_| Problem::new(name, "is not the id of a transaction or an action"))
+        Uuid::try_parse(text)
+            .map_err(|_| Problem::of_value(name, text, "is not the id of a transaction or an action"))
     };
     if let Some(text) = query.take("transaction")? {
         return Ok(Asked::Target(UndoTarget::transaction(id("transaction", &text)?)));
@@ -93,10 +94,11 @@ fn asked(visit: &Visit, query: &mut Query) -> Result<Asked, Problem> {
     let to = query.take("to")?.ok_or_else(|| {
         Problem::new("transaction", "is missing; or give `action`, `correlation`, or `table`, `key` and `to`")
     })?;
-    let to = moment::written(&to, visit.preferences.zone).map_err(|wrong| Problem::new("to", wrong))?;
+    let to =
+        moment::written(&to, visit.preferences.zone).map_err(|wrong| Problem::of_value("to", &to, wrong))?;
     let table =
         query.take("table")?.ok_or_else(|| Problem::new("table", "is missing; name the table of the row"))?;
-    let table = table.parse().map_err(|error: Error| Problem::new("table", error.to_string()))?;
+    let table = table_named(&table)?;
     if keys.is_empty() {
         return Err(Problem::new("key", "is missing; name the row"));
     }

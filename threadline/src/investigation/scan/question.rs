@@ -12,6 +12,7 @@ use crate::capture::TableName;
 use crate::error::Error;
 use crate::investigation::change::Op;
 use crate::investigation::filter::{ActorFilter, Filter, InvalidFilter};
+use crate::investigation::key::RowKey;
 use crate::investigation::page::{Order, Position};
 use crate::investigation::scope::ResolvedScope;
 use crate::investigation::statement::Statement;
@@ -52,7 +53,10 @@ impl Question {
         filter.check()?;
         let tables = tables_of(conn, filter)?;
         let row_key = match (&filter.key, tables.as_deref()) {
-            (Some(key), Some([table])) => Some(row_key(conn, *table, key.as_json())?),
+            (Some(key), Some([table])) => {
+                let respelled = respelled(conn, filter, key)?;
+                Some(row_key(conn, *table, respelled.as_ref().unwrap_or(key).as_json())?)
+            }
             _ => None,
         };
         let column_names = match &filter.column {
@@ -292,7 +296,7 @@ fn tables_of(conn: &mut PgConnection, filter: &Filter) -> Result<Option<Vec<i32>
                     .bind(schema)
                     .load_from(conn)?;
             if found.is_empty() {
-                return Err(InvalidFilter::one("schema: no table in it was ever audited").into());
+                return Err(InvalidFilter::one("schema: has no table that was ever audited").into());
             }
             ids.extend(found.into_iter().filter_map(|found| found.id));
         }
@@ -315,6 +319,19 @@ pub(crate) fn table_id(conn: &mut PgConnection, table: &TableName) -> Result<Opt
 /// Whether the trail has an answer to the filter: tables that it knows, with such a key and such a column.
 pub(crate) fn check_filter(conn: &mut PgConnection, filter: &Filter) -> Result<(), Error> {
     Question::new(conn, filter, None).map(drop)
+}
+
+/// The key of several columns that was written in one text, which by itself reads as a value of the first of them.
+fn respelled(conn: &mut PgConnection, filter: &Filter, key: &RowKey) -> Result<Option<RowKey>, Error> {
+    let (parts, [table]) = (key.parts(), &filter.tables[..]) else { return Ok(None) };
+    let Some((column, value)) =
+        parts.iter().next().filter(|(_, value)| parts.len() == 1 && value.contains('='))
+    else {
+        return Ok(None);
+    };
+    let table = TableName::new(table.schema().or(filter.schema.as_deref()), table.name());
+    let columns = RowKey::columns(conn, &table)?;
+    Ok((columns.len() > 1).then(|| RowKey::spelled(&columns, &format!("{column}={value}"))).flatten())
 }
 
 /// The key as the trail stores it.
@@ -359,9 +376,7 @@ fn column_names(conn: &mut PgConnection, column: &str, tables: Option<&[i32]>) -
         statement.load_from::<Name>(conn)?.into_iter().map(|name| name.name).collect();
     // A table that has changed since its layout was recorded knows the name as it is.
     if names.is_empty() && !is_column_today(conn, column, tables)? {
-        return Err(
-            InvalidFilter::one("column: no table that is asked about has a column of this name").into()
-        );
+        return Err(InvalidFilter::one("column: is not a column of any table that is asked about").into());
     }
     names.push(column.to_owned());
     Ok(names)

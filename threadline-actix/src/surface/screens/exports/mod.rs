@@ -94,10 +94,8 @@ impl Question {
             problems.push(problem);
             ExportFormat::Csv
         });
-        let filter = Filter::from_pairs(query.take_all(&Filter::NAMES)).unwrap_or_else(|invalid| {
-            if let Failure::Invalid(wrong) = Failure::from(threadline::Error::from(invalid)) {
-                problems.extend(wrong);
-            }
+        let filter = query.take_filter(&Filter::NAMES).unwrap_or_else(|wrong| {
+            problems.extend(wrong);
             Filter::new()
         });
         if problems.is_empty() { Ok(Self { filter, window, format }) } else { Err(problems) }

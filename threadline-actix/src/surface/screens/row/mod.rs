@@ -14,7 +14,7 @@ use crate::surface::entry::{ActionTag, Badge, Who, key_text, row_link, table_tex
 use crate::surface::failure::Failure;
 use crate::surface::link::Link;
 use crate::surface::moment::{Moment, for_field};
-use crate::surface::query::{Problem, Query};
+use crate::surface::query::{Problem, Query, table_named};
 use crate::surface::shell::Shell;
 use crate::surface::value::shown;
 use crate::surface::visit::Visit;
@@ -36,6 +36,8 @@ struct RowPage {
     at: String,
     from: String,
     to: String,
+    /// What is wrong with the times and the version; the row is shown all the same.
+    problems: Vec<Problem>,
     zone: String,
     timeline: String,
     undo: Option<String>,
@@ -71,6 +73,8 @@ struct Question {
     table: TableName,
     keys: Vec<String>,
     past: Past,
+    /// What is wrong with the past that is asked for, in place of which it is the newest.
+    problems: Vec<Problem>,
 }
 
 /// A row, or the form to find one.
@@ -89,7 +93,7 @@ pub(in crate::surface) async fn row(visit: &Visit) -> Result<HttpResponse, Failu
     if query.rest().is_empty() {
         return lookup(Vec::new());
     }
-    let Question { table, keys, past } = match Question::of(visit, &mut query) {
+    let Question { table, keys, past, problems } = match Question::of(visit, &mut query) {
         Ok(question) => question,
         Err(problems) => return lookup(problems),
     };
@@ -113,26 +117,34 @@ pub(in crate::surface) async fn row(visit: &Visit) -> Result<HttpResponse, Failu
         current: chosen == Some(place),
         ..VersionView::new(visit, &table, &here, version)
     });
-    let field =
-        |at: Option<DateTime<Utc>>| at.map(|at| for_field(at, visit.preferences.zone)).unwrap_or_default();
+    let field = |name: &str, at: Option<DateTime<Utc>>| match at {
+        Some(at) => for_field(at, visit.preferences.zone),
+        // As it was written, to be mended.
+        None if !problems.is_empty() => given(name),
+        None => String::new(),
+    };
     let [at, from, to] = past.instants();
-    visit.page(&RowPage {
-        shell: visit.shell(),
-        name: format!("{}:{}", table_text(&table), key_text(Some(&key), "")),
+    let name = format!("{}:{}", table_text(&table), key_text(Some(&key), ""));
+    let status = if problems.is_empty() { StatusCode::OK } else { StatusCode::BAD_REQUEST };
+    let page = RowPage {
+        shell: visit.shell().about(&name),
+        name,
         table: table.to_plain(),
         keys: key.parts().into_iter().map(|(name, value)| format!("{name}={value}")).collect(),
         versions: versions.collect(),
         has_more: history.has_more,
         snapshot: past.snapshot(visit, &history, chosen, &answer),
         difference: answer.difference(),
-        at: field(at),
-        from: field(from),
-        to: field(to),
+        at: field("at", at),
+        from: field("from", from),
+        to: field("to", to),
+        problems,
         zone: visit.preferences.zone.name().to_owned(),
         timeline: visit.href(&timeline(&table, &key)),
         undo: at.map(|at| visit.href(&row_link(&table, &key).under("undo").with("to", at.to_rfc3339()))),
         command: command(&table, &key),
-    })
+    };
+    visit.page_with(status, &page)
 }
 
 impl Question {
@@ -140,7 +152,7 @@ impl Question {
         let mut problems = Vec::new();
         let table = query.take("table").and_then(|text| match text {
             None => Err(Problem::new("table", "is missing; name the table of the row")),
-            Some(text) => text.parse::<TableName>().map_err(|error| Problem::new("table", error.to_string())),
+            Some(text) => table_named(&text),
         });
         let keys: Vec<String> = query.take_all(&["key"]).into_iter().map(|(_, value)| value).collect();
         if keys.is_empty() {
@@ -149,12 +161,10 @@ impl Question {
         }
         let past = Past::of(visit, query);
         problems.extend(query.clone().unknown(&["table", "key", "at", "version", "from", "to"]));
-        match (table, past) {
-            (Ok(table), Ok(past)) if problems.is_empty() => Ok(Self { table, keys, past }),
-            (table, past) => {
-                let past = past.err().unwrap_or_default();
-                Err(table.err().into_iter().chain(problems).chain(past).collect())
-            }
+        let (past, wrong) = past.map_or_else(|wrong| (Past::Newest, wrong), |past| (past, Vec::new()));
+        match table {
+            Ok(table) if problems.is_empty() => Ok(Self { table, keys, past, problems: wrong }),
+            table => Err(table.err().into_iter().chain(problems).chain(wrong).collect()),
         }
     }
 }

@@ -74,8 +74,9 @@ impl Past {
         };
         let (version, at, from, to) = (part("version"), part("at"), part("from"), part("to"));
         let mut instant = |name, text: Option<String>| {
-            let instant = text.map(|text| written(&text, visit.preferences.zone)).transpose();
-            instant.map_err(|wrong| problems.push(Problem::new(name, wrong))).ok().flatten()
+            let text = text?;
+            let instant = written(&text, visit.preferences.zone);
+            instant.map_err(|wrong| problems.push(Problem::of_value(name, &text, wrong))).ok()
         };
         let (at, from, to) = (instant("at", at), instant("from", from), instant("to", to));
         let version = version.map(|text| change_id(&text)).transpose();
@@ -85,7 +86,7 @@ impl Past {
         });
         let past = match (from, to, at, version) {
             (Some(from), Some(to), _, _) if from > to => {
-                problems.push(Problem::new("from", "is later than `to`"));
+                problems.push(Problem::new("from", "is later than `to`; exchange the two"));
                 Self::Newest
             }
             (Some(from), Some(to), None, None) => Self::Between(from, to),
@@ -155,10 +156,15 @@ impl Past {
         match (self, answer) {
             (Self::At(at), Answer::At(answer)) => {
                 let (image, notice) = said(answer);
+                let notice = notice.or((at > visit.now).then_some(AHEAD));
                 Some(Snapshot { when: Some(visit.moment(at)), notice, columns: columns(image, changed) })
             }
             (Self::Newest | Self::Version(_), _) => {
                 let Some(version) = version else {
+                    // Of a row that is not in the trail the page says so itself.
+                    if history.versions.is_empty() {
+                        return None;
+                    }
                     let text = "This version is not among the newest of the row, or there is none.";
                     let notice = Some(Notice { kind: "unknown", text });
                     return Some(Snapshot { when: None, notice, columns: Vec::new() });
@@ -221,6 +227,12 @@ impl Answer {
         })
     }
 }
+
+/// What is to be said of an instant after now.
+const AHEAD: Notice = Notice {
+    kind: "unknown",
+    text: "This time lies ahead. What is known is up to now: this is the row as it is at present.",
+};
 
 /// What an answer says, with the row it has.
 fn said(answer: &AsOf<RowImage>) -> (Option<&RowImage>, Option<Notice>) {
