@@ -4,6 +4,7 @@ use actix_web::test::{self as app, TestRequest};
 use actix_web::{App, rt};
 use threadline::{Actor, AuditContext};
 use threadline_actix::surface::surface;
+use threadline_tests::run;
 
 use super::site::{Site, Visitor};
 
@@ -327,5 +328,23 @@ fn what_no_database_can_hold_is_refused_by_name_and_is_no_failure() {
         let answer = site.get(Visitor::Admin, path);
         assert_eq!(answer.status, 400, "{path}");
         assert!(answer.body.contains(&format!("<code>{field}</code>")), "{path}: {}", answer.body);
+    }
+}
+
+#[test]
+fn a_key_that_ends_in_a_space_is_another_row() {
+    let site = Site::new();
+    run(
+        &mut site.db.connect(),
+        "CREATE TABLE names (k text PRIMARY KEY, v text); SELECT threadline.attach('names'); \
+         INSERT INTO names VALUES ('a', 'row-a'), ('a ', 'row-a-space'); UPDATE names SET v = v || '-2'",
+    );
+    let timeline = site.get(Visitor::Admin, "timeline?table=names").body;
+    for (href, own, other) in
+        [("key=k%3Da+", "row-a-space", "row-a-2"), ("key=k%3Da\"", "row-a-2", "row-a-space")]
+    {
+        assert!(timeline.contains(href), "{href}: {timeline}");
+        let row = site.get(Visitor::Admin, &format!("rows?table=names&{}", href.trim_end_matches('"'))).body;
+        assert!(row.contains(own) && !row.contains(other), "{href}: {row}");
     }
 }

@@ -5,7 +5,8 @@ use url::form_urlencoded;
 
 use super::value::shown;
 
-/// The parts of a query that nobody has asked for yet. Blank ones are as good as absent: a form sends all its fields.
+/// The parts of a query that nobody has asked for yet. Blank ones are as good as absent: a form sends all its fields. Those that are
+/// not blank are as they were written: a key may well end in a space.
 #[derive(Clone, Debug)]
 pub(super) struct Query {
     pairs: Vec<(String, String)>,
@@ -57,7 +58,7 @@ impl Query {
     pub(super) fn parse(query: &str) -> Self {
         let pairs = form_urlencoded::parse(query.as_bytes())
             .filter(|(_, value)| !value.trim().is_empty())
-            .map(|(name, value)| (name.into_owned(), value.trim().to_owned()))
+            .map(|(name, value)| (name.into_owned(), value.into_owned()))
             .collect();
         Self { pairs }
     }

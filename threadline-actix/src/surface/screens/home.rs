@@ -48,7 +48,7 @@ const OVERDUE: i64 = 7;
 /// What it takes a person to see that something is, or is not, right.
 pub(in crate::surface) async fn home(visit: &Visit) -> Result<HttpResponse, Failure> {
     let mut query = visit.query();
-    let find = query.take("find")?;
+    let find = query.take("find")?.map(|text| text.trim().to_owned());
     let unknown = query.unknown(&["find"]);
     if !unknown.is_empty() {
         return Err(Failure::Invalid(unknown));
