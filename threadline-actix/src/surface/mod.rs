@@ -30,6 +30,7 @@ mod access;
 mod api;
 mod asked;
 mod assets;
+mod command;
 mod config;
 mod cross_origin;
 mod diff;
