@@ -31,6 +31,7 @@ fn states(served: &Served) -> Vec<(&'static str, String, u16)> {
             ("row-word", "admin/rows?table=posts&key=5", 200),
             ("row-hostile", "admin/rows?table=posts&key=7", 200),
             ("row-deleted", "admin/rows?table=posts&key=39", 200),
+            ("undo-in-the-way", "admin/undo?correlation=ticket-4711", 200),
             ("row-before", "admin/rows?table=posts&key=1&at=2001-01-01", 200),
             ("row-between", "admin/rows?table=posts&key=1&from=2001-01-01", 200),
             ("row-key-of-two", "admin/rows?table=members&key=tenant%3D7&key=person%3Dsomebody%20else", 200),
