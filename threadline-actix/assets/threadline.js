@@ -55,6 +55,31 @@ for (const transaction of correlated) {
   for (const event of ["mouseleave", "focusout"]) transaction.addEventListener(event, () => join(id, false));
 }
 
+// The versions of a row as one line to slide along: it says which one while it moves, and shows it when it is let go.
+for (const form of document.querySelectorAll("form.travel")) {
+  const select = form.querySelector("select");
+  const slider = Object.assign(document.createElement("input"), { type: "range", min: 0, max: select.length - 1, step: 1 });
+  const said = document.createElement("output");
+  const say = () => {
+    said.textContent = select.selectedOptions[0].textContent;
+    slider.setAttribute("aria-valuetext", said.textContent);
+  };
+  slider.value = select.selectedIndex;
+  slider.addEventListener("input", () => {
+    select.selectedIndex = slider.value;
+    say();
+  });
+  // By the keyboard every step is a change: there the button says when.
+  let isDragged = false;
+  slider.addEventListener("pointerdown", () => { isDragged = true; });
+  slider.addEventListener("keydown", () => { isDragged = false; });
+  slider.addEventListener("change", () => { if (isDragged) form.requestSubmit(); });
+  slider.setAttribute("aria-label", "Version of the row");
+  say();
+  select.hidden = true;
+  select.after(slider, said);
+}
+
 // j and k go through what is listed, enter opens it, / leads to the filter.
 const stops = [...document.querySelectorAll(".thread .when")];
 document.addEventListener("keydown", (event) => {

@@ -89,8 +89,10 @@ fn a_truncate_is_reported_and_kept_rows_come_back() {
     undo_with(conn, done, Resolution::Skip).unwrap();
     assert_eq!(rows(conn, "kept"), ["(1)", "(2)"]);
 
-    let done = doing(conn, "INSERT INTO lost VALUES (3)");
+    let begun = doing(conn, "INSERT INTO lost VALUES (3)");
+    let done = doing(conn, "UPDATE lost SET id = 4");
     let gone = doing(conn, "TRUNCATE lost");
+    assert!(plan(conn, begun).is_done(), "{:?}", outline(&plan(conn, begun)));
     assert_eq!(
         outline(&plan(conn, done))[1],
         format!("conflict: row `3` of \"public\".\"lost\": the row is gone, last by change {gone}#1")

@@ -28,12 +28,25 @@ fn without_scripts_the_pages_answer_and_filter() {
         client.wait().for_element(Locator::Css("input[name=table][value=members]")).await.unwrap();
         let url = client.current_url().await.unwrap();
         assert!(url.query().is_some_and(|query| query.contains("table=members")), "{url}");
+        // What is many of one transaction is folded, and opens.
+        let folded = client.find_all(Locator::Css(".more-changes summary")).await.unwrap();
+        assert!(!folded.is_empty(), "a bulk is folded");
+        for fold in folded {
+            fold.click().await.unwrap();
+        }
         let rows = client.find_all(Locator::Css(".change .row")).await.unwrap();
         assert!(rows.len() > 10, "{} changes", rows.len());
         for row in rows {
             let row = row.text().await.unwrap();
             assert!(row.contains("members"), "{row}");
         }
+
+        // A version is chosen of a list where there is no slider.
+        client.goto(&served.url("admin/rows?table=posts&key=1")).await.unwrap();
+        assert!(client.find(Locator::Css(".travel input[type=range]")).await.is_err(), "a script has run");
+        client.find(Locator::Css(".travel select")).await.unwrap().select_by_index(0).await.unwrap();
+        client.find(Locator::Css(".travel button")).await.unwrap().click().await.unwrap();
+        client.wait().for_element(Locator::Css(".versions > li:last-child.chosen")).await.unwrap();
 
         // A value that is too long to be shown at once.
         client.goto(&served.url("admin/rows?table=posts&key=3")).await.unwrap();

@@ -36,6 +36,7 @@ fn states(served: &Served) -> Vec<(&'static str, String, u16)> {
             ("row-word", "admin/rows?table=posts&key=5", 200),
             ("row-hostile", "admin/rows?table=posts&key=7", 200),
             ("row-deleted", "admin/rows?table=posts&key=39", 200),
+            ("undo-in-the-way", "admin/undo?correlation=ticket-4711", 200),
             ("row-before", "admin/rows?table=posts&key=1&at=2001-01-01", 200),
             ("row-ahead", "admin/rows?table=posts&key=1&at=2999-01-01", 200),
             ("row-wrong-time", "admin/rows?table=posts&key=1&at=tomorrow", 400),

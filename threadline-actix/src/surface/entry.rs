@@ -1,9 +1,11 @@
 //! Changes as lists show them: one line each, those of a transaction together.
 
+use chrono_tz::Tz;
 use threadline::{
-    Actor, AuditAction, AuditTransaction, ChangeDiff, FieldDiff, FieldValue, LinkedChange, Op, RowKey,
-    TableName,
+    Actor, AuditAction, AuditTransaction, ChangeDiff, ChangeId, FieldDiff, FieldValue, LinkedChange, Op,
+    RowKey, TableName,
 };
+use uuid::Uuid;
 
 use super::link::Link;
 use super::moment::Moment;
@@ -19,6 +21,8 @@ pub(super) struct Group {
     pub(super) action: Option<ActionTag>,
     pub(super) correlation: Option<Correlation>,
     pub(super) entries: Vec<Entry>,
+    /// What is folded away of many.
+    pub(super) folded: Vec<Entry>,
 }
 
 /// Who answers for something.
@@ -118,6 +122,12 @@ impl Group {
     }
 
     fn new(visit: &Visit, changes: &[LinkedChange]) -> Self {
+        // Beyond so many only the first few are shown at once.
+        const MANY: usize = 8;
+        const FEW: usize = 5;
+        let at_once = if changes.len() > MANY { FEW } else { changes.len() };
+        let mut entries = changes.iter().map(|change| Entry::new(visit, change));
+        let entries_at_once: Vec<Entry> = entries.by_ref().take(at_once).collect();
         let first = &changes[0];
         let transaction = first.transaction.as_ref();
         let id = first.change.id.transaction_id.to_string();
@@ -133,7 +143,8 @@ impl Group {
             correlation: transaction
                 .and_then(|transaction| transaction.correlation_id.as_deref())
                 .map(|id| Correlation::new(visit, id)),
-            entries: changes.iter().map(|change| Entry::new(visit, change)).collect(),
+            entries: entries_at_once,
+            folded: entries.collect(),
         }
     }
 }
@@ -154,23 +165,74 @@ impl Entry {
             .filter(told)
             .filter(|field| op == Op::Update || !keys.contains_key(&field.name))
             .collect();
-        // When a row was written says the line above already.
-        shown_fields.sort_by_key(|field| is_instant(field));
+        let zone = visit.preferences.zone;
+        match op {
+            Op::Insert => shown_fields.sort_by_key(|field| Telling::of(&field.name, &field.after, zone)),
+            Op::Delete => shown_fields.sort_by_key(|field| Telling::of(&field.name, &field.before, zone)),
+            // When a row was written says the line above already.
+            _ => shown_fields.sort_by_key(|field| is_instant(field, zone)),
+        }
         Self {
             badge: Badge::of(op),
             table: table_text(&linked.table),
             key: key_text(linked.key.as_ref(), &row_key),
             row: linked.key.as_ref().map(|key| visit.href(&row_link(&linked.table, key))),
             more: shown_fields.len().saturating_sub(FIELDS),
-            fields: shown_fields.into_iter().take(FIELDS).map(|field| Field::new(op, field)).collect(),
+            fields: shown_fields.into_iter().take(FIELDS).map(|field| Field::new(op, field, zone)).collect(),
+        }
+    }
+}
+
+/// What a column of a whole row tells of it, that first which names the row to people.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Telling {
+    /// By a column that is called so; the more telling names first.
+    Name(usize),
+    /// By one that is called much so, as `display_name`.
+    KindOfName(usize),
+    Words,
+    LongText,
+    Number,
+    Structure,
+    Instant,
+    Nothing,
+}
+
+impl Telling {
+    const NAMES: [&str; 10] =
+        ["title", "name", "label", "subject", "slug", "email", "username", "code", "number", "status"];
+
+    fn of(column: &str, value: &FieldValue, zone: Tz) -> Self {
+        /// Characters of a text that is read at once.
+        const SHORT: usize = 80;
+        let value = Value::new(value, SHORT, zone);
+        let column = column.to_ascii_lowercase();
+        match value.kind {
+            Kind::Text | Kind::Number => {
+                let place = |is: &dyn Fn(&str) -> bool| Self::NAMES.into_iter().position(is);
+                let is_kind_of = |name: &str| {
+                    column.strip_suffix(name).is_some_and(|first| first.ends_with(['_', ' ', '-']))
+                };
+                let name = place(&|name| column == name).map(Self::Name);
+                let kind = || place(&is_kind_of).map(Self::KindOfName);
+                name.or_else(kind).unwrap_or(match value.kind {
+                    Kind::Number => Self::Number,
+                    _ if value.cut => Self::LongText,
+                    _ => Self::Words,
+                })
+            }
+            Kind::Bool => Self::Number,
+            Kind::Json => Self::Structure,
+            Kind::Time => Self::Instant,
+            Kind::Empty | Kind::Null | Kind::Masked | Kind::Absent | Kind::Unknown => Self::Nothing,
         }
     }
 }
 
 /// Whether a column says when, and nothing else.
-fn is_instant(field: &FieldDiff) -> bool {
+fn is_instant(field: &FieldDiff, zone: Tz) -> bool {
     let says_when = |value: &FieldValue| match value {
-        FieldValue::Known(json) => Value::known(json, 0).kind == Kind::Time,
+        FieldValue::Known(json) => Value::known(json, 0, zone).kind == Kind::Time,
         _ => true,
     };
     says_when(&field.before)
@@ -179,14 +241,26 @@ fn is_instant(field: &FieldDiff) -> bool {
 }
 
 impl Field {
-    fn new(op: Op, field: &FieldDiff) -> Self {
+    fn new(op: Op, field: &FieldDiff, zone: Tz) -> Self {
         // Of a whole row less of each column, so that it stays a line.
         let length = if op == Op::Update { 48 } else { 32 };
         let side = |value: &FieldValue| {
-            (!matches!(value, FieldValue::Absent)).then(|| Value::new(value, length).short())
+            (!matches!(value, FieldValue::Absent)).then(|| Value::new(value, length, zone))
         };
-        Self { name: shown(&field.name), before: side(&field.before), after: side(&field.after) }
+        let (before, after) = (side(&field.before), side(&field.after));
+        let short = |value: &Option<Value>| value.clone().map(Value::short);
+        let (old, new) = (short(&before), short(&after));
+        let name = shown(&field.name);
+        // What happened within a second is told to the fraction of it.
+        let reads_alike = matches!((&old, &new), (Some(old), Some(new)) if old.text == new.text);
+        if reads_alike { Self { name, before, after } } else { Self { name, before: old, after: new } }
     }
+}
+
+/// A change as links and people name it: `TRANSACTION#1`.
+pub(super) fn change_id(text: &str) -> Option<ChangeId> {
+    let (transaction, ordinal) = text.split_once('#')?;
+    Some(ChangeId { transaction_id: Uuid::try_parse(transaction).ok()?, ordinal: ordinal.parse().ok()? })
 }
 
 /// The key as people say it: its value, or `column=value` for each of several.

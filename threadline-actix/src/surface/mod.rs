@@ -31,6 +31,7 @@ mod api;
 mod asked;
 mod assets;
 mod canonical;
+mod command;
 mod config;
 mod cross_origin;
 mod diff;

@@ -1,5 +1,7 @@
 //! Instants as people read them: on the clock of their time zone, with how long ago that was.
 
+use std::collections::BTreeMap;
+
 use chrono::{
     DateTime, Datelike, LocalResult, NaiveDate, NaiveDateTime, SecondsFormat, TimeDelta, TimeZone, Utc,
 };
@@ -8,7 +10,7 @@ use chrono_tz::Tz;
 /// An instant on a page.
 #[derive(Clone, Debug)]
 pub(super) struct Moment {
-    /// `2026-11-21 10:32:05.120`, on the reader's clock.
+    /// `2026-11-21 10:32:05`, on the reader's clock.
     pub(super) shown: String,
     /// The same with microseconds and zone, for a title.
     pub(super) exact: String,
@@ -16,6 +18,44 @@ pub(super) struct Moment {
     pub(super) machine: String,
     /// `3 minutes ago`.
     pub(super) relative: String,
+}
+
+/// Makes those that read alike differ, as far as they do: by milliseconds, and where these are alike too by microseconds.
+pub(super) fn tell_apart<'a>(moments: impl IntoIterator<Item = &'a mut Moment>) {
+    let mut moments: Vec<&mut Moment> = moments.into_iter().collect();
+    for length in ["2026-11-21 10:32:05.120".len(), "2026-11-21 10:32:05.120456".len()] {
+        let mut times = BTreeMap::new();
+        for moment in &moments {
+            *times.entry(moment.shown.clone()).or_insert(0) += 1;
+        }
+        for moment in moments.iter_mut().filter(|moment| times.get(&moment.shown).is_some_and(|&n| n > 1)) {
+            if let Some(finer) = moment.exact.get(..length) {
+                moment.shown = finer.to_owned();
+            }
+        }
+    }
+}
+
+/// A stored instant, as PostgreSQL writes a `timestamptz` into JSON, on the clock of `zone`, which is said; `None` for any other
+/// text.
+pub(super) fn stored(text: &str, zone: Tz) -> Option<String> {
+    const SHORTEST: usize = "2026-11-21T10:32:05+00:00".len();
+    const LONGEST: usize = "2026-11-21T10:32:05.123456+00:00".len();
+    let is_so_written = (SHORTEST..=LONGEST).contains(&text.len())
+        && text.is_ascii()
+        && text.as_bytes()[10] == b'T'
+        && text[19..].contains(['+', '-']);
+    let at = DateTime::parse_from_rfc3339(text).ok().filter(|_| is_so_written)?.with_timezone(&zone);
+    let clock = at.format("%Y-%m-%d %H:%M:%S%.f");
+    Some(if zone == Tz::UTC { format!("{clock} UTC") } else { format!("{clock} {}", at.format("%:z")) })
+}
+
+/// The same to the second.
+pub(super) fn to_the_second(stored: &str) -> String {
+    let Some((clock, rest)) = stored.split_once('.') else {
+        return stored.to_owned();
+    };
+    rest.split_once(' ').map_or_else(|| clock.to_owned(), |(_, zone)| format!("{clock} {zone}"))
 }
 
 impl Moment {
@@ -89,4 +129,45 @@ fn read(text: &str, zone: Tz) -> Result<DateTime<Utc>, &'static str> {
 /// The instant as a field for a date and a time takes it, on the clock of `zone`.
 pub(super) fn for_field(at: DateTime<Utc>, zone: Tz) -> String {
     at.with_timezone(&zone).format("%Y-%m-%dT%H:%M:%S").to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::{DateTime, Utc};
+    use chrono_tz::Tz;
+
+    use super::{Moment, stored, tell_apart, to_the_second};
+
+    #[test]
+    fn those_that_read_alike_get_the_digits_they_need_and_no_others() {
+        let of = |text: &str| {
+            let at: DateTime<Utc> = text.parse().unwrap();
+            Moment::new(at, Tz::UTC, at)
+        };
+        let mut moments = [
+            of("2026-11-22T02:40:00.001400Z"),
+            of("2026-11-22T02:40:00.001900Z"),
+            of("2026-11-22T02:40:00.5Z"),
+            of("2026-11-22T02:40:01Z"),
+        ];
+        tell_apart(&mut moments);
+        let times = moments.each_ref().map(Moment::time);
+        assert_eq!(times, ["02:40:00.001400", "02:40:00.001900", "02:40:00.500", "02:40:01"]);
+    }
+
+    #[test]
+    fn only_what_is_written_as_postgresql_writes_it_is_an_instant() {
+        let berlin = Tz::Europe__Berlin;
+        let on = |text, zone| stored(text, zone).unwrap_or_default();
+        assert_eq!(on("2026-11-11T20:05:00+00:00", berlin), "2026-11-11 21:05:00 +01:00");
+        assert_eq!(on("2026-07-11T20:05:00.25+00:00", berlin), "2026-07-11 22:05:00.250 +02:00");
+        assert_eq!(on("2026-11-11T20:05:00+02:00", Tz::UTC), "2026-11-11 18:05:00 UTC");
+        for other in
+            ["2026-11-11T20:05:00", "2026-11-11T20:05:00Z", "2026-11-11 20:05:00+00:00", "infinity", ""]
+        {
+            assert_eq!(stored(other, berlin), None, "{other}");
+        }
+        assert_eq!(to_the_second("2026-07-11 22:05:00.250 +02:00"), "2026-07-11 22:05:00 +02:00");
+        assert_eq!(to_the_second("2026-07-11 22:05:00 UTC"), "2026-07-11 22:05:00 UTC");
+    }
 }

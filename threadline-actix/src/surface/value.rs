@@ -1,7 +1,9 @@
 //! Stored values as they are shown: what they are is told apart from what they say.
 
-use chrono::DateTime;
-use threadline::{FieldValue, Json};
+use chrono_tz::Tz;
+use threadline::{FieldValue, Json, is_unseen};
+
+use super::moment;
 
 /// A value on a page.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -11,6 +13,8 @@ pub(super) struct Value {
     pub(super) text: String,
     /// Whether `text` is the beginning of more.
     pub(super) cut: bool,
+    /// Of an instant, which `text` has on the reader's clock: how it is stored.
+    pub(super) stored: Option<String>,
 }
 
 /// What a value is.
@@ -59,24 +63,26 @@ impl Kind {
 }
 
 impl Value {
-    /// The whole value, up to `most` characters.
-    pub(super) fn new(value: &FieldValue, most: usize) -> Self {
+    /// The whole value, up to `most` characters; instants on the clock of `zone`.
+    pub(super) fn new(value: &FieldValue, most: usize, zone: Tz) -> Self {
         match value {
-            FieldValue::Known(json) => Self::known(json, most),
+            FieldValue::Known(json) => Self::known(json, most, zone),
             FieldValue::Masked(_) => Self::word(Kind::Masked, "masked"),
             FieldValue::Absent => Self::word(Kind::Absent, "no row"),
             FieldValue::Unknown => Self::word(Kind::Unknown, "not captured"),
         }
     }
 
-    pub(super) fn known(json: &Json, most: usize) -> Self {
+    pub(super) fn known(json: &Json, most: usize, zone: Tz) -> Self {
         let text = json.as_str();
         match text.as_bytes().first() {
             _ if json.is_null() => Self::word(Kind::Null, "null"),
             Some(b'"') => match serde_json::from_str::<String>(text) {
                 Ok(text) if text.is_empty() => Self::word(Kind::Empty, "empty"),
-                Ok(text) if is_instant(&text) => Self::word(Kind::Time, &text),
-                Ok(text) => Self::cut(Kind::Text, &text, most),
+                Ok(text) => match moment::stored(&text, zone) {
+                    Some(clock) => Self { stored: Some(text), ..Self::word(Kind::Time, &clock) },
+                    None => Self::cut(Kind::Text, &text, most),
+                },
                 Err(_) => Self::cut(Kind::Json, text, most),
             },
             Some(b'{' | b'[') => Self::cut(Kind::Json, text, most),
@@ -88,42 +94,43 @@ impl Value {
     /// An instant to the second, for a line that has little room.
     pub(super) fn short(mut self) -> Self {
         if self.kind == Kind::Time {
-            self.text = self.text.replacen('T', " ", 1).chars().take(19).collect();
+            self.text = moment::to_the_second(&self.text);
         }
         self
     }
 
+    /// What more there is to say, for who points at it or has it read aloud.
+    pub(super) fn title(&self) -> &str {
+        self.stored.as_deref().unwrap_or(self.kind.title())
+    }
+
     fn word(kind: Kind, text: &str) -> Self {
-        Self { kind, text: text.to_owned(), cut: false }
+        Self { kind, text: text.to_owned(), cut: false, stored: None }
     }
 
     fn cut(kind: Kind, text: &str, most: usize) -> Self {
         let end = text.char_indices().nth(most).map(|(at, _)| at);
-        Self { kind, text: shown(end.map_or(text, |end| &text[..end])), cut: end.is_some() }
+        Self { kind, text: shown(end.map_or(text, |end| &text[..end])), cut: end.is_some(), stored: None }
     }
 }
 
-/// Whether a text is an instant as PostgreSQL writes it into JSON.
-fn is_instant(text: &str) -> bool {
-    (20..=32).contains(&text.len()) && text.is_ascii() && DateTime::parse_from_rfc3339(text).is_ok()
-}
-
-/// The text with control characters, and those that turn the direction of writing, made visible: nothing stored can make a
-/// page read otherwise than it is.
+/// The text with characters that nobody sees made visible, control characters and those that turn the direction of writing
+/// among them: nothing stored can make a page read otherwise than it is.
 pub(super) fn shown(text: &str) -> String {
     let mut visible = String::with_capacity(text.len());
+    let mut last = None;
     for c in text.chars() {
+        // As a picture or as text: it belongs to what stands before it, which is no letter.
+        let is_of_emoji = matches!(c, '\u{fe0e}' | '\u{fe0f}')
+            && last.is_some_and(|last: char| !last.is_alphanumeric() && !last.is_ascii() && !is_unseen(last));
         match c {
             '\n' | '\t' => visible.push(c),
-            '\u{00}'..='\u{1f}'
-            | '\u{7f}'..='\u{9f}'
-            | '\u{61c}'
-            | '\u{200b}'..='\u{200f}'
-            | '\u{2028}'..='\u{202e}'
-            | '\u{2060}'..='\u{2069}'
-            | '\u{feff}' => visible.push_str(&format!("\u{2039}U+{:04X}\u{203a}", c as u32)),
+            c if is_unseen(c) && !is_of_emoji => {
+                visible.push_str(&format!("\u{2039}U+{:04X}\u{203a}", u32::from(c)));
+            }
             c => visible.push(c),
         }
+        last = Some(c);
     }
     visible
 }

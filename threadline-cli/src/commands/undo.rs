@@ -157,6 +157,11 @@ pub(crate) fn run(args: &Args) -> Result<Outcome> {
     }
     let resolution = args.conflicts.resolution();
     let mut output = args.output.open();
+    if args.sql && plan.is_done() {
+        output.line(&Line::from("-- nothing is left to undo: the rows are as they were"))?;
+        output.flush()?;
+        return Ok(Outcome::Done);
+    }
     if args.sql {
         for line in plan.to_sql(resolution)?.lines() {
             match output.is_terminal() {
@@ -174,7 +179,7 @@ pub(crate) fn run(args: &Args) -> Result<Outcome> {
         output.flush()?;
     }
     let undone_by = match (&args.actor, &args.reason) {
-        (Some(actor), Some(reason)) if args.execute => {
+        (Some(actor), Some(reason)) if args.execute && !plan.is_done() => {
             let action = Action::new(&args.record_as).reason(reason);
             let transaction = AuditContext::new(actor.clone()).transaction().action(action);
             Some(plan.apply_with(&mut conn, transaction, resolution)?)
@@ -186,6 +191,8 @@ pub(crate) fn run(args: &Args) -> Result<Outcome> {
         output.document(&Document { clean: plan.is_clean(), plan: &plan, settled, undone_by })?;
     } else if let Some(id) = undone_by {
         output.line(&Line::new().styled(GOOD, "undone").plain(format!(" by transaction {id}")))?;
+    } else if plan.is_done() {
+        output.line(&Line::new().styled(DIM, "nothing was written"))?;
     } else if settled.is_ok() {
         output.line(
             &Line::new()
@@ -323,7 +330,9 @@ fn print(output: &mut Output, plan: &UndoPlan, settled: &Settled<'_>) -> Result<
     output.blank()?;
     let conflicts = plan.conflicts().count();
     let losses = plan.limits.iter().filter(|limit| limit.is_loss()).count();
-    if plan.is_clean() {
+    if plan.is_done() {
+        output.line(&Line::new().styled(GOOD, "nothing is left to undo: the rows are as they were"))?;
+    } else if plan.is_clean() {
         output
             .line(&Line::new().styled(GOOD, "everything can be undone, and no later work is in the way"))?;
     } else {

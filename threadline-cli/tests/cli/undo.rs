@@ -48,12 +48,26 @@ fn executing_takes_a_name_and_a_reason() {
     assert_eq!(incident["actions"][0]["name"], "threadline.undo");
     assert_eq!(incident["actions"][0]["reason"], "deleted by mistake");
     assert_eq!(incident["transaction"]["meta"]["undoes"]["transactions"][0], id.as_str());
+    // Once more there is nothing to do, and nothing is done.
+    let count = "SELECT count(*) FROM threadline.audit_transactions";
+    let before = sample.text(count);
+    let shown = sample.done(&[&["undo", "--transaction", &id], &WHO[..]].concat());
+    assert!(shown.contains("nothing is left to undo: the rows are as they were"), "{shown}");
+    assert!(shown.contains("nothing was written\n") && !shown.contains("--execute"), "{shown}");
+    let again = sample.json(&[&["undo", "--transaction", &id, "--json"], &WHO[..]].concat());
+    assert_documented("undo", &again);
+    assert!(again["undone_by"].is_null() && again["clean"] == true, "{again}");
+    let sql = sample.done(&["undo", "--transaction", &id, "--sql"]);
+    assert_eq!(sql, "-- nothing is left to undo: the rows are as they were\n");
+    assert_eq!(sample.text(count), before);
 }
 
 #[test]
 fn later_work_in_the_way_is_shown_and_nothing_is_written() {
     let sample = Sample::new();
     let id = sample.transaction("post.published");
+    // A row the transaction inserted was deleted since, and another one has come in its place.
+    sample.run_sql("INSERT INTO posts VALUES (2, 'Another')");
     let run = sample.run(&["undo", "--transaction", &id]);
     assert_eq!(run.code, Some(1), "{}", run.stderr);
     assert!(
@@ -79,7 +93,7 @@ fn later_work_in_the_way_is_shown_and_nothing_is_written() {
     assert!(sample.json(&["undo", "--transaction", &id, "--json"])["settled"].is_null());
     sample.done(&skipping);
     assert_eq!(sample.text("SELECT title FROM posts WHERE id = 1"), "Draft");
-    assert_eq!(sample.text("SELECT count(*) FROM posts WHERE id = 2"), "0");
+    assert_eq!(sample.text("SELECT title FROM posts WHERE id = 2"), "Another");
 }
 
 #[test]

@@ -3,6 +3,7 @@
 mod structure;
 mod words;
 
+use chrono_tz::Tz;
 use threadline::{ChangeDiff, FieldChange, FieldDiff, FieldValue, Json, Op};
 
 pub(super) use self::structure::PathChange;
@@ -19,6 +20,8 @@ pub(super) struct FieldView {
     pub(super) after: Option<Cell>,
     /// For JSON on both sides, what differs within it; the sides themselves are folded away then.
     pub(super) paths: Vec<PathChange>,
+    /// Both sides whole, where what they have in common is not all shown.
+    pub(super) whole: Option<(Cell, Cell)>,
 }
 
 /// One side.
@@ -28,6 +31,8 @@ pub(super) struct Cell {
     pub(super) pieces: Vec<Piece>,
     /// What is folded away of a long value.
     pub(super) rest: Option<Rest>,
+    /// As in [`Value`].
+    pub(super) stored: Option<String>,
 }
 
 /// A stretch of a text.
@@ -63,9 +68,10 @@ const AT_ONCE: usize = 400;
 /// Characters of a value that are in the page at all, folded away.
 const AT_MOST: usize = 20_000;
 
-/// The columns of a change.
-pub(super) fn fields(diff: &ChangeDiff) -> Vec<FieldView> {
-    diff.fields.iter().map(FieldView::new).collect()
+/// The columns of a change; instants on the clock of `zone`.
+pub(super) fn fields(diff: &ChangeDiff, zone: Tz) -> Vec<FieldView> {
+    let view = |field: &FieldDiff| FieldView::new(&field.name, &field.before, &field.after, zone);
+    diff.fields.iter().map(view).collect()
 }
 
 /// What the change did.
@@ -74,54 +80,65 @@ pub(super) fn badge(op: Op) -> Badge {
 }
 
 impl FieldView {
-    fn new(field: &FieldDiff) -> Self {
-        let name = shown(&field.name);
-        if let (FieldValue::Known(before), FieldValue::Known(after)) = (&field.before, &field.after) {
-            return Self::both(name, before, after);
+    /// A column on both sides.
+    pub(super) fn new(name: &str, before: &FieldValue, after: &FieldValue, zone: Tz) -> Self {
+        if let (FieldValue::Known(before), FieldValue::Known(after)) = (before, after) {
+            return Self::both(shown(name), before, after, zone);
         }
-        let side = |value: &FieldValue| (!matches!(value, FieldValue::Absent)).then(|| Cell::whole(value));
-        Self { name, before: side(&field.before), after: side(&field.after), paths: Vec::new() }
+        let side =
+            |value: &FieldValue| (!matches!(value, FieldValue::Absent)).then(|| Cell::whole(value, zone));
+        Self { before: side(before), after: side(after), ..Self::named(shown(name)) }
+    }
+
+    fn named(name: String) -> Self {
+        Self { name, before: None, after: None, paths: Vec::new(), whole: None }
     }
 
     /// A column between two instants.
-    pub(super) fn of_change(name: &str, change: &FieldChange) -> Self {
+    pub(super) fn of_change(name: &str, change: &FieldChange, zone: Tz) -> Self {
         let side = |json: &Json| {
             if change.masked { FieldValue::Masked(json.clone()) } else { FieldValue::Known(json.clone()) }
         };
-        let (before, after) = (side(&change.before), side(&change.after));
-        match (&before, &after) {
-            (FieldValue::Known(before), FieldValue::Known(after)) => Self::both(shown(name), before, after),
-            _ => Self {
-                name: shown(name),
-                before: Some(Cell::whole(&before)),
-                after: Some(Cell::whole(&after)),
-                paths: Vec::new(),
-            },
-        }
+        Self::new(name, &side(&change.before), &side(&change.after), zone)
     }
 
-    fn both(name: String, before: &Json, after: &Json) -> Self {
-        let texts = |json: &Json| serde_json::from_str::<String>(json.as_str()).ok();
-        if let (Some(old), Some(new)) = (texts(before), texts(after))
-            && let Some((before, after)) = words::compared(&old, &new)
+    fn both(name: String, before: &Json, after: &Json, zone: Tz) -> Self {
+        let known = |json: &Json| Cell::whole(&FieldValue::Known(json.clone()), zone);
+        let (old, new) = (known(before), known(after));
+        // An instant is compared as it is shown, on the reader's clock.
+        let text = |json: &Json, cell: &Cell| match cell.kind {
+            Kind::Time => cell.pieces.first().map(|piece| piece.text.clone()),
+            _ => serde_json::from_str::<String>(json.as_str()).ok(),
+        };
+        if old.kind == new.kind
+            && let (Some(before), Some(after)) = (text(before, &old), text(after, &new))
+            && let Some(words::Compared { before, after, whole }) = words::compared(&before, &after)
         {
-            return Self { name, before: Some(before), after: Some(after), paths: Vec::new() };
+            let marked = |cell: Cell, pieces| Cell { pieces, rest: None, ..cell };
+            let whole =
+                whole.map(|(before, after)| (marked(old.clone(), before), marked(new.clone(), after)));
+            let (before, after) = (Some(marked(old, before)), Some(marked(new, after)));
+            return Self { before, after, whole, ..Self::named(name) };
         }
         let paths = structure::compared(before, after).unwrap_or_default();
-        let known = |json: &Json| Some(Cell::whole(&FieldValue::Known(json.clone())));
-        Self { name, before: known(before), after: known(after), paths }
+        Self { before: Some(old), after: Some(new), paths, ..Self::named(name) }
     }
 }
 
 impl Cell {
     /// A value by itself.
-    pub(super) fn whole(value: &FieldValue) -> Self {
-        let Value { kind, text, cut } = Value::new(value, AT_ONCE);
+    pub(super) fn whole(value: &FieldValue, zone: Tz) -> Self {
+        let Value { kind, text, cut, stored } = Value::new(value, AT_ONCE, zone);
         let rest = match value {
             FieldValue::Known(json) if cut => Some(Rest::of(kind, json)),
             _ => None,
         };
-        Self { kind, pieces: vec![Piece { mark: Mark::Same, text }], rest }
+        Self { kind, pieces: vec![Piece { mark: Mark::Same, text }], rest, stored }
+    }
+
+    /// As in [`Value`].
+    pub(super) fn title(&self) -> &str {
+        self.stored.as_deref().unwrap_or(self.kind.title())
     }
 }
 

@@ -4,18 +4,26 @@ use std::time::Duration;
 
 use similar::{ChangeTag, TextDiff};
 
-use super::{AT_MOST, Cell, Mark, Piece};
-use crate::surface::value::{Kind, shown};
+use super::{AT_MOST, Mark, Piece};
+use crate::surface::value::shown;
 
 /// A stretch that is the same on both sides is folded when it is longer than this, but for its ends.
 const SAME: usize = 160;
 
-/// Characters of a folded stretch that stay at each end.
+/// Characters of a folded stretch that stay at each end, at most: it is cut between words.
 const ENDS: usize = 48;
+
+/// Both sides of a text.
+pub(super) struct Compared {
+    pub(super) before: Vec<Piece>,
+    pub(super) after: Vec<Piece>,
+    /// The same without a fold, where there is one.
+    pub(super) whole: Option<(Vec<Piece>, Vec<Piece>)>,
+}
 
 /// Both sides with what is only there; `None` where that would say less than the texts by themselves: they are too long, or
 /// have next to nothing in common.
-pub(super) fn compared(old: &str, new: &str) -> Option<(Cell, Cell)> {
+pub(super) fn compared(old: &str, new: &str) -> Option<Compared> {
     if old.is_empty() || new.is_empty() || old.len().max(new.len()) > AT_MOST {
         return None;
     }
@@ -23,44 +31,93 @@ pub(super) fn compared(old: &str, new: &str) -> Option<(Cell, Cell)> {
     if diff.ratio() < 0.2 {
         return None;
     }
-    let (mut before, mut after) = (Vec::new(), Vec::new());
+    let mut stretches: Vec<(ChangeTag, String)> = Vec::new();
     for change in diff.iter_all_changes() {
-        match change.tag() {
+        match stretches.last_mut() {
+            Some((tag, text)) if *tag == change.tag() => text.push_str(change.value()),
+            _ => stretches.push((change.tag(), change.value().to_owned())),
+        }
+    }
+    let is_folded = |(tag, text): &(ChangeTag, String)| *tag == ChangeTag::Equal && fold(text).is_some();
+    let (before, after) = sides(&stretches, true);
+    let whole = stretches.iter().any(is_folded).then(|| sides(&stretches, false));
+    Some(Compared { before, after, whole })
+}
+
+/// Both sides; what they have in common is folded alike on both.
+fn sides(stretches: &[(ChangeTag, String)], folded: bool) -> (Vec<Piece>, Vec<Piece>) {
+    let (mut before, mut after) = (Vec::new(), Vec::new());
+    for (tag, text) in stretches {
+        let only = || Piece { mark: Mark::Only, text: shown(text) };
+        match tag {
+            ChangeTag::Delete => before.push(only()),
+            ChangeTag::Insert => after.push(only()),
             ChangeTag::Equal => {
-                add(&mut before, Mark::Same, change.value());
-                add(&mut after, Mark::Same, change.value());
+                let whole = || vec![Piece { mark: Mark::Same, text: shown(text) }];
+                let pieces = if folded { fold(text).unwrap_or_else(whole) } else { whole() };
+                before.extend(pieces.iter().cloned());
+                after.extend(pieces);
             }
-            ChangeTag::Delete => add(&mut before, Mark::Only, change.value()),
-            ChangeTag::Insert => add(&mut after, Mark::Only, change.value()),
         }
     }
-    let cell = |pieces: Vec<Piece>| Cell { kind: Kind::Text, pieces: folded(pieces), rest: None };
-    Some((cell(before), cell(after)))
+    (before, after)
 }
 
-fn add(pieces: &mut Vec<Piece>, mark: Mark, text: &str) {
-    match pieces.last_mut() {
-        Some(last) if last.mark == mark => last.text.push_str(text),
-        _ => pieces.push(Piece { mark, text: text.to_owned() }),
+/// A long stretch without its middle; `None` for one that is short.
+fn fold(text: &str) -> Option<Vec<Piece>> {
+    let characters = text.chars().count();
+    if characters <= SAME {
+        return None;
     }
+    let at = |place: usize| text.char_indices().nth(place).map_or(text.len(), |(at, _)| at);
+    let (head, tail) = (&text[..at(ENDS)], &text[at(characters - ENDS)..]);
+    // A word longer than that is cut all the same.
+    let head = head.rfind(char::is_whitespace).map_or(head, |end| &head[..end]);
+    let tail = tail.find(char::is_whitespace).map_or(tail, |start| &tail[start..]);
+    let left_out = characters - head.chars().count() - tail.chars().count();
+    Some(vec![
+        Piece { mark: Mark::Same, text: shown(head) },
+        Piece { mark: Mark::Folded, text: format!("{left_out} characters unchanged") },
+        Piece { mark: Mark::Same, text: shown(tail) },
+    ])
 }
 
-fn folded(pieces: Vec<Piece>) -> Vec<Piece> {
-    let mut all = Vec::with_capacity(pieces.len());
-    for piece in pieces {
-        let characters = piece.text.chars().count();
-        if piece.mark != Mark::Same || characters <= SAME {
-            all.push(Piece { text: shown(&piece.text), ..piece });
-            continue;
-        }
-        let head: String = piece.text.chars().take(ENDS).collect();
-        let tail: String = piece.text.chars().skip(characters - ENDS).collect();
-        all.push(Piece { mark: Mark::Same, text: shown(&head) });
-        all.push(Piece {
-            mark: Mark::Folded,
-            text: format!("{} characters unchanged", characters - 2 * ENDS),
+#[cfg(test)]
+mod tests {
+    use super::{Compared, Mark, Piece, compared};
+
+    fn written(pieces: &[Piece]) -> String {
+        let written = pieces.iter().map(|piece| match piece.mark {
+            Mark::Folded => format!("<{}>", piece.text),
+            _ => piece.text.clone(),
         });
-        all.push(Piece { mark: Mark::Same, text: shown(&tail) });
+        written.collect()
     }
-    all
+
+    #[test]
+    fn a_long_stretch_is_cut_between_words_and_alike_on_both_sides_and_can_be_had_whole() {
+        let common = "lorem ipsum dolor sit amet ".repeat(8);
+        // On the side where nothing stands between them, the two stretches follow one another.
+        let (old, new) = (format!("{common}{common}end"), format!("{common}inserted {common}end"));
+        let Compared { before, after, whole } = compared(&old, &new).unwrap();
+        let folded = |pieces: &[Piece]| -> Vec<String> {
+            let folds = pieces.iter().filter(|piece| piece.mark == Mark::Folded);
+            folds.map(|piece| piece.text.clone()).collect()
+        };
+        assert_eq!(folded(&before).len(), 2);
+        assert_eq!(folded(&before), folded(&after));
+        for piece in before.iter().chain(&after).filter(|piece| piece.mark == Mark::Same) {
+            let words = ["lorem", "ipsum", "dolor", "sit", "amet", "end"];
+            assert!(piece.text.split_whitespace().all(|word| words.contains(&word)), "{}", piece.text);
+        }
+        let (before, after) = whole.unwrap();
+        assert_eq!((written(&before), written(&after)), (old, new));
+    }
+
+    #[test]
+    fn a_short_text_is_whole_at_once() {
+        let Compared { before, after, whole } = compared("one two three", "one 2 three").unwrap();
+        assert_eq!((written(&before).as_str(), written(&after).as_str()), ("one two three", "one 2 three"));
+        assert!(whole.is_none());
+    }
 }

@@ -1,7 +1,8 @@
 //! Undoing: the inverse of captured changes, as a plan to be reviewed and, if asked for, applied.
 //!
 //! A plan writes exactly the columns its target changed, row by row: what later changes did to other columns stays. Where
-//! they overlap, the plan lists it and [`UndoPlan::apply`] refuses. What the trail does not know, because it is masked, say,
+//! they overlap, the plan lists it and [`UndoPlan::apply`] refuses; but what they have put back is left alone, so that of what
+//! was undone already nothing is left to do ([`UndoPlan::is_done`]). What the trail does not know, because it is masked, say,
 //! is listed too. Planning only reads.
 //!
 //! Sequences are left as they are. What SQL NULL and the JSON value null have in common in the trail, they have here: NULL is

@@ -101,7 +101,7 @@ pub struct UndoPlan {
     pub transactions: Vec<Uuid>,
     /// The actions recorded in them.
     pub actions: Vec<Uuid>,
-    /// One step for each row, in the order of execution.
+    /// One step for each row that is not as it was, in the order of execution.
     pub steps: Vec<UndoStep>,
     /// What cannot be undone, and why.
     pub limits: Vec<Limit>,
@@ -123,6 +123,12 @@ impl UndoPlan {
     /// Whether the target can be undone entirely, and without touching later work.
     pub fn is_clean(&self) -> bool {
         self.conflicts().next().is_none() && !self.limits.iter().any(Limit::is_loss)
+    }
+
+    /// Whether nothing is left to undo: the rows are as they were before the target, but for columns that capture ignores.
+    /// [`apply`](Self::apply) refuses such a plan.
+    pub fn is_done(&self) -> bool {
+        self.steps.is_empty() && !self.limits.iter().any(Limit::is_loss)
     }
 
     /// The statements in the order of execution, with their parameters.

@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::super::change::ChangeId;
 use super::conflict::{Conflict, ConflictKind, Limit, LimitReason, Overlap};
 use super::net::Life;
 use super::plan::{Row, UndoColumn, UndoOp, UndoStep};
@@ -24,10 +23,8 @@ impl<'a> Builder<'a> {
     /// Makes the steps, and the limits, from what going back has found.
     pub(super) fn build(&mut self, mut lives: Vec<Life>) {
         merge_reinserted(&mut lives);
-        let occupants: BTreeMap<String, Option<ChangeId>> = lives
-            .iter()
-            .filter_map(|life| life.live.as_ref().map(|(key, _)| (key.clone(), life.begun_by)))
-            .collect();
+        let occupants: BTreeMap<&str, &Life> =
+            lives.iter().filter_map(|life| life.live.as_ref().map(|(key, _)| (key.as_str(), life))).collect();
         for life in lives.iter().filter(|life| !life.undoes.is_empty()) {
             for name in &life.gone {
                 self.limit(life, Some(name), LimitReason::ColumnGone);
@@ -38,10 +35,12 @@ impl<'a> Builder<'a> {
             match (life.existed, life.exists) {
                 (false, false) => {}
                 (true, true) => self.update(life),
+                (false, true) if is_gone_already(life, &occupants) => {}
                 (false, true) => self.delete(life),
                 (true, false) => self.insert(life),
             }
         }
+        self.leave_what_is_back(&occupants);
         self.find_taken_keys(&occupants);
     }
 
@@ -77,13 +76,18 @@ impl<'a> Builder<'a> {
                 (left, to) if left == to => continue,
                 (_, Value::Text(text)) => text,
             };
+            let found = now.and_then(|now| now.get(name));
+            // It is back already, whoever put it back: there is nothing to write, and so nothing of later work to destroy.
+            if found == Some(to) {
+                continue;
+            }
             if column.always_identity {
                 self.limit(life, Some(name), LimitReason::AlwaysIdentity);
                 continue;
             }
             let ignored = self.table.is_ignored(name);
-            let found = now.and_then(|now| now.get(name));
-            if ignored && found.is_some_and(|found| found != left) {
+            // With the row gone there is nothing of it to set back.
+            if ignored && (now.is_none() || found.is_some_and(|found| found != left)) {
                 self.limit(life, Some(name), LimitReason::MovedOn);
                 continue;
             }
@@ -202,37 +206,96 @@ impl<'a> Builder<'a> {
         Conflict { table: self.table.name(), row_key, kind, overlaps }
     }
 
-    /// A row that gets back a key needs that key to be free, or to become free in this plan.
-    fn find_taken_keys(&mut self, occupants: &BTreeMap<String, Option<ChangeId>>) {
-        let Some(key_columns) = self.shape.key.as_ref() else { return };
-        let rekeys = |step: &UndoStep| {
-            step.op == UndoOp::Update
-                && step.columns.iter().any(|column| key_columns.contains(&column.column))
-        };
-        let freed: BTreeSet<String> = self
+    fn rekeys(&self, step: &UndoStep) -> bool {
+        let key_columns = self.shape.key.as_deref().unwrap_or_default();
+        step.op == UndoOp::Update && step.columns.iter().any(|column| key_columns.contains(&column.column))
+    }
+
+    /// The keys that become free in this plan.
+    fn freed(&self) -> BTreeSet<String> {
+        let frees = |step: &&UndoStep| step.op == UndoOp::Delete || self.rekeys(step);
+        self.steps.iter().filter(frees).map(|step| step.row_key.clone()).collect()
+    }
+
+    /// A row that was deleted and is there again, as it was in everything the trail knows, or will be by its own step, needs no
+    /// other one. What capture ignores may have moved on. A row of which something is not known is not taken for the same.
+    fn leave_what_is_back(&mut self, occupants: &BTreeMap<&str, &Life>) {
+        let freed = self.freed();
+        let in_part: BTreeSet<&str> = self
+            .limits
+            .iter()
+            .filter(|limit| limit.is_loss())
+            .filter_map(|limit| limit.row_key.as_deref())
+            .collect();
+        let rewritten: BTreeMap<&str, &UndoStep> = self
             .steps
             .iter()
-            .filter(|step| step.op == UndoOp::Delete || rekeys(step))
-            .map(|step| step.row_key.clone())
+            .filter(|step| step.op == UndoOp::Update)
+            .map(|step| (step.row_key.as_str(), step))
             .collect();
-        for step in &mut self.steps {
-            if step.op == UndoOp::Delete || (step.op == UndoOp::Update && !rekeys(step)) {
+        let mut back = BTreeSet::new();
+        let mut moved_on = Vec::new();
+        for step in self.steps.iter().filter(|step| step.op == UndoOp::Insert) {
+            let key = &step.row.original_key;
+            let live = occupants.get(key.as_str()).and_then(|life| life.live.as_ref());
+            let Some((_, live)) = live.filter(|_| !freed.contains(key) && !in_part.contains(key.as_str()))
+            else {
+                continue;
+            };
+            let there =
+                rewritten.get(key.as_str()).and_then(|step| step.then()).unwrap_or_else(|| texts(live));
+            let differing: Vec<&UndoColumn> = step
+                .columns
+                .iter()
+                .filter(|column| there.get(&column.column) != Some(&column.to.text))
+                .collect();
+            if differing.iter().all(|column| column.ignored) {
+                back.insert(key.clone());
+                moved_on.extend(differing.iter().map(|column| Limit {
+                    table: Some(self.table.name()),
+                    row_key: Some(key.clone()),
+                    column: Some(column.column.clone()),
+                    change: None,
+                    reason: LimitReason::MovedOn,
+                }));
+            }
+        }
+        self.steps.retain(|step| step.op != UndoOp::Insert || !back.contains(&step.row.original_key));
+        self.limits.append(&mut moved_on);
+    }
+
+    /// A row that gets back a key needs that key to be free, or to become free in this plan.
+    fn find_taken_keys(&mut self, occupants: &BTreeMap<&str, &Life>) {
+        if self.shape.key.is_none() {
+            return;
+        }
+        let freed = self.freed();
+        let rekeys: Vec<bool> = self.steps.iter().map(|step| self.rekeys(step)).collect();
+        for (step, rekeys) in self.steps.iter_mut().zip(rekeys) {
+            if step.op == UndoOp::Delete || (step.op == UndoOp::Update && !rekeys) {
                 continue;
             }
             let key = &step.row.original_key;
             if freed.contains(key) || (step.op == UndoOp::Update && *key == step.row_key) {
                 continue;
             }
-            if let Some(by) = occupants.get(key) {
+            if let Some(life) = occupants.get(key.as_str()) {
                 step.conflicts.push(Conflict {
                     table: step.table.clone(),
                     row_key: key.clone(),
                     kind: ConflictKind::KeyTaken,
-                    overlaps: by.map(|id| Overlap::Change { id }).into_iter().collect(),
+                    overlaps: life.begun_by.map(|id| Overlap::Change { id }).into_iter().collect(),
                 });
             }
         }
     }
+}
+
+/// Whether a row that was inserted has been deleted since, on record, and nothing has taken its key: then it need not be deleted.
+fn is_gone_already(life: &Life, occupants: &BTreeMap<&str, &Life>) -> bool {
+    life.live.is_none()
+        && matches!(life.ended_by, Some(Overlap::Change { .. }))
+        && !occupants.contains_key(life.original_key.as_str())
 }
 
 /// A row that the target deleted and another it then inserted under the same key are one row that was updated.

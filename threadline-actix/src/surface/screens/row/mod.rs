@@ -1,6 +1,7 @@
 //! One row: its versions, what it was at an instant, and how two instants differ.
 
 mod past;
+mod ways;
 
 use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
@@ -9,11 +10,12 @@ use chrono::{DateTime, Utc};
 use threadline::{AuditTransaction, HistoryLimit, Op, RowKey, TableName, Version, change_diff};
 
 use self::past::{Difference, Past, Snapshot};
+use self::ways::Way;
 use crate::surface::diff::{self, FieldView};
 use crate::surface::entry::{ActionTag, Badge, Who, key_text, row_link, table_text};
 use crate::surface::failure::Failure;
 use crate::surface::link::Link;
-use crate::surface::moment::{Moment, for_field};
+use crate::surface::moment::{self, Moment, for_field};
 use crate::surface::query::{Problem, Query, table_named};
 use crate::surface::shell::Shell;
 use crate::surface::value::shown;
@@ -40,7 +42,8 @@ struct RowPage {
     problems: Vec<Problem>,
     zone: String,
     timeline: String,
-    undo: Option<String>,
+    /// What could be undone from here.
+    ways: Vec<Way>,
     command: String,
 }
 
@@ -64,6 +67,8 @@ struct VersionView {
     /// A write that escaped capture lies between this version and the next newer one.
     gap: bool,
     here: String,
+    /// How a link names it.
+    id: String,
     current: bool,
     moved_from: Option<String>,
 }
@@ -117,6 +122,8 @@ pub(in crate::surface) async fn row(visit: &Visit) -> Result<HttpResponse, Failu
         current: chosen == Some(place),
         ..VersionView::new(visit, &table, &here, version)
     });
+    let mut versions: Vec<VersionView> = versions.collect();
+    moment::tell_apart(versions.iter_mut().map(|version| &mut version.when));
     let field = |name: &str, at: Option<DateTime<Utc>>| match at {
         Some(at) => for_field(at, visit.preferences.zone),
         // As it was written, to be mended.
@@ -131,17 +138,17 @@ pub(in crate::surface) async fn row(visit: &Visit) -> Result<HttpResponse, Failu
         name,
         table: table.to_plain(),
         keys: key.parts().into_iter().map(|(name, value)| format!("{name}={value}")).collect(),
-        versions: versions.collect(),
+        versions,
         has_more: history.has_more,
         snapshot: past.snapshot(visit, &history, chosen, &answer),
-        difference: answer.difference(),
+        difference: answer.difference(visit.preferences.zone),
         at: field("at", at),
         from: field("from", from),
         to: field("to", to),
         problems,
         zone: visit.preferences.zone.name().to_owned(),
         timeline: visit.href(&timeline(&table, &key)),
-        undo: at.map(|at| visit.href(&row_link(&table, &key).under("undo").with("to", at.to_rfc3339()))),
+        ways: Way::all(visit, &here, &history, chosen, at, &answer),
         command: command(&table, &key),
     };
     visit.page_with(status, &page)
@@ -188,9 +195,10 @@ impl VersionView {
             ),
             action: action.as_ref().map(ActionTag::new),
             transaction: visit.href(&Link::to(format!("transactions/{}", change.id.transaction_id))),
-            fields: diff::fields(&change_diff(table, change, image)),
+            fields: diff::fields(&change_diff(table, change, image), visit.preferences.zone),
             gap: version.gap,
             here: visit.href(&here.clone().with("version", change.id.to_string())),
+            id: change.id.to_string(),
             current: false,
             moved_from: change.previous_row_key.as_deref().map(shown),
         }

@@ -1,14 +1,15 @@
 //! The past of a row that is asked for, and the answer.
 
 use chrono::{DateTime, Utc};
+use chrono_tz::Tz;
 use diesel::PgConnection;
 use threadline::{
-    AsOf, ChangeId, Error, FieldValue, History, Json, RowChange, RowDiff, RowImage, RowKey, RowState,
-    TableName, Trail,
+    AsOf, ChangeId, Error, FieldValue, History, Json, Op, RowChange, RowDiff, RowImage, RowKey, RowState,
+    TableName, Trail, Version,
 };
-use uuid::Uuid;
 
 use crate::surface::diff::{Cell, FieldView};
+use crate::surface::entry::change_id;
 use crate::surface::moment::{Moment, written};
 use crate::surface::query::{Problem, Query};
 use crate::surface::value::shown;
@@ -37,6 +38,8 @@ pub(super) enum Answer {
 /// A row at one point of its history.
 pub(super) struct Snapshot {
     pub(super) when: Option<Moment>,
+    /// Whether it is the row right before that, which deleted it.
+    pub(super) is_before: bool,
     /// What is to be said of it before, or instead of, the row.
     pub(super) notice: Option<Notice>,
     pub(super) columns: Vec<Column>,
@@ -79,11 +82,11 @@ impl Past {
             instant.map_err(|wrong| problems.push(Problem::of_value(name, &text, wrong))).ok()
         };
         let (at, from, to) = (instant("at", at), instant("from", from), instant("to", to));
-        let version = version.map(|text| change_id(&text)).transpose();
-        let version = version.unwrap_or_else(|problem| {
-            problems.push(problem);
-            None
-        });
+        if version.as_deref().is_some_and(|text| change_id(text).is_none()) {
+            let wrong = "is not a change such as TRANSACTION#1; choose one of the line";
+            problems.push(Problem::new("version", wrong));
+        }
+        let version = version.and_then(|text| change_id(&text));
         let past = match (from, to, at, version) {
             (Some(from), Some(to), _, _) if from > to => {
                 problems.push(Problem::new("from", "is later than `to`; exchange the two"));
@@ -151,13 +154,22 @@ impl Past {
         chosen: Option<usize>,
         answer: &Answer,
     ) -> Option<Snapshot> {
+        let zone = visit.preferences.zone;
         let version = chosen.and_then(|place| history.versions.get(place));
         let changed = |name: &str| version.is_some_and(|version| version.change.fields.contains_key(name));
         match (self, answer) {
             (Self::At(at), Answer::At(answer)) => {
                 let (image, notice) = said(answer);
                 let notice = notice.or((at > visit.now).then_some(AHEAD));
-                Some(Snapshot { when: Some(visit.moment(at)), notice, columns: columns(image, changed) })
+                let when = Some(visit.moment(at));
+                if let (AsOf::Deleted { .. }, Some(image)) = (answer, version.and_then(last)) {
+                    let text = "The row had been removed by then. This is what it was just before that.";
+                    let notice = Some(Notice { kind: "deleted", text });
+                    let columns = columns(Some(image), |_| false, zone);
+                    return Some(Snapshot { when, is_before: false, notice, columns });
+                }
+                let columns = columns(image, changed, zone);
+                Some(Snapshot { when, is_before: false, notice, columns })
             }
             (Self::Newest | Self::Version(_), _) => {
                 let Some(version) = version else {
@@ -167,10 +179,16 @@ impl Past {
                     }
                     let text = "This version is not among the newest of the row, or there is none.";
                     let notice = Some(Notice { kind: "unknown", text });
-                    return Some(Snapshot { when: None, notice, columns: Vec::new() });
+                    let columns = Vec::new();
+                    return Some(Snapshot { when: None, is_before: false, notice, columns });
                 };
+                let last = last(version);
                 let notice = match &version.after {
                     RowState::Present(_) => None,
+                    RowState::Absent if last.is_some() => Some(Notice {
+                        kind: "deleted",
+                        text: "The row was gone after this. This is what it was just before.",
+                    }),
                     RowState::Absent => {
                         Some(Notice { kind: "deleted", text: "The row was gone after this." })
                     }
@@ -185,8 +203,9 @@ impl Past {
                 };
                 Some(Snapshot {
                     when: Some(visit.moment(version.change.captured_at)),
+                    is_before: last.is_some(),
                     notice,
-                    columns: columns(version.after.image(), changed),
+                    columns: columns(version.after.image().or(last), changed, zone),
                 })
             }
             _ => None,
@@ -195,22 +214,34 @@ impl Past {
 }
 
 impl Answer {
-    pub(super) fn difference(&self) -> Option<Difference> {
+    /// Whether the trail says of the instant asked for what the row was then, or that it had been removed.
+    pub(super) fn has_a_row(&self) -> bool {
+        match self {
+            Self::Nothing => true,
+            Self::At(answer) => matches!(
+                answer,
+                AsOf::Present(_) | AsOf::Deleted { .. } | AsOf::Gap { .. } | AsOf::NotRepresentable { .. }
+            ),
+            Self::Between(_) => false,
+        }
+    }
+
+    pub(super) fn difference(&self, zone: Tz) -> Option<Difference> {
         let Self::Between(RowDiff { from, to, change, .. }) = self else {
             return None;
         };
         Some(match change {
             Some(RowChange::Added(image)) => Difference {
                 words: "It was not there at first, and then it was this.".to_owned(),
-                fields: one_sided(image, true),
+                fields: one_sided(image, true, zone),
             },
             Some(RowChange::Removed(image)) => Difference {
                 words: "It was this at first, and then it was gone.".to_owned(),
-                fields: one_sided(image, false),
+                fields: one_sided(image, false, zone),
             },
             Some(RowChange::Changed(fields)) => Difference {
                 words: format!("{} column{} differ.", fields.len(), if fields.len() == 1 { "" } else { "s" }),
-                fields: fields.iter().map(|(name, field)| FieldView::of_change(name, field)).collect(),
+                fields: fields.iter().map(|(name, field)| FieldView::of_change(name, field, zone)).collect(),
             },
             None => {
                 let words = match (said(from).1, said(to).1) {
@@ -233,6 +264,10 @@ const AHEAD: Notice = Notice {
     kind: "unknown",
     text: "This time lies ahead. What is known is up to now: this is the row as it is at present.",
 };
+/// What the row was before the version that deleted it.
+fn last(version: &Version<()>) -> Option<&RowImage> {
+    version.before.image().filter(|_| version.change.op == Op::Delete)
+}
 
 /// What an answer says, with the row it has.
 fn said(answer: &AsOf<RowImage>) -> (Option<&RowImage>, Option<Notice>) {
@@ -267,13 +302,13 @@ fn said(answer: &AsOf<RowImage>) -> (Option<&RowImage>, Option<Notice>) {
     }
 }
 
-fn columns(image: Option<&RowImage>, changed: impl Fn(&str) -> bool) -> Vec<Column> {
+fn columns(image: Option<&RowImage>, changed: impl Fn(&str) -> bool, zone: Tz) -> Vec<Column> {
     let Some(image) = image else {
         return Vec::new();
     };
     let columns = image.columns.iter().map(|(name, json)| Column {
         name: shown(name),
-        cell: Cell::whole(&value(image, name, json)),
+        cell: Cell::whole(&value(image, name, json), zone),
         changed: changed(name),
     });
     columns.collect()
@@ -287,21 +322,11 @@ fn value(image: &RowImage, name: &str, json: &Json) -> FieldValue {
     }
 }
 
-fn one_sided(image: &RowImage, added: bool) -> Vec<FieldView> {
+fn one_sided(image: &RowImage, added: bool, zone: Tz) -> Vec<FieldView> {
     let sides = image.columns.iter().map(|(name, json)| {
-        let cell = Some(Cell::whole(&value(image, name, json)));
-        let (before, after) = if added { (None, cell) } else { (cell, None) };
-        FieldView { name: shown(name), before, after, paths: Vec::new() }
+        let (value, none) = (value(image, name, json), FieldValue::Absent);
+        let (before, after) = if added { (&none, &value) } else { (&value, &none) };
+        FieldView::new(name, before, after, zone)
     });
     sides.collect()
-}
-
-/// A change as a link names it: its transaction and its place in it.
-fn change_id(text: &str) -> Result<ChangeId, Problem> {
-    let parsed = text.split_once('#').and_then(|(transaction, ordinal)| {
-        Some(ChangeId { transaction_id: Uuid::try_parse(transaction).ok()?, ordinal: ordinal.parse().ok()? })
-    });
-    parsed.ok_or_else(|| {
-        Problem::new("version", "is not a change such as TRANSACTION#1; choose one of the line")
-    })
 }
