@@ -340,7 +340,11 @@ fn a_row_that_is_back_and_was_changed_by_the_target_since_needs_that_alone_undon
     // One correlation deletes a row, and goes on with it once somebody else has brought it back.
     let context = threadline::AuditContext::new(threadline::Actor::user(7)).with_correlation_id("import-7");
     let write = |conn: &mut diesel::PgConnection, sql: &str| {
-        context.transaction().run(conn, |conn, _| Ok::<_, Error>(run(conn, sql))).unwrap();
+        let written = context.transaction().run(conn, |conn, _| {
+            run(conn, sql);
+            Ok::<_, Error>(())
+        });
+        written.unwrap();
     };
     write(conn, "DELETE FROM posts WHERE id = 2");
     doing(conn, "INSERT INTO posts VALUES (2, 'b', 'B')");
