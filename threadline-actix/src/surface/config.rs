@@ -62,7 +62,8 @@ impl Login {
     pub(super) fn href(&self, request: &HttpRequest) -> String {
         // What was sent cannot be led back to.
         let here = request.uri().path_and_query().map(|here| here.as_str());
-        let here = here.filter(|here| request.method().is_safe() && !here.starts_with("//") && here.len() <= 2_000);
+        let here =
+            here.filter(|here| request.method().is_safe() && !here.starts_with("//") && here.len() <= 2_000);
         match self.returning.as_deref().zip(here) {
             None => self.href.to_string(),
             Some((name, here)) => {

@@ -1,8 +1,8 @@
 //! What went wrong, told to people: what happened, what it means, and what to do next.
 
-use actix_web::{HttpRequest, HttpResponse};
 use actix_web::http::StatusCode;
 use actix_web::http::header::{CACHE_CONTROL, ContentType};
+use actix_web::{HttpRequest, HttpResponse};
 use askama::Template;
 use threadline::Error;
 

@@ -211,7 +211,8 @@ impl Screen {
     /// The screen that has what is asked for here: what it takes has to be held as well. Who looked at the trail is told by
     /// the access log alone, whatever list it is asked of.
     pub(super) fn answering(self, query: &Query) -> Self {
-        let asks_for_looks = query.rest().iter().any(|(name, value)| name == "category" && value.trim() == ACCESS);
+        let asks_for_looks =
+            query.rest().iter().any(|(name, value)| name == "category" && value.trim() == ACCESS);
         match self {
             Self::Actions if asks_for_looks => Self::AccessLog,
             other => other,

@@ -149,6 +149,11 @@ impl Shell {
         Theme::ALL
     }
 
+    /// The city whose clock is shown.
+    pub(super) fn clock(&self) -> String {
+        self.zone.rsplit('/').next().unwrap_or_default().replace('_', " ")
+    }
+
     pub(super) fn is_home(&self) -> bool {
         self.screen == Screen::Home
     }

@@ -87,7 +87,8 @@ pub(in crate::surface) async fn access_log(visit: &Visit) -> Result<HttpResponse
         problems.push(problem);
         None
     });
-    let words: Vec<String> = looked_at.iter().flat_map(|text| text.split_whitespace()).map(str::to_lowercase).collect();
+    let words: Vec<String> =
+        looked_at.iter().flat_map(|text| text.split_whitespace()).map(str::to_lowercase).collect();
     let link = |window: Window| {
         let link = Link::to("access-log").with_all(filter.pairs());
         link.with_all(looked_at.iter().map(|text| ("looked_at", text.as_str()))).with_all(window.pairs(USUAL))
@@ -166,7 +167,8 @@ impl Found {
 /// Whether all these words are in what was looked at.
 fn is_at(look: &AuditAction, words: &[String]) -> bool {
     let address = look.comment.as_deref().unwrap_or_default();
-    let text = format!("{} {}", address.split('?').next().unwrap_or_default(), asked(address).text).to_lowercase();
+    let text =
+        format!("{} {}", address.split('?').next().unwrap_or_default(), asked(address).text).to_lowercase();
     words.iter().all(|word| text.contains(word.as_str()))
 }
 
@@ -235,6 +237,7 @@ fn asked(address: &str) -> Part {
     let pairs: Vec<_> = url::form_urlencoded::parse(query.as_bytes()).collect();
     let is_further = pairs.iter().any(|(name, _)| name == "after");
     let told = pairs.iter().filter(|(name, value)| name != "after" && !value.trim().is_empty());
-    let parts: Vec<String> = below.into_iter().chain(told.map(|(name, value)| format!("{name}={value}"))).collect();
+    let parts: Vec<String> =
+        below.into_iter().chain(told.map(|(name, value)| format!("{name}={value}"))).collect();
     Part { text: parts.join("  "), is_further }
 }

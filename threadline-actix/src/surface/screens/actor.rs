@@ -87,7 +87,8 @@ pub(in crate::surface) async fn actor(visit: &Visit) -> Result<HttpResponse, Fai
     let written = written.unwrap_or_default();
     let lookup = |problems: Vec<Problem>, recent| {
         let status = if problems.is_empty() { StatusCode::OK } else { StatusCode::BAD_REQUEST };
-        visit.page_with(status, &LookupPage { shell: visit.shell(), actor: written.clone(), problems, recent })
+        visit
+            .page_with(status, &LookupPage { shell: visit.shell(), actor: written.clone(), problems, recent })
     };
     if query.rest().is_empty() {
         return lookup(Vec::new(), recent(visit).await?);
@@ -159,9 +160,8 @@ pub(in crate::surface) async fn actor(visit: &Visit) -> Result<HttpResponse, Fai
 
 /// Who changed something among the newest changes there are, each once, whoever did last first.
 async fn recent(visit: &Visit) -> Result<Vec<Recent>, Failure> {
-    let newest = visit.read(|conn, trail| {
-        trail.timeline_page(conn, &Filter::new(), &PageRequest::new().size(NEWEST)?)
-    });
+    let newest = visit
+        .read(|conn, trail| trail.timeline_page(conn, &Filter::new(), &PageRequest::new().size(NEWEST)?));
     let mut seen = BTreeSet::new();
     let mut recent = Vec::new();
     for change in newest.await?.entries {

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use actix_web::HttpResponse;
 use askama::Template;
-use threadline::health::{self, CoverageOptions, CoverageStatus, Finding, FindingCode, Severity, TableCoverage};
+use threadline::health::{
+    self, CoverageOptions, CoverageStatus, Finding, FindingCode, Severity, TableCoverage,
+};
 
 use crate::surface::entry::table_text;
 use crate::surface::failure::Failure;

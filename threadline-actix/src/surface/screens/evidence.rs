@@ -5,7 +5,9 @@ use std::collections::BTreeSet;
 use actix_web::HttpResponse;
 use actix_web::http::header::{CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_TYPE};
 use askama::Template;
-use threadline::evidence::{Claim, ClaimAssessment, ClaimFinding, EvidenceRecord, Mode, ProofDocument, ProofRequest, Status};
+use threadline::evidence::{
+    Claim, ClaimAssessment, ClaimFinding, EvidenceRecord, Mode, ProofDocument, ProofRequest, Status,
+};
 
 use crate::surface::failure::Failure;
 use crate::surface::link::Link;

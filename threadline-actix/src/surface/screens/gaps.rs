@@ -219,10 +219,7 @@ fn verdict(
         (2.., _) => {
             ("bad", format!("Writes to {rows} rows escaped capture, and nobody has said why.{not_whole}"))
         }
-        (0, 1..) => (
-            "warning",
-            format!("No write escaped unexplained among {}.{not_whole}", depth.words()),
-        ),
+        (0, 1..) => ("warning", format!("No write escaped unexplained among {}.{not_whole}", depth.words())),
         (0, 0) if !unseen.is_empty() => {
             ("warning", "Whether a write escaped capture could not be seen everywhere.".to_owned())
         }
