@@ -81,7 +81,7 @@ fn looks_at_something_are_found_whatever_page_of_it_and_by_whatever_way_it_was_l
         let look = Action::new("threadline.home.viewed").category("threadline.access");
         site.pool.record_action(&AuditContext::new(Actor::user(3)), &look).unwrap();
     }
-    let page = site.get(Visitor::Admin, "access-log?looked_at=user:7").body;
+    let page = site.get(Visitor::Admin, "access-log?actor=user:3&looked_at=user:7").body;
     assert!(page.contains("of the newest 2000 looks") && page.contains("Look further back"), "{page}");
 }
 

@@ -10,6 +10,7 @@ mod health;
 mod hostile;
 mod pages;
 mod retention;
+mod rights;
 mod site;
 mod states;
 mod views;

@@ -37,7 +37,7 @@ pub fn pages(pool: &AuditedPool, config: Config, owner_url: &str) -> Result<Surf
         .maintenance(move || PgConnection::establish(&owner_url))
         .title("Blog audit")
         .login("/login")
-        .home("/posts", "the blog")
+        .home("/posts", "Blog")
         .operation(config);
     Ok(match storage {
         Some(storage) => pages.storage(storage),

@@ -151,9 +151,8 @@ pub(in crate::surface) async fn gaps(visit: &Visit) -> Result<HttpResponse, Fail
         class,
         verdict,
         looked_at: Prose::new(&format!(
-            "Looked at {}, at {}, for up to {} s. What was written before is found by `threadline doctor --gap-rows 5000 --recent 90d`.",
+            "Looked at {}, for up to {} s. What was written before is found by `threadline doctor --gap-rows 5000 --recent 90d`.",
             visit.moment(seen_at).shown,
-            depth.words(),
             depth.seconds(),
         )),
         deeper: (depth == Depth::OfThePulse)
