@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use actix_web::http::uri::PathAndQuery;
 use actix_web::{Error, HttpRequest};
 use diesel::PgConnection;
 use threadline::config::Config;
@@ -61,7 +62,7 @@ impl Login {
     /// The way there from a page that was asked for.
     pub(super) fn href(&self, request: &HttpRequest) -> String {
         // What was sent cannot be led back to.
-        let here = request.uri().path_and_query().map(|here| here.as_str());
+        let here = request.uri().path_and_query().map(PathAndQuery::as_str);
         let here =
             here.filter(|here| request.method().is_safe() && !here.starts_with("//") && here.len() <= 2_000);
         match self.returning.as_deref().zip(here) {

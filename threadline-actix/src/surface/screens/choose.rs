@@ -17,7 +17,7 @@ use crate::surface::visit::Visit;
 #[template(path = "surface/preferences.html")]
 struct PreferencesPage {
     shell: Shell,
-    theme: &'static str,
+    theme: Theme,
     /// As it was written.
     zone: String,
     problems: Vec<Problem>,
@@ -26,6 +26,10 @@ struct PreferencesPage {
 }
 
 impl PreferencesPage {
+    fn is_chosen(&self, theme: &Theme) -> bool {
+        self.theme == *theme
+    }
+
     fn problem(&self, name: &str) -> Option<&str> {
         self.problems.iter().find(|problem| problem.field == name).map(|problem| problem.text.as_str())
     }
@@ -62,7 +66,7 @@ pub(in crate::surface) async fn choose(
         };
         let shell = Shell { heading: "Preferences".to_owned(), here: back.clone(), ..visit.shell() };
         let zone = written.map_or_else(|| zone.name().to_owned(), |written| shown(&written));
-        let page = PreferencesPage { shell, theme: theme.name(), zone, problems, back };
+        let page = PreferencesPage { shell, theme, zone, problems, back };
         return visit
             .page_with(StatusCode::BAD_REQUEST, &page)
             .unwrap_or_else(|failure| failure.page(&visit));

@@ -98,10 +98,13 @@ pub(in crate::surface) async fn save_view(visit: &Visit) -> Result<HttpResponse,
     let mut problems = form.unknown(&["name", "page", "question"]);
     let of = of.unwrap_or_default();
     let asked = canonical(visit, &of, Query::parse(question.as_deref().unwrap_or_default()));
-    let question = asked.map(|link| link.question()).unwrap_or_else(|wrong| {
-        problems.extend(wrong);
-        String::new()
-    });
+    let question = match asked {
+        Ok(link) => link.question(),
+        Err(wrong) => {
+            problems.extend(wrong);
+            String::new()
+        }
+    };
     if !problems.is_empty() {
         return page(visit, StatusCode::BAD_REQUEST, problems).await;
     }
