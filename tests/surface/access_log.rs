@@ -51,10 +51,49 @@ fn a_look_is_listed_with_what_was_asked_and_a_refused_one_says_so() {
     let own = looks(&site.get(Visitor::Admin, "access-log?actor=user:1").body);
     assert_eq!(own.len(), 3);
     let none = site.get(Visitor::Admin, "access-log?actor=user:77");
-    assert!(looks(&none.body).is_empty() && none.body.contains("Nobody looked at the trail"));
+    assert!(looks(&none.body).is_empty() && none.body.contains("There is no look at the trail"));
     let wrong = site.get(Visitor::Admin, "access-log?actor=robot&colour=red");
     assert_eq!(wrong.status, 400);
     assert!(wrong.body.contains("<code>actor</code>") && wrong.body.contains("<code>colour</code>"));
+}
+
+#[test]
+fn looks_at_something_are_found_whatever_page_of_it_and_by_whatever_way_it_was_looked_at() {
+    let site = Site::new();
+    for path in [
+        "rows?table=notes&key=7",
+        "timeline?table=notes&actor=user%3A7",
+        "api/rows/history?table=notes&key=7",
+        "timeline?table=notes&after=v1.d.c.1796000000000000.00000000-0000-7000-8000-000000000000.0",
+    ] {
+        site.get(Visitor::Support, path);
+    }
+    let at = |words: &str| {
+        looks(&site.get(Visitor::Admin, &format!("access-log?actor=user:2&looked_at={words}")).body)
+    };
+    let (program, page) = ("viewed Rows API history table=notes key=7", "viewed Rows table=notes key=7");
+    assert_eq!(at("NOTES+key%3D7"), [program, page]);
+    assert_eq!(at("user:7"), ["viewed Timeline table=notes actor=user:7"]);
+    assert_eq!(at("nowhere"), [""; 0]);
+    let all = looks(&site.get(Visitor::Admin, "access-log?actor=user:2").body);
+    assert_eq!(all[0], "viewed Timeline table=notes page 2 or later");
+    for _ in 0..2_100 {
+        let look = Action::new("threadline.home.viewed").category("threadline.access");
+        site.pool.record_action(&AuditContext::new(Actor::user(3)), &look).unwrap();
+    }
+    let page = site.get(Visitor::Admin, "access-log?actor=user:3&looked_at=user:7").body;
+    assert!(page.contains("of the newest 2000 looks") && page.contains("Look further back"), "{page}");
+}
+
+#[test]
+fn a_look_leads_to_no_correlation_of_its_own() {
+    let site = Site::new();
+    let look = Action::new("threadline.timeline.viewed").category("threadline.access").comment("timeline");
+    let context = AuditContext::new(Actor::user(9)).with_correlation_id("of-a-look");
+    site.pool.record_action(&context, &look).unwrap();
+    assert!(!site.get(Visitor::Admin, "access-log?actor=user:9").body.contains("correlations?id="));
+    let page = site.get(Visitor::Admin, "correlations?id=of-a-look").body;
+    assert!(page.contains("only for looks at the trail") && !page.contains("timeline.viewed"), "{page}");
 }
 
 #[test]

@@ -10,7 +10,8 @@ fn a_write_that_escaped_is_shown_with_its_row_until_somebody_says_what_it_was() 
     let site = Site::new();
     let page = site.get(Visitor::Admin, "gaps").body;
     assert!(
-        page.contains("No write that was looked at escaped capture.") && page.contains("None was found"),
+        page.contains("No write escaped capture among the 100 rows changed last in the past 24 hours.")
+            && page.contains("None was found"),
         "{page}"
     );
     run(
@@ -36,6 +37,23 @@ fn a_write_that_escaped_is_shown_with_its_row_until_somebody_says_what_it_was() 
     let page = site.get(Visitor::Admin, "gaps").body;
     assert!(page.contains("None was found"), "{page}");
     assert!(page.contains("a fix by hand &#60;b&#62;") && page.contains("admin:5"), "{page}");
+}
+
+#[test]
+fn a_deeper_look_finds_what_escaped_before_the_usual_one_begins() {
+    let site = Site::new();
+    run(
+        &mut site.db.connect(),
+        "ALTER TABLE notes DISABLE TRIGGER USER; UPDATE notes SET title = 'unseen' WHERE id = 7; ALTER TABLE notes ENABLE TRIGGER USER; \
+         INSERT INTO notes SELECT number, 9, 'n', 'b', '{}' FROM generate_series(100, 299) number",
+    );
+    let page = site.get(Visitor::Admin, "gaps").body;
+    assert!(page.contains("among the 100 rows changed last in the past 24 hours"), "{page}");
+    assert!(page.contains("href=\"./gaps?deeper=yes\""), "{page}");
+    let deeper = site.get(Visitor::Admin, "gaps?deeper=yes").body;
+    assert!(deeper.contains("A write to a row escaped capture") && deeper.contains("key=7"), "{deeper}");
+    let again = site.get(Visitor::Admin, "gaps").body;
+    assert!(again.contains("No write escaped capture among"), "a deeper look is not what the header tells");
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! Who is let in, and to what: the host's word at each request, and nothing without it.
 
+use actix_web::HttpRequest;
 use actix_web::test::TestRequest;
+use threadline::Actor;
 use threadline_actix::surface::SurfaceConfig;
 
 use super::site::{Site, Visitor};
@@ -212,4 +214,149 @@ fn who_may_not_read_the_access_log_does_not_find_it_among_the_actions() {
     for path in ["actions?window=all", "api/actions", "api/actions?action=threadline.actions.viewed"] {
         assert!(!site.see(config(), Visitor::Admin, path).body.contains("actions.viewed\""), "{path}");
     }
+}
+
+/// The access log as it is stored: what was looked at, how that ended, and what the log says of it.
+fn access_log(site: &Site) -> String {
+    site.text(
+        "SELECT coalesce(string_agg(concat_ws(' ', name, status, reason, comment), '; ' ORDER BY id), '') \
+         FROM threadline.audit_actions WHERE category = 'threadline.access'",
+    )
+}
+
+#[test]
+fn a_question_that_takes_more_than_its_page_is_on_record_as_refused() {
+    let site = Site::new();
+    let wanted = "threadline.actions.viewed error not permitted";
+    for path in
+        ["actions?category=threadline.access", "api/actions?category=content&category=threadline.access"]
+    {
+        let answer = site.get(Visitor::Support, path);
+        assert_eq!(answer.status, 403);
+        assert!(answer.body.contains("You may not see who looked at the trail."), "{}", answer.body);
+    }
+    assert_eq!(
+        access_log(&site),
+        format!(
+            "{wanted} actions?category=threadline.access; {wanted} api/actions?category=content&category=threadline.access"
+        )
+    );
+}
+
+#[test]
+fn what_is_denied_is_named_as_what_was_asked_for() {
+    let site = Site::new();
+    for (path, said) in [
+        ("coverage", "You may not see which tables are captured."),
+        ("gaps", "You may not see where capture has gaps."),
+        ("evidence", "You may not see the evidence."),
+        ("access-log", "You may not see who looked at the trail."),
+    ] {
+        assert!(site.get(Visitor::Support, path).body.contains(&format!("<h1>{said}</h1>")), "{path}");
+        let api = match path {
+            "evidence" => "api/evidence/overview",
+            "gaps" => "api/gaps?table=notes",
+            path => &format!("api/{path}"),
+        };
+        assert!(site.get(Visitor::Support, api).body.contains(said), "{api}");
+    }
+}
+
+/// The surface with a name for those who are let in nowhere, but for strangers.
+fn naming_everybody(site: &Site) -> SurfaceConfig {
+    site.config().actor(async |request: &HttpRequest| {
+        Ok(match request.headers().get("x-visitor").and_then(|name| name.to_str().ok()) {
+            Some("denied") => Some(Actor::user(66)),
+            Some("failing") => Some(Actor::user(67)),
+            Some("panicking") => Some(Actor::anonymous()),
+            _ => None,
+        })
+    })
+}
+
+#[test]
+fn who_is_let_in_nowhere_is_on_record_once_in_a_while_and_never_learns_of_it() {
+    let site = Site::new();
+    let config = naming_everybody(&site);
+    let mut answers = Vec::new();
+    for path in ["timeline?table=notes", "timeline", "rows?table=notes&key=7", "nothing", "exports"] {
+        for visitor in [Visitor::Denied, Visitor::Failing, Visitor::Panicking, Visitor::Stranger] {
+            let answer = site.see(config.clone(), visitor, path);
+            answers.push((answer.status, answer.body));
+        }
+        assert_eq!(site.see(config.clone(), Visitor::Denied, "api/timeline").status, 403);
+    }
+    answers.dedup();
+    assert_eq!(answers.len(), 1, "{answers:?}");
+    let refused = "threadline.timeline.viewed error not let in timeline?table=notes";
+    assert_eq!(access_log(&site), format!("{refused}; {refused}"));
+    let actors = "SELECT string_agg(actor_id, ' ' ORDER BY actor_id) FROM threadline.audit_actions";
+    assert_eq!(site.text(actors), "66 67");
+
+    // Another process has another memory; with the log switched off, or out of order, the answer is the same.
+    site.see(naming_everybody(&site).access_log(false), Visitor::Denied, "timeline");
+    assert_eq!(access_log(&site), format!("{refused}; {refused}"));
+    threadline_tests::run(
+        &mut site.db.connect(),
+        "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'no'; END $$; \
+         CREATE TRIGGER refuse BEFORE INSERT ON threadline.audit_actions FOR EACH ROW EXECUTE FUNCTION refuse()",
+    );
+    let answer = site.see(naming_everybody(&site), Visitor::Denied, "timeline");
+    assert_eq!((answer.status, answer.body), answers[0]);
+}
+
+#[test]
+fn who_is_not_let_in_is_led_to_the_login_and_to_the_application() {
+    let site = Site::new();
+    let config = || site.config().login("/login").home("/posts", "Blog");
+    let pages: Vec<String> =
+        ["", "timeline?op=delete", "transactions/00000000-0000-0000-0000-000000000000", "a/b/c"]
+            .into_iter()
+            .map(|path| site.see(config(), Visitor::Stranger, path).body)
+            .collect();
+    assert!(pages.iter().all(|page| *page == pages[0]));
+    assert!(pages[0].contains("href=\"/login\"") && pages[0].contains("href=\"/posts\""), "{}", pages[0]);
+    // What it loads is found beside every address, by everybody.
+    let css = pages[0].split("href=\"./").find(|rest| rest.starts_with("assets/threadline-")).unwrap();
+    let css = css.split('"').next().unwrap();
+    for beside in ["", "transactions/", "a/b/"] {
+        let sheet = site.see(config(), Visitor::Stranger, &format!("{beside}{css}"));
+        assert_eq!(
+            (sheet.status, sheet.header("content-type")),
+            (200, "text/css; charset=utf-8"),
+            "{beside}"
+        );
+    }
+
+    let returning = || site.config().login_returning("/login?as=staff", "next");
+    let page = site.see(returning(), Visitor::Denied, "timeline?op=delete&actor=user:7").body;
+    let login = "/login?as=staff&#38;next=%2Faudit%2Ftimeline%3Fop%3Ddelete%26actor%3Duser%3A7";
+    assert!(page.contains(&format!("href=\"{login}\"")), "{page}");
+    let posted = site.post(returning(), Visitor::Denied, "exports/start", "table=notes").body;
+    assert!(posted.contains("href=\"/login?as=staff\""), "{posted}");
+    let own = site.see(config(), Visitor::Support, "timeline").body;
+    assert!(own.contains("<li><a href=\"/posts\">Blog</a></li>") && own.contains("Back to Blog"), "{own}");
+}
+
+#[test]
+fn a_time_zone_there_is_not_is_named_beside_its_field_and_there_is_a_way_back() {
+    let site = Site::new();
+    let choose = |visitor, back: &str| {
+        let form = format!("theme=dark&zone=Mars%2FBase&back={back}");
+        site.post(site.config(), visitor, "preferences", &form)
+    };
+    let answer = choose(Visitor::Support, "rows%3Ftable%3Dnotes%26key%3D7");
+    assert_eq!((answer.status, answer.header("set-cookie")), (400, ""));
+    for part in [
+        "value=\"Mars/Base\"",
+        "id=\"problem-zone\"",
+        "href=\"./rows?table=notes&#38;key=7\"",
+        "<option value=\"dark\" selected",
+    ] {
+        assert!(answer.body.contains(part), "{part}: {}", answer.body);
+    }
+    let elsewhere = choose(Visitor::Support, "%2F%2Fevil.example");
+    assert!(!elsewhere.body.contains("evil.example"));
+    let refused = choose(Visitor::Denied, "timeline");
+    assert_eq!(refused.body, site.get(Visitor::Denied, "timeline").body);
 }

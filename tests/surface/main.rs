@@ -13,6 +13,7 @@ mod lists;
 mod pages;
 mod recovery;
 mod retention;
+mod rights;
 mod site;
 mod states;
 mod views;

@@ -36,11 +36,22 @@ fn pages_of_the_timeline_put_together_are_the_whole_and_lead_back() {
     assert_eq!(ids(&back), ids(&second));
 
     // From the newest page on, what happens later is found without what was seen already.
-    let later = link(&first, "after=v1.a");
-    assert!(site.get(Visitor::Admin, &later).body.contains("Nothing newer has been captured."));
+    let later = link(&first, "seen=v1.a");
+    let body = site.get(Visitor::Admin, &later).body;
+    assert!(body.contains("Nothing newer has been captured<"), "{body}");
+    assert_eq!(ids(&body), ids(&first), "what was being read is still there");
     let id = site.write("user:7", "UPDATE notes SET body = 'later' WHERE id = 7");
     let body = site.get(Visitor::Admin, &later).body;
-    assert_eq!((changes(&body), ids(&body)[0].as_str()), (1, id.as_str()));
+    assert!(body.contains("1 change is new since you looked") && body.contains("Seen before"), "{body}");
+    let (new, seen) = body.split_once("Seen before").unwrap();
+    assert_eq!((changes(new), ids(new)[0].as_str(), changes(seen)), (1, id.as_str(), 49));
+    for _ in 0..50 {
+        site.write("user:7", "UPDATE notes SET title = title || '.' WHERE id = 7");
+    }
+    let body = site.get(Visitor::Admin, &later).body;
+    assert!(body.contains("All of this page is new") && !body.contains("Seen before"), "{body}");
+    let both = format!("{later}&after=v1.d.c.1796000000000000.00000000-0000-7000-8000-000000000000.0");
+    assert_eq!(site.get(Visitor::Admin, &both).status, 400);
 }
 
 #[test]
@@ -347,4 +358,71 @@ fn a_key_that_ends_in_a_space_is_another_row() {
         let row = site.get(Visitor::Admin, &format!("rows?table=names&{}", href.trim_end_matches('"'))).body;
         assert!(row.contains(own) && !row.contains(other), "{href}: {row}");
     }
+}
+
+#[test]
+fn what_somebody_did_is_told_with_what_they_failed_to_do() {
+    let site = Site::new();
+    site.record_a_bit_of_everything();
+    for _ in 0..120 {
+        site.write("user:7", "UPDATE notes SET title = title || '.' WHERE id = 7");
+    }
+    let page = site.get(Visitor::Admin, "actors?actor=user:7").body;
+    assert!(page.contains("Tried in vain") && page.contains("the printer is out of paper"), "{page}");
+    assert!(page.contains("122 changes in the last 7 days; of those on this page"), "{page}");
+    let actions = site.get(Visitor::Admin, &link(&page, "actions?actor=user%3A7")).body;
+    assert!(actions.contains("note.printed") && actions.contains("note.shared"), "{actions}");
+}
+
+#[test]
+fn who_acted_of_late_is_listed_as_far_as_one_may_see_it() {
+    let site = Site::new();
+    let all = site.get(Visitor::Admin, "actors").body;
+    assert!(all.contains("actor=user%3A7") && all.contains("actor=user%3A8"), "{all}");
+    let own = site.get(Visitor::Support, "actors").body;
+    assert!(own.contains("actor=user%3A7") && !own.contains("user%3A8") && !own.contains("user:8"), "{own}");
+}
+
+#[test]
+fn what_has_no_actor_is_asked_for_like_an_actor_and_found_from_the_finding() {
+    let site = Site::new();
+    threadline_tests::run(&mut site.db.connect(), "UPDATE notes SET title = 'by nobody' WHERE id = 7");
+    let page = site.get(Visitor::Admin, "actors?actor=nobody");
+    assert_eq!(page.status, 200);
+    assert!(page.body.contains("1 change in the last 7 days") && page.body.contains("by nobody"));
+    let coverage = site.get(Visitor::Admin, "coverage").body;
+    assert!(coverage.contains("(changes: 1, transactions: 1"), "{coverage}");
+    let found = site.get(Visitor::Admin, &link(&coverage, "actor=nobody")).body;
+    assert!(found.contains("1 change in the last 24 hours") && found.contains("by nobody"), "{found}");
+}
+
+#[test]
+fn nothing_is_said_of_all_there_is_to_who_sees_a_part() {
+    let site = Site::new();
+    site.get(Visitor::Support, "");
+    for (path, whole, part) in [
+        ("actors?actor=user:8", "that is in the trail.", "that is in the trail and that you may see."),
+        ("correlations?id=none", "has this correlation id.", "has this correlation id that you may see."),
+        ("actions?action=none", "that answers to this.", "that answers to this and that you may see."),
+        (
+            "timeline?table=notes&actor=user:99",
+            "Nothing here answers to that.",
+            "Nothing that you may see answers to that.",
+        ),
+    ] {
+        let admin = site.get(Visitor::Admin, &path.replace("user:8", "user:98")).body;
+        let support = site.get(Visitor::Support, path).body;
+        assert!(admin.contains(whole), "{path}: {admin}");
+        assert!(support.contains(part) && !support.contains(whole), "{path}: {support}");
+    }
+}
+
+#[test]
+fn an_action_without_a_change_is_found_by_its_correlation() {
+    let site = Site::new();
+    let context = threadline::AuditContext::new(threadline::Actor::user(7)).with_correlation_id("lone");
+    site.pool.record_action(&context, &threadline::Action::new("note.read")).unwrap();
+    let page = site.get(Visitor::Admin, "correlations?id=lone").body;
+    assert!(page.contains("note.read") && !page.contains("etention has removed"), "{page}");
+    assert!(site.get(Visitor::Admin, "correlations?id=none").body.contains("retention has removed"));
 }

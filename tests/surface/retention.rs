@@ -71,12 +71,17 @@ fn what_is_due_goes_once_that_is_typed_out_and_the_run_is_listed() {
     // On record before it begins, whether or not looks are.
     let config = everything_is_due(&site).access_log(false);
     let answer = site.post(config, Visitor::Admin, "retention/run", "confirm=remove+what+is+due");
-    assert_eq!((answer.status, answer.header("location")), (303, "../retention"));
+    assert_eq!((answer.status, answer.header("location")), (303, "../retention?since=0"));
     assert_eq!(runs(&site), "completed");
     assert_eq!(changes(&site), "0");
     let asked = "SELECT (asked_by ->> 'type') || ':' || (asked_by ->> 'id') FROM threadline.retention_runs";
     assert_eq!(site.text(asked), "user:1");
     assert!(site.get(Visitor::Admin, "retention").body.contains("completed"));
+    let said = site.get(Visitor::Admin, "retention?since=0").body;
+    assert!(said.contains("<p class=\"verdict good\" role=\"status\">Run 1 was over at "), "{said}");
+    assert!(said.contains(" 2 changes, 2 transactions") && said.contains(" went"), "{said}");
+    let said = site.get(Visitor::Admin, "retention?since=1").body;
+    assert!(said.contains("The run has not begun yet.") && said.contains("Look again"), "{said}");
 }
 
 #[test]

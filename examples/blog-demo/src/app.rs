@@ -2,14 +2,15 @@
 
 use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use actix_web::dev::ServerHandle;
 use actix_web::rt::System;
 use anyhow::{Context, Result, anyhow};
 use blog::{audit, db, jobs, seed, server, session};
 use tempfile::TempDir;
-use threadline::AuditedPool;
 use threadline::config::{Config, Storage};
+use threadline::{AuditedPool, TableName};
 use threadline_worker::{Connections, Worker, WorkerHandle};
 
 use crate::history;
@@ -17,6 +18,8 @@ use crate::outside::Database;
 
 /// What the seeded users log in with, and those who are invited.
 pub(crate) const PASSWORD: &str = "correct horse battery staple";
+
+const DAY: Duration = Duration::from_secs(86_400);
 
 pub(crate) struct App {
     url: String,
@@ -45,6 +48,12 @@ impl App {
         config.storage = Storage::new().url(format!("file://{}", exports.path().display()));
         let worker = Worker::from_config(&config, Connections::to_url(database.url()));
         let worker = worker.build()?.spawn()?;
+        // The history is younger than what the platform keeps at least; on the pages something is due all the same, which only
+        // who types it out has removed: the worker goes by what it was given above.
+        config.retention = config
+            .retention
+            .minimum(14 * DAY)
+            .table(TableName::new(Some("public"), "notifications"), 14 * DAY);
         let audit = audit::pages(&pool, config, database.url())?;
 
         let queue = pool.clone();

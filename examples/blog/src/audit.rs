@@ -36,6 +36,8 @@ pub fn pages(pool: &AuditedPool, config: Config, owner_url: &str) -> Result<Surf
         .authorize_evidence(admins(pool))
         .maintenance(move || PgConnection::establish(&owner_url))
         .title("Blog audit")
+        .login("/login")
+        .home("/posts", "Blog")
         .operation(config);
     Ok(match storage {
         Some(storage) => pages.storage(storage),

@@ -281,3 +281,26 @@ fn the_filter_is_described_under_the_names_it_has_everywhere() {
         }
     }
 }
+
+#[test]
+fn the_document_says_that_the_login_is_the_applications() {
+    let site = Site::new();
+    let document = told(&site, Visitor::Support, "openapi.json");
+    let named: Vec<&String> =
+        document["security"][0].as_object().expect("a way to be let in").keys().collect();
+    assert_eq!(named, ["application"]);
+    let scheme = &document["components"]["securitySchemes"]["application"];
+    assert_eq!(scheme["type"], "apiKey");
+    assert!(scheme["description"].as_str().unwrap().contains("The application's own login"), "{scheme}");
+}
+
+#[test]
+fn a_table_is_answered_with_its_schema_however_it_was_asked_for() {
+    let site = Site::new();
+    for table in ["notes", "public.notes"] {
+        for question in ["rows/history?", "rows/as-of?at=2001-01-01&", "rows/diff?from=2001-01-01&"] {
+            let answer = told(&site, Visitor::Support, &format!("{question}table={table}&key=7"));
+            assert_eq!(answer["table"], json!({ "schema": "public", "name": "notes" }), "{question}{table}");
+        }
+    }
+}

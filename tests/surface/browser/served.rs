@@ -42,7 +42,8 @@ pub(super) struct Served {
 }
 
 impl Served {
-    /// Mounted three times: `/admin` sees everything, `/support` tenant 7, and `/empty` a database in which nothing happened.
+    /// Mounted four times: `/admin` sees everything, `/support` tenant 7, `/empty` a database in which nothing happened, and
+    /// `/nobody` lets nobody in.
     pub(super) fn start() -> Self {
         let (filled, empty) = (audited_database(), audited_database());
         let (pool, nothing) = (pool(&filled), pool(&empty));
@@ -56,7 +57,9 @@ impl Served {
         let worker = worker.without_partitions().build().expect("it has all it needs");
         worker.run_once(&Stop::new()).expect("it makes what is queued");
         exports::enqueue(&mut filled.connect(), &queued, &Actor::user(1)).expect("it is queued");
-        let admin = everything(pool.clone()).storage(storage.clone());
+        let admin = everything(pool.clone()).storage(storage.clone()).home("/", "Blog");
+        let nobodys = SurfaceConfig::new(pool.clone()).authorize(async |_: &HttpRequest| Ok(Access::deny()));
+        let nobodys = nobodys.login("/login").home("/", "Blog");
         let support = SurfaceConfig::new(pool)
             .authorize(async |_: &HttpRequest| {
                 Ok(Access::within(Scope::tenant("7"), "organization Harbour Weekly"))
@@ -72,6 +75,7 @@ impl Served {
                         .service(surface(admin.clone()).mount("/admin"))
                         .service(surface(support.clone()).mount("/support"))
                         .service(surface(empty_one.clone()).mount("/empty"))
+                        .service(surface(nobodys.clone()).mount("/nobody"))
                         .route("/broken", web::get().to(broken))
                 })
                 .workers(2)

@@ -4,7 +4,7 @@
 use std::sync::LazyLock;
 
 use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE};
-use actix_web::{HttpResponse, web};
+use actix_web::{HttpRequest, HttpResponse};
 use sha2::{Digest, Sha256};
 
 struct Asset {
@@ -71,8 +71,9 @@ impl Assets {
 }
 
 /// Hands one of them out, to anybody: they are the same for everybody, and say nothing.
-pub(super) async fn serve(name: web::Path<String>) -> HttpResponse {
-    match ASSETS.assets.iter().find(|asset| asset.name == *name) {
+pub(super) async fn serve(request: HttpRequest) -> HttpResponse {
+    let name = request.match_info().query("name");
+    match ASSETS.assets.iter().find(|asset| asset.name == name) {
         None => HttpResponse::NotFound().finish(),
         Some(asset) => HttpResponse::Ok()
             .insert_header((CONTENT_TYPE, asset.media_type))

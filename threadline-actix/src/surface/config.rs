@@ -3,15 +3,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use actix_web::http::uri::PathAndQuery;
 use actix_web::{Error, HttpRequest};
 use diesel::PgConnection;
 use threadline::config::Config;
 use threadline::{Actor, AuditedPool};
 use threadline_worker::Storage;
+use url::form_urlencoded::Serializer;
 
 use super::access::{Access, Gates, kept};
 use super::preferences::Theme;
 use super::pulse::Pulse;
+use super::refusals::Refusals;
 
 /// A surface nobody is kept out of yet: all it can do is to be told who is let in.
 #[derive(Clone, Debug)]
@@ -35,6 +38,42 @@ pub struct SurfaceConfig {
     pub(super) storage: Option<Storage>,
     pub(super) maintenance: Option<Maintenance>,
     pub(super) pulse: Pulse,
+    pub(super) refusals: Refusals,
+    pub(super) login: Option<Login>,
+    pub(super) home: Option<Place>,
+}
+
+/// A page of the host's.
+#[derive(Clone, Debug)]
+pub(super) struct Place {
+    pub(super) href: Arc<str>,
+    pub(super) label: Arc<str>,
+}
+
+/// Where the host has people sign in.
+#[derive(Clone, Debug)]
+pub(super) struct Login {
+    href: Arc<str>,
+    /// The parameter by which it is told where to lead back to.
+    returning: Option<Arc<str>>,
+}
+
+impl Login {
+    /// The way there from a page that was asked for.
+    pub(super) fn href(&self, request: &HttpRequest) -> String {
+        // What was sent cannot be led back to.
+        let here = request.uri().path_and_query().map(PathAndQuery::as_str);
+        let here =
+            here.filter(|here| request.method().is_safe() && !here.starts_with("//") && here.len() <= 2_000);
+        match self.returning.as_deref().zip(here) {
+            None => self.href.to_string(),
+            Some((name, here)) => {
+                let joint = if self.href.contains('?') { '&' } else { '?' };
+                let question = Serializer::new(String::new()).append_pair(name, here).finish();
+                format!("{}{joint}{question}", self.href)
+            }
+        }
+    }
 }
 
 /// Makes a connection of the trail's owner.
@@ -77,6 +116,9 @@ impl Unguarded {
             storage: None,
             maintenance: None,
             pulse: Pulse::default(),
+            refusals: Refusals::default(),
+            login: None,
+            home: None,
         }
     }
 
@@ -145,6 +187,26 @@ impl SurfaceConfig {
     ) -> Self {
         self.gates.evidence = Some(kept(authorize));
         self
+    }
+
+    /// Where people sign in, as the host's own address, such as `/login`: who is not let in is led there. Without it they are
+    /// told to sign in, and not where.
+    pub fn login(self, href: impl Into<Arc<str>>) -> Self {
+        Self { login: Some(Login { href: href.into(), returning: None }), ..self }
+    }
+
+    /// As [`login`](Self::login), with the page that was asked for in this parameter of its query, as `/audit/timeline?op=delete`:
+    /// the path the application was asked by, without what a proxy has taken off it. The login is to lead to nothing but its
+    /// own pages, whatever the parameter says. What a refused visitor is answered then has the address they asked for in it,
+    /// and is otherwise the same at every address.
+    pub fn login_returning(self, href: impl Into<Arc<str>>, parameter: impl Into<Arc<str>>) -> Self {
+        Self { login: Some(Login { href: href.into(), returning: Some(parameter.into()) }), ..self }
+    }
+
+    /// The way back to the application: its own address, such as `/`, and what it is called, such as `Blog`. It begins the
+    /// breadcrumbs of each page.
+    pub fn home(self, href: impl Into<Arc<str>>, label: impl Into<Arc<str>>) -> Self {
+        Self { home: Some(Place { href: href.into(), label: label.into() }), ..self }
     }
 
     /// The name in the header of each page; `Threadline` if left out.

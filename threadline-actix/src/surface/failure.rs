@@ -1,12 +1,13 @@
 //! What went wrong, told to people: what happened, what it means, and what to do next.
 
-use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
-use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use actix_web::http::header::{CACHE_CONTROL, ContentType};
+use actix_web::{HttpRequest, HttpResponse};
 use askama::Template;
 use threadline::Error;
 
-use super::access::Capability;
+use super::assets::ASSETS;
+use super::config::{Fonts, Place, SurfaceConfig};
 use super::query::Problem;
 use super::screen::Screen;
 use super::screens;
@@ -22,7 +23,7 @@ pub(super) enum Failure {
     /// The URL or the form asks for what cannot be asked.
     Invalid(Vec<Problem>),
     /// The part of the surface is not open to who asks.
-    Denied(Capability),
+    Denied(Screen),
     /// The database took too long.
     TooLong,
     /// The database cannot be reached, or has no connection to spare.
@@ -129,14 +130,11 @@ impl Failure {
                 "Nothing was searched, because a part of the question is not understood.",
                 "Mend what is named here and ask again.",
             ),
-            Self::Denied(capability) => match capability {
-                Capability::Trail => ("You may not see the trail.", "", ""),
-                Capability::Exports => denied("You may not export."),
-                Capability::Coverage => denied("You may not see which tables are captured."),
-                Capability::Policy => denied("You may not see the redaction policy."),
-                Capability::Retention => denied("You may not see retention."),
-                Capability::Evidence => denied("You may not see the evidence."),
-            },
+            Self::Denied(screen) => (
+                screen.denial(),
+                "This application has not opened that part of the surface to you.",
+                "Ask who runs it. With access to the database, the command below answers the same question.",
+            ),
             Self::TooLong => (
                 "This is taking too long.",
                 "The database was stopped before it had found everything; nothing is wrong with the trail.",
@@ -163,7 +161,8 @@ impl Failure {
     /// The command that goes on where the screen cannot.
     pub(super) fn command(&self, screen: Screen) -> Option<&'static str> {
         match self {
-            Self::Denied(_) | Self::TooLong => Some(screen.command()),
+            Self::Denied(screen) => Some(screen.command()),
+            Self::TooLong => Some(screen.command()),
             Self::Schema => Some("threadline migrate"),
             _ => None,
         }
@@ -173,7 +172,7 @@ impl Failure {
     pub(super) fn page(&self, visit: &Visit) -> HttpResponse {
         let (happened, means, next) = self.words();
         let command = match self {
-            Self::Denied(Capability::Exports) => Some(screens::export_command(visit)),
+            Self::Denied(Screen::Exports) => Some(screens::export_command(visit)),
             _ => self.command(visit.screen()).map(str::to_owned),
         };
         let problems = match self {
@@ -181,22 +180,38 @@ impl Failure {
             _ => &[],
         };
         let page = FailurePage { shell: visit.shell(), happened, means, next, problems, command };
-        visit.page_with(self.status(), &page).unwrap_or_else(|_| refusal())
+        visit.page_with(self.status(), &page).unwrap_or_else(|_| HttpResponse::InternalServerError().finish())
     }
 }
 
-fn denied(happened: &'static str) -> (&'static str, &'static str, &'static str) {
-    (
-        happened,
-        "This application has not opened that part of the surface to you.",
-        "Ask who runs it. With access to the database, the command below answers the same question.",
-    )
+#[derive(Template)]
+#[template(path = "surface/refused.html")]
+struct RefusedPage<'a> {
+    title: &'a str,
+    theme: &'static str,
+    css: &'a str,
+    fonts: Option<&'a str>,
+    mark: &'a str,
+    login: Option<String>,
+    home: Option<&'a Place>,
 }
 
-/// The answer to who is not let in: the same for everything there is and is not.
-pub(super) fn refusal() -> HttpResponse {
-    HttpResponse::Forbidden()
-        .insert_header((CONTENT_TYPE, "text/plain; charset=utf-8"))
-        .insert_header((CACHE_CONTROL, "no-store"))
-        .body("You are not let in here. Sign in, or ask who runs this application.\n")
+/// The answer to who is not let in: the same for everything there is and is not, but for the way back from the host's login,
+/// where the host wants that, which says nothing but what was asked. What it loads is found beside every address.
+pub(super) fn refusal(config: &SurfaceConfig, request: &HttpRequest) -> HttpResponse {
+    let page = RefusedPage {
+        title: &config.title,
+        theme: config.theme.name(),
+        css: &ASSETS.css,
+        fonts: (config.fonts == Fonts::Own).then_some(&*ASSETS.fonts),
+        mark: &ASSETS.mark,
+        login: config.login.as_ref().map(|login| login.href(request)),
+        home: config.home.as_ref(),
+    };
+    let mut answer = HttpResponse::Forbidden();
+    answer.insert_header((CACHE_CONTROL, "no-store"));
+    match page.render() {
+        Ok(html) => answer.content_type(ContentType::html()).body(html),
+        Err(_) => answer.finish(),
+    }
 }

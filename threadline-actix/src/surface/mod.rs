@@ -44,6 +44,7 @@ mod preferences;
 mod prose;
 mod pulse;
 mod query;
+mod refusals;
 mod screen;
 mod screens;
 mod shell;

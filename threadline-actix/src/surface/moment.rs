@@ -82,6 +82,8 @@ impl Moment {
 
 fn relative(ago: TimeDelta) -> String {
     let (ago, ahead) = if ago < TimeDelta::zero() { (-ago, true) } else { (ago, false) };
+    // What is kept for seven days is not gone in six a moment later.
+    let ago = if ahead { ago + ago / 100 } else { ago };
     let (count, unit) = match ago.num_seconds() {
         0..5 => return "just now".to_owned(),
         seconds @ 5..60 => (seconds, "second"),

@@ -107,6 +107,8 @@ fn routes(scope: Scope) -> Scope {
         .service(screen(Screen::AccessLog, screens::access_log))
         .service(screen(Screen::Gaps, screens::gaps))
         .route("/assets/{name}", web::get().to(assets::serve))
+        // Beside every address: who is let in nowhere gets one page, whose links cannot know how deep it lies.
+        .route("/{below:.+}/assets/{name}", web::get().to(assets::serve))
         .route("/preferences", web::post().to(screens::choose))
         .default_service(web::to(not_found))
 }

@@ -1,6 +1,8 @@
 //! What there is to see: each screen, what it takes to see it, and where it stands.
 
 use super::access::Capability;
+use super::query::Query;
+use super::visit::ACCESS;
 
 /// A screen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -203,6 +205,39 @@ impl Screen {
             Self::Evidence => "evidence",
             Self::Exports => "exports",
             Self::AccessLog => "access_log",
+        }
+    }
+
+    /// The screen that has what is asked for here: what it takes has to be held as well. Who looked at the trail is told by
+    /// the access log alone, whatever list it is asked of.
+    pub(super) fn answering(self, query: &Query) -> Self {
+        let asks_for_looks =
+            query.rest().iter().any(|(name, value)| name == "category" && value.trim() == ACCESS);
+        match self {
+            Self::Actions if asks_for_looks => Self::AccessLog,
+            other => other,
+        }
+    }
+
+    /// What is said to who may not see it.
+    pub(super) fn denial(self) -> &'static str {
+        match self {
+            Self::Home
+            | Self::Timeline
+            | Self::Actions
+            | Self::Transaction
+            | Self::Row
+            | Self::Actor
+            | Self::Correlation
+            | Self::Undo
+            | Self::Views => "You may not see the trail.",
+            Self::Coverage => "You may not see which tables are captured.",
+            Self::Redaction => "You may not see the redaction policy.",
+            Self::Retention => "You may not see retention.",
+            Self::Gaps => "You may not see where capture has gaps.",
+            Self::Evidence => "You may not see the evidence.",
+            Self::Exports => "You may not export.",
+            Self::AccessLog => "You may not see who looked at the trail.",
         }
     }
 

@@ -5,7 +5,7 @@ use threadline::Actor;
 
 use super::access::{Capability, Permissions};
 use super::assets::ASSETS;
-use super::config::{Fonts, SurfaceConfig};
+use super::config::{Fonts, Place, SurfaceConfig};
 use super::link::Link;
 use super::preferences::{Preferences, Theme};
 use super::pulse::Health;
@@ -35,6 +35,8 @@ pub(super) struct Shell {
     pub(super) refresh: Option<u32>,
     /// The page as it was asked for, below the mount: where a choice of theme leads back to.
     pub(super) here: String,
+    /// The way back to the application.
+    pub(super) host: Option<Place>,
 }
 
 #[derive(Clone, Debug)]
@@ -118,6 +120,7 @@ impl Shell {
                 .then(|| Pill::new(health, preferences.zone, Link::to("coverage").from(root))),
             refresh: screen.refreshes_after(),
             here: here.to_owned(),
+            host: config.home.clone(),
         }
     }
 
@@ -156,6 +159,11 @@ impl Shell {
 
     pub(super) fn themes(&self) -> [Theme; 3] {
         Theme::ALL
+    }
+
+    /// The city whose clock is shown.
+    pub(super) fn clock(&self) -> String {
+        self.zone.rsplit('/').next().unwrap_or_default().replace('_', " ")
     }
 
     pub(super) fn is_home(&self) -> bool {

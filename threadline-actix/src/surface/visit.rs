@@ -1,14 +1,16 @@
 //! One look of somebody at one screen: who, at what, and what they may see of it.
 
+use std::time::{Duration, Instant};
+
 use actix_web::http::StatusCode;
 use actix_web::http::header::{CACHE_CONTROL, ContentType};
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::{HttpRequest, HttpResponse, rt, web};
 use askama::Template;
 use chrono::{DateTime, Utc};
 use diesel::PgConnection;
 use threadline::{Action, Actor, ActorType, AuditContext, Trail};
 
-use super::access::{Access, Capability, Permissions};
+use super::access::{Access, Permissions};
 use super::canonical::canonical;
 use super::config::SurfaceConfig;
 use super::failure::{Failure, refusal};
@@ -26,6 +28,15 @@ pub(super) const ACCESS: &str = "threadline.access";
 
 /// The header by which an open page asks again for itself. That somebody looks at it is on record already.
 const REFRESH: &str = "x-threadline-refresh";
+
+/// What the access log says of a refusal by who was let in.
+const NOT_PERMITTED: &str = "not permitted";
+
+/// What is done at a screen unless something else is, and its verb.
+const VIEWED: (&str, &str) = ("viewed", "view");
+
+/// How long who is refused waits for that to be on record.
+const PATIENCE: Duration = Duration::from_millis(500);
 
 /// A request that has been let in.
 pub(super) struct Visit {
@@ -91,14 +102,19 @@ impl Visit {
         screen: Screen,
         depth: usize,
     ) -> Result<Self, HttpResponse> {
-        let permissions = config.gates.permissions(&request).await.ok_or_else(refusal)?;
-        let actor = config.gates.actor(&request).await.ok_or_else(refusal)?;
         let path: Vec<&str> = request.path().rsplit('/').take(depth + 1).collect();
         let mut here = path.into_iter().rev().collect::<Vec<_>>().join("/");
         let asked = request.query_string().to_owned();
         if !asked.is_empty() {
             here = format!("{here}?{asked}");
         }
+        let Some(permissions) = config.gates.permissions(&request).await else {
+            record_refusal(&config, &request, screen, &here).await;
+            return Err(refusal(&config, &request));
+        };
+        let Some(actor) = config.gates.actor(&request).await else {
+            return Err(refusal(&config, &request));
+        };
         Ok(Self {
             health: None,
             deed: None,
@@ -147,18 +163,24 @@ impl Visit {
     where
         F: AsyncFnOnce(&Self) -> Result<HttpResponse, Failure>,
     {
-        let capability = self.screen.capability();
-        if !self.permissions.has(capability) {
-            self.log(Err("not permitted")).await?;
-            return Err(Failure::Denied(capability));
+        for screen in [self.screen, self.screen.answering(&self.query())] {
+            if !self.permissions.has(screen.capability()) {
+                self.log(Err(NOT_PERMITTED)).await?;
+                return Err(Failure::Denied(screen));
+            }
         }
         if !is_on_record {
             self.log(Ok(())).await?;
         }
-        match self.query().impossible() {
+        let answer = match self.query().impossible() {
             problems if problems.is_empty() => show(self).await,
             problems => Err(Failure::Invalid(problems)),
+        };
+        // A screen that decides for itself has let nobody in, whatever is on record by now.
+        if let Err(Failure::Denied(_)) = answer {
+            self.log(Err(NOT_PERMITTED)).await?;
         }
+        answer
     }
 
     /// Records the look in the trail; nothing is shown where that fails.
@@ -168,13 +190,7 @@ impl Visit {
             return Ok(());
         }
         let context = self.context();
-        let (past, verb) = self.deed.map_or(("viewed", "view"), Deed::name);
-        let action =
-            Action::new(format!("threadline.{}.{past}", self.screen.name())).verb(verb).category(ACCESS);
-        let action = match self.looked_at() {
-            Some(comment) => action.comment(comment),
-            None => action,
-        };
+        let action = look(self.screen, self.deed.map_or(VIEWED, Deed::name), &self.here);
         let action = match outcome {
             Ok(()) => action,
             Err(reason) => action.failed(reason),
@@ -186,23 +202,12 @@ impl Visit {
 
     /// Who is asking, when they are somebody: whom something can belong to.
     pub(super) fn somebody(&self) -> Option<&Actor> {
-        self.actor.as_ref().filter(|actor| {
-            actor.actor_type() != ActorType::Anonymous && actor.id().is_some_and(|id| !id.trim().is_empty())
-        })
+        self.actor.as_ref().filter(|actor| is_somebody(actor))
     }
 
     /// Who is asking, by which request.
     pub(super) fn context(&self) -> AuditContext {
-        let context = context_of(&self.request).unwrap_or_else(AuditContext::without_actor);
-        context.with_actor(self.actor.clone().unwrap_or_else(Actor::anonymous))
-    }
-
-    /// What of the screen was asked for, as the URL has it.
-    fn looked_at(&self) -> Option<String> {
-        const MOST: usize = 1_000;
-        let readable = |c: char| if c.is_control() { '\u{fffd}' } else { c };
-        let text: String = self.here.chars().map(readable).take(MOST).collect();
-        (!text.trim().is_empty()).then_some(text)
+        context_as(&self.request, self.actor.clone().unwrap_or_else(Actor::anonymous))
     }
 
     /// Reads the trail as far as the visitor may see it, in one snapshot.
@@ -211,7 +216,7 @@ impl Visit {
         T: Send + 'static,
         F: FnOnce(&mut PgConnection, &Trail) -> Result<T, threadline::Error> + Send + 'static,
     {
-        self.read_as(&self.permissions.access, Capability::Trail, read).await
+        self.read_as(&self.permissions.access, read).await
     }
 
     /// As [`read`](Self::read), as far as the visitor may export.
@@ -220,15 +225,15 @@ impl Visit {
         T: Send + 'static,
         F: FnOnce(&mut PgConnection, &Trail) -> Result<T, threadline::Error> + Send + 'static,
     {
-        self.read_as(&self.permissions.export, Capability::Exports, read).await
+        self.read_as(&self.permissions.export, read).await
     }
 
-    async fn read_as<T, F>(&self, access: &Access, capability: Capability, read: F) -> Result<T, Failure>
+    async fn read_as<T, F>(&self, access: &Access, read: F) -> Result<T, Failure>
     where
         T: Send + 'static,
         F: FnOnce(&mut PgConnection, &Trail) -> Result<T, threadline::Error> + Send + 'static,
     {
-        let trail = access.trail().ok_or(Failure::Denied(capability))?;
+        let trail = access.trail().ok_or(Failure::Denied(self.screen))?;
         let (pool, limit) = (self.config.pool.clone(), self.config.limit);
         let answer = web::block(move || pool.snapshot(limit, |conn| read(conn, &trail))).await;
         Ok(answer.map_err(|_| Failure::Internal)??)
@@ -303,6 +308,45 @@ impl Visit {
     pub(super) fn redirect(&self, link: &Link) -> HttpResponse {
         see_other(&self.href(link))
     }
+}
+
+fn context_as(request: &HttpRequest, actor: Actor) -> AuditContext {
+    context_of(request).unwrap_or_else(AuditContext::without_actor).with_actor(actor)
+}
+
+fn is_somebody(actor: &Actor) -> bool {
+    actor.actor_type() != ActorType::Anonymous && actor.id().is_some_and(|id| !id.trim().is_empty())
+}
+
+/// A look as it is recorded: at which screen, what was done there, and what was asked for, as the URL has it.
+fn look(screen: Screen, (past, verb): (&str, &str), address: &str) -> Action {
+    const MOST: usize = 1_000;
+    let action = Action::new(format!("threadline.{}.{past}", screen.name())).verb(verb).category(ACCESS);
+    let readable = |c: char| if c.is_control() { '\u{fffd}' } else { c };
+    let text: String = address.chars().map(readable).take(MOST).collect();
+    if text.trim().is_empty() { action } else { action.comment(text) }
+}
+
+/// Records that somebody was let in nowhere, once in a while: nobody is to fill the trail by asking. Nothing of it is told to
+/// who asks: neither that it failed, nor, for long, that it is being done.
+async fn record_refusal(config: &SurfaceConfig, request: &HttpRequest, screen: Screen, here: &str) {
+    if !config.access_log {
+        return;
+    }
+    let Some(actor) = config.gates.actor(request).await.flatten().filter(is_somebody) else { return };
+    if !config.refusals.is_due(&actor, Instant::now()) {
+        return;
+    }
+    let context = context_as(request, actor);
+    let action = look(screen, VIEWED, here).failed("not let in");
+    let pool = config.pool.clone();
+    let recorded = web::block(move || {
+        if let Err(error) = pool.record_action(&context, &action) {
+            tracing::error!(cause = error.kind(), "threadline: that somebody was refused is not on record");
+        }
+    });
+    // It goes on without the answer.
+    let _ = rt::time::timeout(PATIENCE, recorded).await;
 }
 
 /// Sends the browser to another page of ours.

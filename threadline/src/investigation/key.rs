@@ -223,6 +223,29 @@ impl RowKey {
         key.map(|key| key.columns).map_err(|error| Error::from_query(conn, &name, error))
     }
 
+    /// The table of the trail that a name means: with its schema, where the name leaves that to the search path.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotAudited`] when it means none, and those of the database.
+    pub fn table(conn: &mut PgConnection, table: &TableName) -> Result<TableName, Error> {
+        #[derive(QueryableByName)]
+        struct Found {
+            #[diesel(sql_type = Text)]
+            schema: String,
+            #[diesel(sql_type = Text)]
+            name: String,
+        }
+        let name = table.to_sql();
+        let found = diesel::sql_query(
+            "SELECT a.schema_name AS schema, a.table_name AS name FROM threadline.audited_tables a \
+             WHERE a.id = threadline.find_table($1, to_regclass($1))",
+        );
+        let found: Result<Found, _> = found.bind::<Text, _>(&name).get_result(conn);
+        let found = found.map_err(|error| Error::from_query(conn, &name, error))?;
+        Ok(TableName::new(Some(&found.schema), &found.name))
+    }
+
     /// The key that an [`AuditChange::row_key`](super::AuditChange::row_key) means in a table with these key
     /// [`columns`](Self::columns); `None` when they cannot be what it is made of.
     pub fn stored(columns: &[String], key: &str) -> Option<Self> {

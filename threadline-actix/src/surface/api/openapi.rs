@@ -55,9 +55,22 @@ static DOCUMENT: LazyLock<Value> = LazyLock::new(|| {
         .build();
     let mut document = serde_json::to_value(document).expect("it is made of texts");
     // Put in as they are: the builders have no `const`.
-    document["components"] = json!({ "schemas": components() });
+    document["components"] =
+        json!({ "schemas": components(), "securitySchemes": { "application": application() } });
+    document["security"] = json!([{ "application": [] }]);
     document
 });
+
+/// The login is the host's, and known to the host alone; OpenAPI has no scheme without a place, so this is its most common one.
+fn application() -> Value {
+    json!({
+        "type": "apiKey",
+        "in": "cookie",
+        "name": "session",
+        "description": "The application's own login: a request is from whom the application takes it to be from, as on the pages. \
+            Send what it asks for, most often the cookie of its session, under whatever name that has, or a header with a token.",
+    })
+}
 
 async fn openapi(_: &Visit, asked: Asked) -> Result<HttpResponse, Failure> {
     asked.end()?;

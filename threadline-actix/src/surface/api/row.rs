@@ -73,6 +73,7 @@ async fn history(visit: &Visit, mut asked: Asked) -> Result<HttpResponse, Failur
     let versions = visit
         .read(move |conn, trail| {
             let key = RowKey::written(conn, &table, &keys)?;
+            let table = RowKey::table(conn, &table)?;
             let history = trail.row_history(conn, &table, &key, HistoryLimit::Newest(limit))?;
             let removed = retention::removed(conn, &table)?;
             Ok(Versions { table, key, history, removed })
@@ -97,6 +98,7 @@ async fn as_of(visit: &Visit, mut asked: Asked) -> Result<HttpResponse, Failure>
     let at = visit
         .read(move |conn, trail| {
             let key = RowKey::written(conn, &table, &keys)?;
+            let table = RowKey::table(conn, &table)?;
             let answer = trail.row_as_of(conn, &table, &key, at)?;
             Ok(At { table, key, at, answer })
         })
@@ -126,6 +128,7 @@ async fn diff(visit: &Visit, mut asked: Asked) -> Result<HttpResponse, Failure> 
     let between = visit
         .read(move |conn, trail| {
             let key = RowKey::written(conn, &table, &keys)?;
+            let table = RowKey::table(conn, &table)?;
             let diff = trail.row_diff(conn, &table, &key, from_at, to_at)?;
             Ok(Between { table, from_at, to_at, key, diff })
         })

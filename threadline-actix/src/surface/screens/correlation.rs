@@ -3,7 +3,7 @@
 use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
 use askama::Template;
-use threadline::{ActionStatus, Filter, Order, PageRequest};
+use threadline::{ActionStatus, AuditAction, Filter, Order, PageRequest};
 
 use super::actions::ActionRow;
 use super::actor::Sum;
@@ -19,8 +19,8 @@ use crate::surface::visit::{ACCESS, Visit};
 /// Changes on a page.
 const SIZE: u32 = 200;
 
-/// Failed actions on a page.
-const FAILED: u32 = 20;
+/// Actions that failed, and actions that did not, read for a page; looks at the trail are among them.
+const ACTIONS: u32 = 50;
 
 #[derive(Template)]
 #[template(path = "surface/correlation.html")]
@@ -33,6 +33,8 @@ struct CorrelationPage {
     /// Whether there is more of it than on this page.
     is_part: bool,
     failed: Vec<ActionRow>,
+    /// What was done without a transaction.
+    alone: Vec<ActionRow>,
     later: Option<String>,
     undo: String,
     export: Option<String>,
@@ -72,13 +74,14 @@ pub(in crate::surface) async fn correlation(visit: &Visit) -> Result<HttpRespons
     if let Some(after) = after {
         request = request.after(after);
     }
-    let failed = Filter::new().correlation_id(id.clone()).status(ActionStatus::Error);
+    let of = |status| Filter::new().correlation_id(id.clone()).status(status);
+    let (failed, done) = (of(ActionStatus::Error), of(ActionStatus::Ok));
     let read = visit.read(move |conn, trail| {
-        let failed =
-            trail.actions(conn, &failed, &PageRequest::new().size(FAILED)?.order(Order::OldestFirst))?;
-        Ok((trail.timeline_page(conn, &filter, &request)?, failed.entries))
+        let oldest = PageRequest::new().size(ACTIONS)?.order(Order::OldestFirst);
+        let (failed, done) = (trail.actions(conn, &failed, &oldest)?, trail.actions(conn, &done, &oldest)?);
+        Ok((trail.timeline_page(conn, &filter, &request)?, failed.entries, done.entries))
     });
-    let (page, failed) = match read.await {
+    let (page, failed, done) = match read.await {
         Ok(page) => page,
         Err(Failure::Invalid(problems)) => {
             let named = |problem: Problem| match problem.field.as_str() {
@@ -89,6 +92,10 @@ pub(in crate::surface) async fn correlation(visit: &Visit) -> Result<HttpRespons
         }
         Err(failure) => return Err(failure),
     };
+    let rows = |actions: &[AuditAction]| {
+        let told = actions.iter().filter(|action| action.category.as_deref() != Some(ACCESS));
+        told.map(|action| ActionRow::new(visit, action)).collect::<Vec<_>>()
+    };
     let groups = Group::all(visit, &page.entries);
     let shown_id = shown(&id);
     visit.page(&CorrelationPage {
@@ -98,11 +105,8 @@ pub(in crate::surface) async fn correlation(visit: &Visit) -> Result<HttpRespons
         sums: Sum::of(&page.entries),
         transactions: groups.len(),
         is_part: page.has_more || after.is_some(),
-        failed: failed
-            .iter()
-            .filter(|action| action.category.as_deref() != Some(ACCESS))
-            .map(|action| ActionRow::new(visit, action))
-            .collect(),
+        failed: rows(&failed),
+        alone: rows(&done.into_iter().filter(|action| action.transaction_id.is_none()).collect::<Vec<_>>()),
         groups,
         later: page.cursor.map(|cursor| {
             visit.href(&Link::to("correlations").with("id", id.as_str()).with("after", cursor.to_string()))

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use actix_web::HttpResponse;
 use askama::Template;
-use threadline::health::{self, CoverageOptions, CoverageStatus, Finding, Severity, TableCoverage};
+use threadline::health::{
+    self, CoverageOptions, CoverageStatus, Finding, FindingCode, Severity, TableCoverage,
+};
 
 use crate::surface::entry::table_text;
 use crate::surface::failure::Failure;
@@ -41,6 +43,8 @@ struct FindingView {
     table: Option<String>,
     message: Prose,
     fix: String,
+    /// The changes it is about.
+    changes: Option<String>,
 }
 
 struct TableView {
@@ -93,7 +97,7 @@ pub(in crate::surface) async fn coverage(visit: &Visit) -> Result<HttpResponse, 
         seen_at: visit.moment(seen_at),
         anew: visit.href(&Link::to("coverage").with("anew", "yes")),
         verdict: Verdict::new(&findings, uncovered.len()),
-        findings: findings.iter().map(FindingView::new).collect(),
+        findings: findings.iter().map(|finding| FindingView::new(visit, finding)).collect(),
         uncovered,
         covered: of(&[CoverageStatus::Covered]),
         ignored: of(&[CoverageStatus::Ignored]),
@@ -131,15 +135,22 @@ impl Verdict {
 }
 
 impl FindingView {
-    fn new(finding: &Finding) -> Self {
+    fn new(visit: &Visit, finding: &Finding) -> Self {
+        let table = finding.table_name();
+        // It was looked for in the time the pulse looks at, a day.
+        let changes = table.as_ref().filter(|_| finding.code == FindingCode::ActorlessChanges).map(|table| {
+            let link = Link::to("timeline").with("table", table.to_plain()).with("actor", "nobody");
+            visit.href(&link.with("window", "24h"))
+        });
         Self {
+            changes,
             severity: match finding.severity {
                 Severity::Error => "error",
                 Severity::Warning => "warning",
                 _ => "info",
             },
             code: finding.code.to_string(),
-            table: finding.table_name().as_ref().map(table_text),
+            table: table.as_ref().map(table_text),
             message: Prose::sentence(&finding.message),
             fix: shown(&finding.fix),
         }

@@ -1,9 +1,13 @@
 //! Evidence: what is on record about how the trail is governed, and what that supports.
 
+use std::collections::BTreeSet;
+
 use actix_web::HttpResponse;
 use actix_web::http::header::{CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_TYPE};
 use askama::Template;
-use threadline::evidence::{Claim, ClaimFinding, EvidenceRecord, Mode, ProofDocument, ProofRequest, Status};
+use threadline::evidence::{
+    Claim, ClaimAssessment, ClaimFinding, EvidenceRecord, Mode, ProofDocument, ProofRequest, Status,
+};
 
 use crate::surface::failure::Failure;
 use crate::surface::link::Link;
@@ -73,14 +77,14 @@ pub(in crate::surface) async fn evidence(visit: &Visit) -> Result<HttpResponse, 
     visit.page(&EvidencePage {
         shell: visit.shell(),
         finding: class(assessment.finding),
-        words: sentence(assessment.finding).to_owned(),
+        words: sentence(assessment),
         claims: assessment
             .claims
             .iter()
             .map(|claim| ClaimView {
                 subject: capital(&claim.subject.to_string().replace('_', " ")),
                 finding: class(claim.finding),
-                words: capital(&claim.finding.to_string().replace('_', " ")),
+                words: verdict(claim),
                 detail: detail(claim),
             })
             .collect(),
@@ -113,12 +117,38 @@ fn class(finding: ClaimFinding) -> &'static str {
     }
 }
 
-fn sentence(finding: ClaimFinding) -> &'static str {
-    match finding {
-        ClaimFinding::Holds => "By what is on record, all is as it should be.",
-        ClaimFinding::Violated => "By what is on record, something is not as it should be.",
-        ClaimFinding::Unknown => "What is on record does not tell whether all is as it should be.",
-        ClaimFinding::NotApplicable => "There is nothing yet that could be on record.",
+/// Whether a subject has never been put on record, though it could have been.
+fn is_unrecorded(claim: &Claim) -> bool {
+    claim.records == 0 && claim.finding == ClaimFinding::Unknown
+}
+
+fn verdict(claim: &Claim) -> String {
+    match is_unrecorded(claim) {
+        true => "Never recorded as evidence".to_owned(),
+        false => capital(&claim.finding.to_string().replace('_', " ")),
+    }
+}
+
+/// All of it in a sentence.
+fn sentence(assessment: &ClaimAssessment) -> String {
+    // A subject has several claims where both the operation and an application stand behind records of it.
+    let subjects = |is_it: &dyn Fn(&Claim) -> bool| {
+        let claims = assessment.claims.iter().filter(|claim| is_it(claim));
+        claims.map(|claim| claim.subject).collect::<BTreeSet<_>>().len()
+    };
+    let all = subjects(&|claim| claim.counts && claim.finding != ClaimFinding::NotApplicable);
+    let bare = subjects(&|claim| claim.counts && is_unrecorded(claim));
+    let missing = match bare {
+        0 => String::new(),
+        1 => format!(" 1 of {all} subjects has no evidence on record."),
+        _ => format!(" {bare} of {all} subjects have no evidence on record."),
+    };
+    match assessment.finding {
+        ClaimFinding::Holds => format!("By what is on record, all is as it should be.{missing}"),
+        ClaimFinding::Violated => format!("By what is on record, something is not as it should be.{missing}"),
+        ClaimFinding::Unknown if bare > 0 => missing.trim_start().to_owned(),
+        ClaimFinding::Unknown => "What is on record leaves open whether all is as it should be.".to_owned(),
+        ClaimFinding::NotApplicable => "There is nothing yet that could be on record.".to_owned(),
     }
 }
 

@@ -1,10 +1,12 @@
 //! Gaps: since when each table is captured, what was not captured, and what therefore has no answer.
 
+use std::time::Duration;
+
 use actix_web::HttpResponse;
 use askama::Template;
 use chrono::Utc;
 use threadline::continuity::{self, Baseline, Continuity, KnownGap};
-use threadline::health::{self, Finding, FindingCode};
+use threadline::health::{self, Finding, FindingCode, HealthOptions};
 
 use crate::surface::entry::{key_text, table_text};
 use crate::surface::failure::Failure;
@@ -36,6 +38,8 @@ struct GapsPage {
     tables: Vec<TableView>,
     newer: Option<String>,
     older: Option<String>,
+    /// A look at more.
+    deeper: Option<String>,
 }
 
 /// Writes that escaped capture, of one table.
@@ -91,12 +95,17 @@ pub(in crate::surface) async fn gaps(visit: &Visit) -> Result<HttpResponse, Fail
             text.parse::<u32>().map_err(|_| Problem::new("skip", "is not a number of tables, such as 50"))?
         }
     };
-    let unknown = query.unknown(&["skip"]);
+    let depth = match query.take("deeper")?.as_deref() {
+        None => Depth::OfThePulse,
+        Some("yes") => Depth::Deeper,
+        Some(_) => return Err(Problem::new("deeper", "is not `yes`").into()),
+    };
+    let unknown = query.unknown(&["skip", "deeper"]);
     if !unknown.is_empty() {
         return Err(Failure::Invalid(unknown));
     }
     let (operation, limit) = (visit.config.operation.clone(), visit.config.limit);
-    let known = visit.config.pulse.findings();
+    let known = visit.config.pulse.findings().filter(|_| depth == Depth::OfThePulse);
     let is_known = known.is_some();
     let (mut tables, findings, seen_at) = visit
         .read(move |conn, _| {
@@ -105,14 +114,14 @@ pub(in crate::surface) async fn gaps(visit: &Visit) -> Result<HttpResponse, Fail
             let (findings, seen_at) = match known {
                 Some(known) => known,
                 None => {
-                    let options = pulse::options(&operation.tables, limit)?;
+                    let options = depth.of(pulse::options(&operation.tables, limit)?);
                     (health::findings(conn, &options)?.into(), Utc::now())
                 }
             };
             Ok((tables, findings, seen_at))
         })
         .await?;
-    if !is_known {
+    if !is_known && depth == Depth::OfThePulse {
         visit.config.pulse.note(&findings);
     }
     let has_more = tables.len() > SIZE as usize;
@@ -133,18 +142,21 @@ pub(in crate::surface) async fn gaps(visit: &Visit) -> Result<HttpResponse, Fail
     let tables: Vec<TableView> = tables.iter().map(|table| TableView::new(visit, table)).collect();
     let page_at = |skip: u32| {
         let link = Link::to("gaps");
+        let link = if depth == Depth::Deeper { link.with("deeper", "yes") } else { link };
         visit.href(&if skip == 0 { link } else { link.with("skip", skip.to_string()) })
     };
-    let (class, verdict) = verdict(&found, &unseen, &tables);
+    let (class, verdict) = verdict(&found, &unseen, &tables, depth);
     visit.page(&GapsPage {
         shell: visit.shell(),
         class,
         verdict,
         looked_at: Prose::new(&format!(
-            "Looked at {}: up to 100 rows, those changed last within 24 hours, for up to 2 s. Older ones are found by `threadline \
-             doctor --gap-rows 5000 --recent 30d`.",
-            visit.moment(seen_at).shown
+            "Looked at {}, for up to {} s. What was written before is found by `threadline doctor --gap-rows 5000 --recent 90d`.",
+            visit.moment(seen_at).shown,
+            depth.seconds(),
         )),
+        deeper: (depth == Depth::OfThePulse)
+            .then(|| visit.href(&Link::to("gaps").with("deeper", "yes"))),
         found,
         unseen,
         tables,
@@ -153,7 +165,47 @@ pub(in crate::surface) async fn gaps(visit: &Visit) -> Result<HttpResponse, Fail
     })
 }
 
-fn verdict(found: &[FoundGaps], unseen: &[Prose], tables: &[TableView]) -> (&'static str, String) {
+/// How much is looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Depth {
+    /// As for the mark in the header.
+    OfThePulse,
+    Deeper,
+}
+
+impl Depth {
+    fn of(self, options: HealthOptions) -> HealthOptions {
+        match self {
+            Self::OfThePulse => options,
+            Self::Deeper => options
+                .recent(Duration::from_secs(30 * 86_400))
+                .gap_rows(2_000)
+                .gap_time(Duration::from_secs(self.seconds())),
+        }
+    }
+
+    fn seconds(self) -> u64 {
+        match self {
+            Self::OfThePulse => 2,
+            Self::Deeper => 5,
+        }
+    }
+
+    /// Which rows are looked at.
+    fn words(self) -> &'static str {
+        match self {
+            Self::OfThePulse => "the 100 rows changed last in the past 24 hours",
+            Self::Deeper => "the 2,000 rows changed last in the past 30 days",
+        }
+    }
+}
+
+fn verdict(
+    found: &[FoundGaps],
+    unseen: &[Prose],
+    tables: &[TableView],
+    depth: Depth,
+) -> (&'static str, String) {
     let rows: usize = found.iter().map(|found| found.rows.len() + found.more).sum();
     let partly = tables.iter().filter(|table| table.class == "bad").count();
     let not_whole = match partly {
@@ -166,12 +218,12 @@ fn verdict(found: &[FoundGaps], unseen: &[Prose], tables: &[TableView]) -> (&'st
         (2.., _) => {
             ("bad", format!("Writes to {rows} rows escaped capture, and nobody has said why.{not_whole}"))
         }
-        (0, 1..) => ("warning", format!("No write is known to have escaped unexplained.{not_whole}")),
+        (0, 1..) => ("warning", format!("No write escaped unexplained among {}.{not_whole}", depth.words())),
         (0, 0) if !unseen.is_empty() => {
             ("warning", "Whether a write escaped capture could not be seen everywhere.".to_owned())
         }
         (0, 0) if tables.is_empty() => ("warning", "No table has ever been captured.".to_owned()),
-        (0, 0) => ("good", "No write that was looked at escaped capture.".to_owned()),
+        (0, 0) => ("good", format!("No write escaped capture among {}.", depth.words())),
     }
 }
 

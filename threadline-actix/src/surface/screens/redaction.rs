@@ -4,6 +4,7 @@ use actix_web::HttpResponse;
 use askama::Template;
 use threadline::policy::{self, PolicyState, TablePolicy};
 
+use crate::surface::access::Capability;
 use crate::surface::entry::table_text;
 use crate::surface::failure::Failure;
 use crate::surface::shell::Shell;
@@ -17,6 +18,7 @@ struct RedactionPage {
     drifting: Vec<PolicyView>,
     undeclared: Vec<PolicyView>,
     matching: Vec<PolicyView>,
+    sees_evidence: bool,
 }
 
 struct PolicyView {
@@ -47,6 +49,7 @@ pub(in crate::surface) async fn redaction(visit: &Visit) -> Result<HttpResponse,
         drifting: of(&|state| state != matches && state != unknown),
         undeclared: of(&|state| state == unknown),
         matching: of(&|state| state == matches),
+        sees_evidence: visit.permissions.has(Capability::Evidence),
     })
 }
 

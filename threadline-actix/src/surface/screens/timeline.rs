@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
 use askama::Template;
-use threadline::{AuditAction, Count, Filter, LinkedChange, Order, PageRequest};
+use threadline::{AuditAction, Count, Cursor, Filter, LinkedChange, Order, PageRequest};
 
 use super::tables;
 use super::views::Keepable;
@@ -42,6 +42,10 @@ struct TimelinePage {
     form: FilterForm,
     sentence: String,
     groups: Vec<Group>,
+    /// What has come since somebody looked last, in words.
+    since: Option<String>,
+    /// What of the page they have seen.
+    seen: Vec<Group>,
     older: Option<String>,
     newer: Option<Newer>,
     empty: Option<Empty>,
@@ -142,7 +146,9 @@ impl FilterForm {
 struct Question {
     window: Window,
     filter: Filter,
-    after: Option<threadline::Cursor>,
+    after: Option<Cursor>,
+    /// The newest change that was seen at the last look.
+    seen: Option<Cursor>,
 }
 
 impl Question {
@@ -158,13 +164,24 @@ impl Question {
             problems.push(problem);
             None
         });
+        let seen = query.take("seen").and_then(|text| {
+            let cursor = text.map(|text| text.parse()).transpose();
+            cursor.map_err(|error: threadline::Error| Problem::new("seen", error.to_string()))
+        });
+        let seen = seen.unwrap_or_else(|problem| {
+            problems.push(problem);
+            None
+        });
+        if seen.is_some() && after.is_some() {
+            problems.push(Problem::new("seen", "is about the newest page and goes with no `after`"));
+        }
         let filter = query.take_filter(&Filter::NAMES).unwrap_or_else(|wrong| {
             problems.extend(wrong);
             Filter::new()
         });
-        let known: Vec<&str> = Filter::NAMES.into_iter().chain(["window", "after"]).collect();
+        let known: Vec<&str> = Filter::NAMES.into_iter().chain(["window", "after", "seen"]).collect();
         problems.extend(query.unknown(&known));
-        if problems.is_empty() { Ok(Self { window, filter, after }) } else { Err(problems) }
+        if problems.is_empty() { Ok(Self { window, filter, after, seen }) } else { Err(problems) }
     }
 
     /// The one way to write it.
@@ -218,10 +235,29 @@ pub(in crate::surface) async fn timeline(visit: &Visit) -> Result<HttpResponse, 
     };
     let older = (backwards || page.has_more).then(|| Some(at(changes.last()?, Order::NewestFirst))).flatten();
     let is_newest = if backwards { !page.has_more } else { question.after.is_none() };
-    let newer = changes.first().map(|newest| Newer {
-        href: at(newest, Order::OldestFirst),
-        label: if is_newest { "Look for newer" } else { "Newer" },
+    // At the newest page one looks for newer without leaving what one has seen: it is marked on the page that is found.
+    let anew = |change: &LinkedChange| {
+        visit.href(&question.link().with("seen", change.cursor(Order::OldestFirst).to_string()))
+    };
+    let newer = changes.first().map(|newest| match is_newest {
+        true => Newer { href: anew(newest), label: "Look for newer" },
+        false => Newer { href: at(newest, Order::OldestFirst), label: "Newer" },
     });
+    let (new, known, since) = match question.seen {
+        None => (&changes[..], &[][..], None),
+        Some(seen) => {
+            let place = changes.iter().position(|change| change.cursor(Order::OldestFirst) == seen);
+            let (new, known) = changes.split_at(place.unwrap_or(changes.len()));
+            let words = match (new.len(), place) {
+                (0, _) => format!("Nothing newer has been captured{}", seen_by(visit)),
+                // Whatever was seen has gone down to a later page, or out of the time that is asked about.
+                (_, None) => "All of this page is new since you looked".to_owned(),
+                (1, Some(_)) => "1 change is new since you looked".to_owned(),
+                (count, Some(_)) => format!("{count} changes are new since you looked"),
+            };
+            (new, known, Some(words))
+        }
+    };
     let empty = changes.is_empty().then(|| {
         if let Some(after) = question.after.filter(|_| backwards) {
             let again = visit.href(&question.link().with("after", after.to_string()));
@@ -242,7 +278,9 @@ pub(in crate::surface) async fn timeline(visit: &Visit) -> Result<HttpResponse, 
         shell: visit.shell(),
         sentence: sentence(visit, count, &question),
         form: FilterForm { actions: names(&recent), ..form(visit, &question, written) },
-        groups: Group::all(visit, &changes),
+        groups: Group::all(visit, new),
+        since,
+        seen: Group::all(visit, known),
         older,
         newer,
         empty,
@@ -252,6 +290,11 @@ pub(in crate::surface) async fn timeline(visit: &Visit) -> Result<HttpResponse, 
             .then(|| visit.href(&question.link().under("exports"))),
         keep: Keepable::new(visit, &question.link()),
     })
+}
+
+/// What a sentence about all there is leaves out for who does not see all of it.
+fn seen_by(visit: &Visit) -> &'static str {
+    if visit.permissions.access.scope().is_some() { " that you may see" } else { "" }
 }
 
 /// What was found, in words. Where one thing alone is asked for, the words name it: it may have been found by its id.
@@ -320,7 +363,7 @@ async fn invalid(
         problems.retain(|other| !problem.says_more_than(other));
         problems.push(problem);
     }
-    let nothing = Question { window: USUAL, filter: Filter::new(), after: None };
+    let nothing = Question { window: USUAL, filter: Filter::new(), after: None, seen: None };
     let (from, to) = (given("from").unwrap_or_default(), given("to").unwrap_or_default());
     let form = FilterForm { problems, from, to, ..form(visit, &nothing, written) };
     visit.page_with(
@@ -330,6 +373,8 @@ async fn invalid(
             sentence: "Nothing was searched: a part of the filter is not understood.".to_owned(),
             form,
             groups: Vec::new(),
+            since: None,
+            seen: Vec::new(),
             older: None,
             newer: None,
             empty: None,

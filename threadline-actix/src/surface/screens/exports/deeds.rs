@@ -10,10 +10,10 @@ use super::jobs::{Which, find};
 use super::{Obstacle, Question, obstacle, page};
 use crate::error::Error;
 use crate::exports::export_download;
-use crate::surface::access::Capability;
 use crate::surface::failure::Failure;
 use crate::surface::link::Link;
 use crate::surface::query::{Problem, Query};
+use crate::surface::screen::Screen;
 use crate::surface::visit::Visit;
 
 /// Queues a job: of this filter, and of what the visitor may export.
@@ -37,7 +37,7 @@ pub(in crate::surface) async fn start_export(visit: &Visit) -> Result<HttpRespon
         _ => return page(visit, StatusCode::FORBIDDEN, Vec::new(), question, Which::Newest).await,
     };
     let options = ExportOptions::new(question.format).unlimited();
-    let request = visit.permissions.export.export(options).ok_or(Failure::Denied(Capability::Exports))?;
+    let request = visit.permissions.export.export(options).ok_or(Failure::Denied(Screen::Exports))?;
     let request = request.filter(question.window.narrow(question.filter.clone(), visit.now));
     let (pool, context) = (visit.config.pool.clone(), visit.context());
     let queued = web::block(move || {

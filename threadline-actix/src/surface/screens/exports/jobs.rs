@@ -1,5 +1,6 @@
 //! One's jobs, as they stand.
 
+use chrono::{DateTime, Utc};
 use threadline::exports::{self, ExportFailure, ExportJob, ExportState};
 use threadline::{ExportFormat, Filter};
 use uuid::Uuid;
@@ -191,7 +192,11 @@ impl JobView {
             Some(seconds) => vec![("window".to_owned(), format!("{seconds} s before it is made"))],
             None => Vec::new(),
         };
-        let parts = filter.iter().flat_map(Filter::pairs);
+        let parts =
+            filter.iter().flat_map(Filter::pairs).map(|(name, value)| match value.parse::<DateTime<Utc>>() {
+                Ok(at) if matches!(name, "from" | "to") => (name, visit.moment(at).shown),
+                _ => (name, value),
+            });
         let file = FileView::new(visit, job).filter(|_| stage == Stage::Ready || stage == Stage::Over);
         Self {
             id: job.id.to_string(),

@@ -1,7 +1,7 @@
 //! What is due to be removed, and removing it: by the connections of the trail's owner, and only once that is typed out.
 
 use std::ops::ControlFlow;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use actix_web::http::StatusCode;
@@ -20,6 +20,9 @@ use crate::surface::visit::Visit;
 
 /// What has to be typed before anything goes.
 const CONFIRMATION: &str = "remove what is due";
+
+/// How long the page waits for a run to be over.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// What the page says of what is due.
 pub(super) enum Due {
@@ -146,13 +149,25 @@ pub(in crate::surface) async fn remove_due(visit: &Visit) -> Result<HttpResponse
         return page(visit, status, Due::of(visit, true).await?, problems).await;
     };
     let config = visit.config.clone();
-    let mut conn = web::block(move || maintenance(&config)).await.map_err(|_| Failure::Internal)??;
+    let (mut conn, last) = web::block(move || {
+        let mut conn = maintenance(&config)?;
+        let last = retention::runs(&mut conn, 1)?.first().map_or(0, |run| run.id);
+        Ok::<_, Failure>((conn, last))
+    })
+    .await
+    .map_err(|_| Failure::Internal)??;
     let config = Arc::clone(&visit.config);
+    let (ended, end) = mpsc::channel();
     std::thread::Builder::new()
         .name("threadline-retention".to_owned())
-        .spawn(move || run(&mut conn, &config, &actor))
+        .spawn(move || {
+            run(&mut conn, &config, &actor);
+            let _ = ended.send(());
+        })
         .map_err(|_| Failure::Internal)?;
-    Ok(visit.redirect(&Link::to("retention")))
+    // Most runs are over by then, and the page says what went.
+    let _ = web::block(move || end.recv_timeout(PATIENCE)).await;
+    Ok(visit.redirect(&Link::to("retention").with("since", last.to_string())))
 }
 
 /// One run. How it ended is a row of its own in the trail.

@@ -35,6 +35,14 @@ struct RetentionPage {
     runs: Vec<RunView>,
     due: Due,
     problems: Vec<Problem>,
+    outcome: Option<Outcome>,
+}
+
+/// What became of what somebody asked for.
+struct Outcome {
+    class: &'static str,
+    words: String,
+    goes_on: bool,
 }
 
 struct Window {
@@ -77,11 +85,13 @@ pub(in crate::surface) async fn retention(visit: &Visit) -> Result<HttpResponse,
         Some("yes") => true,
         Some(_) => return Err(Problem::new("due", "is not `yes`").into()),
     };
-    let unknown = query.unknown(&["due"]);
+    let since = query.take("since")?.map(|text| text.parse::<i64>());
+    let since = since.transpose().map_err(|_| Problem::new("since", "is not the number of a run"))?;
+    let unknown = query.unknown(&["due", "since"]);
     if !unknown.is_empty() {
         return Err(Failure::Invalid(unknown));
     }
-    page(visit, StatusCode::OK, Due::of(visit, asked).await?, Vec::new()).await
+    show(visit, StatusCode::OK, Due::of(visit, asked).await?, Vec::new(), since).await
 }
 
 async fn page(
@@ -89,6 +99,17 @@ async fn page(
     status: StatusCode,
     due: Due,
     problems: Vec<Problem>,
+) -> Result<HttpResponse, Failure> {
+    show(visit, status, due, problems, None).await
+}
+
+/// The page; with what became of the run after this one, if it is to be told.
+async fn show(
+    visit: &Visit,
+    status: StatusCode,
+    due: Due,
+    problems: Vec<Problem>,
+    since: Option<i64>,
 ) -> Result<HttpResponse, Failure> {
     let (holds, partitions, runs) = visit
         .read(|conn, _| {
@@ -102,6 +123,7 @@ async fn page(
         holds: holds.iter().map(|hold| HoldView::new(visit, hold)).collect(),
         months: months.map(Month::new).collect(),
         runs: runs.iter().map(|run| RunView::new(visit, run)).collect(),
+        outcome: since.map(|since| Outcome::new(visit, runs.iter().rfind(|run| run.id > since))),
         due,
         problems,
     };
@@ -178,6 +200,47 @@ impl HoldView {
             by: shown(&hold.placed_by.to_string()),
             when: visit.moment(hold.placed_at),
         }
+    }
+}
+
+impl Outcome {
+    /// Of the run that was asked for, unless it has not begun.
+    fn new(visit: &Visit, run: Option<&RetentionRun>) -> Self {
+        let Some(run) = run else {
+            let words = "The run has not begun yet.".to_owned();
+            return Self { class: "warning", words, goes_on: true };
+        };
+        let what = |number: u64, one: &str| match number {
+            1 => format!("1 {one}"),
+            _ => format!("{number} {one}s"),
+        };
+        let gone = [
+            (run.changes, "change"),
+            (run.transactions, "transaction"),
+            (run.actions, "action"),
+            (run.looks, "look"),
+            (run.exports, "export"),
+            (run.evidence, "record of evidence"),
+        ];
+        let gone: Vec<String> =
+            gone.iter().filter(|(number, _)| *number > 0).map(|(number, one)| what(*number, one)).collect();
+        let gone = if gone.is_empty() { "Nothing".to_owned() } else { gone.join(", ") };
+        let back = match run.bytes {
+            0 => String::new(),
+            bytes => format!(", {} of disk came back", size(bytes)),
+        };
+        let whole = match run.months {
+            0 => String::new(),
+            months => format!(", {} whole", what(months, "month")),
+        };
+        let gone = format!("{gone} went{whole}{back}");
+        let at = visit.moment(run.ended_at.unwrap_or(run.started_at)).shown;
+        let (class, words, goes_on) = match run.state {
+            RunState::Running => ("warning", format!("Run {} is under way. So far: {gone}.", run.id), true),
+            RunState::Completed => ("good", format!("Run {} was over at {at}. {gone}.", run.id), false),
+            state => ("bad", format!("Run {} ended as {} at {at}. {gone}.", run.id, state.as_str()), false),
+        };
+        Self { class, words, goes_on }
     }
 }
 
