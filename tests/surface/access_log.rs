@@ -1,8 +1,12 @@
 //! The access log: every look is in it, and it leads nowhere but to these pages.
 
+use std::time::Duration;
+
 use actix_web::HttpRequest;
+use actix_web::test::TestRequest;
 use threadline::{Action, Actor, AuditContext};
 use threadline_actix::surface::Access;
+use threadline_tests::run;
 
 use super::site::{Site, Visitor};
 
@@ -164,4 +168,71 @@ fn looks_do_not_bury_what_was_done() {
     assert!(told.contains("note.printed") && told.contains("note.shared"), "{told}");
     let looks = site.get(Visitor::Admin, "actions?category=threadline.access");
     assert!(looks.body.contains("threadline.timeline.viewed"), "{}", looks.body);
+}
+
+/// What the trail says was asked for, the newest last.
+fn asked(site: &Site) -> Vec<String> {
+    let comments = site.text(
+        "SELECT coalesce(string_agg(comment, E'\n' ORDER BY occurred_at, id), '') FROM threadline.audit_actions WHERE category = 'threadline.access'",
+    );
+    comments.lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn nothing_that_says_nothing_keeps_what_was_asked_out_of_the_record() {
+    let site = Site::new();
+    let padding = "&".repeat(1_100);
+    for path in ["timeline", "api/timeline"] {
+        let answer =
+            site.see(site.config(), Visitor::Admin, &format!("{path}?{padding}window=all&table=notes"));
+        assert_eq!(answer.status, 200);
+    }
+    let blanks = "a=&".repeat(400);
+    let storage = tempfile::tempdir().unwrap();
+    let place = threadline_worker::Storage::create(&format!("file://{}", storage.path().display())).unwrap();
+    let form = format!("window=all&format=csv&op=insert&{blanks}op=delete");
+    assert_eq!(site.post(site.config().storage(place), Visitor::Admin, "exports/start", &form).status, 303);
+    assert_eq!(
+        asked(&site),
+        [
+            "timeline?window=all&table=notes",
+            "api/timeline?window=all&table=notes",
+            "exports?window=all&format=csv&op=insert&op=delete"
+        ]
+    );
+    // What does not fit is not answered, and is not cut.
+    let long = format!("timeline?window=all{}", "&actor=user:7".repeat(100));
+    let answer = site.get(Visitor::Admin, &long);
+    assert_eq!(answer.status, 400);
+    assert!(
+        answer.body.contains("cannot be put on record") && !answer.body.contains("of tenant"),
+        "{}",
+        answer.body
+    );
+}
+
+#[test]
+fn a_header_keeps_no_look_out_of_the_record() {
+    let site = Site::new();
+    let config = site.config();
+    let refresh = |path: &str| {
+        let request =
+            TestRequest::get().uri(&format!("/audit/{path}")).insert_header(("x-threadline-refresh", "1"));
+        assert_eq!(site.ask(config.clone(), Visitor::Support, request).status, 200, "{path}");
+        asked(&site).len()
+    };
+    assert_eq!(refresh("exports?window=all&actor=user:7"), 1);
+    assert_eq!(refresh("exports?window=all&actor=user:7"), 1, "it was looked at of late");
+    assert_eq!(refresh("exports?window=all&actor=user:8"), 2);
+    assert_eq!(refresh("exports"), 3);
+}
+
+#[test]
+fn a_look_waits_no_longer_for_its_record_than_for_an_answer() {
+    let site = Site::new();
+    let conn = &mut site.db.connect();
+    run(conn, "BEGIN; LOCK TABLE threadline.audit_actions IN ACCESS EXCLUSIVE MODE");
+    let config = site.config().statement_timeout(Duration::from_millis(300));
+    assert_eq!(site.see(config, Visitor::Admin, "timeline").status, 503);
+    run(conn, "ROLLBACK");
 }

@@ -1,6 +1,7 @@
 //! Who is let in, and to what: the host's word at each request, and nothing without it.
 
 use actix_web::HttpRequest;
+use actix_web::http::Method;
 use actix_web::test::TestRequest;
 use threadline::Actor;
 use threadline_actix::surface::SurfaceConfig;
@@ -191,16 +192,20 @@ fn only_a_page_without_rows_asks_again_without_a_record() {
     let site = Site::new();
     let logged =
         || site.text("SELECT coalesce(string_agg(name, ' ' ORDER BY id), '') FROM threadline.audit_actions");
+    let config = site.config();
     let again = |path: &str| {
         let request = TestRequest::get().uri(path).insert_header(("x-threadline-refresh", "1"));
-        site.ask(site.config(), Visitor::Admin, request).status
+        site.ask(config.clone(), Visitor::Admin, request).status
     };
+    assert_eq!(site.see(config.clone(), Visitor::Admin, "coverage").status, 200);
     assert_eq!(again("/audit/coverage"), 200);
-    assert_eq!(logged(), "");
     for path in ["/audit/timeline", "/audit/rows?table=notes&key=7", "/audit/actions"] {
         assert_eq!(again(path), 200);
     }
-    assert_eq!(logged(), "threadline.timeline.viewed threadline.row.viewed threadline.actions.viewed");
+    assert_eq!(
+        logged(),
+        "threadline.coverage.viewed threadline.timeline.viewed threadline.row.viewed threadline.actions.viewed"
+    );
 }
 
 #[test]
@@ -359,4 +364,33 @@ fn a_time_zone_there_is_not_is_named_beside_its_field_and_there_is_a_way_back() 
     assert!(!elsewhere.body.contains("evil.example"));
     let refused = choose(Visitor::Denied, "timeline");
     assert_eq!(refused.body, site.get(Visitor::Denied, "timeline").body);
+}
+
+#[test]
+fn who_is_not_let_in_cannot_tell_a_way_of_asking_from_another() {
+    let site = Site::new();
+    let own = |request: TestRequest| request.insert_header(("sec-fetch-site", "same-origin"));
+    let there = site.get(Visitor::Denied, "timeline");
+    let asked = [
+        TestRequest::get().uri("/audit/exports/start"),
+        TestRequest::default().method(Method::OPTIONS).uri("/audit/timeline"),
+        own(TestRequest::post().uri("/audit/timeline")),
+        own(TestRequest::post().uri("/audit/nowhere")),
+        own(TestRequest::post().uri("/audit/exports/start")).set_payload("x".repeat(400_000)),
+        own(TestRequest::post().uri("/audit/exports/start")).set_payload(vec![0xff_u8, 0xfe]),
+        own(TestRequest::post().uri("/audit/retention/run")).insert_header(("content-type", "x")),
+        TestRequest::get().uri("/audit/preferences"),
+    ];
+    for (place, request) in asked.into_iter().enumerate() {
+        let answer = site.ask(site.config(), Visitor::Denied, request);
+        assert_eq!((answer.status, &answer.body), (there.status, &there.body), "{place}");
+        assert_eq!(answer.header("cache-control"), "no-store", "{place}");
+    }
+    // Who is let in is told.
+    let long = own(TestRequest::post().uri("/audit/exports/start")).set_payload("x".repeat(400_000));
+    assert_eq!(site.ask(site.config(), Visitor::Admin, long).status, 400);
+    let wrong = site.ask(site.config(), Visitor::Admin, TestRequest::get().uri("/audit/exports/start"));
+    assert_eq!((wrong.status, wrong.header("cache-control")), (405, "no-store"));
+    let back = site.post(site.config(), Visitor::Stranger, "preferences", "theme=dark&back=timeline%3F%01");
+    assert_eq!((back.status, back.header("location")), (303, "./"));
 }

@@ -76,10 +76,14 @@ fn every_read_is_on_record_with_its_question_and_none_is_answered_that_is_not() 
          WHERE category = 'threadline.access' ORDER BY id DESC LIMIT 1";
     for read in &reads {
         ask(&site, Visitor::Support, &read.question);
-        let logged = site.text(newest);
+        // As a browser writes an address.
+        let logged = site.text(newest).replace("%3A", ":").replace("%3D", "=");
         let outcome = if read.for_admins { "error" } else { "ok" };
         assert!(logged.starts_with("threadline.") && logged.contains(".viewed "), "{logged}");
-        assert!(logged.ends_with(&format!(" {outcome} 2 api/{}", read.question)), "{logged}");
+        assert!(
+            logged.ends_with(&format!(" {outcome} 2 api/{}", read.question.replace("%3D", "="))),
+            "{logged}"
+        );
     }
     // What pages ask again for themselves is not recorded twice, which no program can pretend to be.
     let again = TestRequest::get().uri("/audit/api/coverage").insert_header(("x-threadline-refresh", "1"));

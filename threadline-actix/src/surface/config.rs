@@ -12,9 +12,9 @@ use threadline_worker::Storage;
 use url::form_urlencoded::Serializer;
 
 use super::access::{Access, Gates, kept};
+use super::lately::Lately;
 use super::preferences::Theme;
 use super::pulse::Pulse;
-use super::refusals::Refusals;
 
 /// A surface nobody is kept out of yet: all it can do is to be told who is let in.
 #[derive(Clone, Debug)]
@@ -38,7 +38,10 @@ pub struct SurfaceConfig {
     pub(super) storage: Option<Storage>,
     pub(super) maintenance: Option<Maintenance>,
     pub(super) pulse: Pulse,
-    pub(super) refusals: Refusals,
+    /// Who was refused of late.
+    pub(super) refusals: Lately,
+    /// What was looked at of late, of pages that ask again for themselves.
+    pub(super) looks: Lately,
     pub(super) login: Option<Login>,
     pub(super) home: Option<Place>,
 }
@@ -116,7 +119,8 @@ impl Unguarded {
             storage: None,
             maintenance: None,
             pulse: Pulse::default(),
-            refusals: Refusals::default(),
+            refusals: Lately::new(Duration::from_secs(60)),
+            looks: Lately::new(Duration::from_secs(300)),
             login: None,
             home: None,
         }

@@ -3,7 +3,7 @@
 use actix_web::dev::{AppService, HttpServiceFactory};
 use actix_web::http::Method;
 use actix_web::http::header::{
-    CONTENT_SECURITY_POLICY, HeaderName, HeaderValue, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, HeaderName, HeaderValue, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
     X_FRAME_OPTIONS,
 };
 use actix_web::middleware::{DefaultHeaders, from_fn};
@@ -68,6 +68,8 @@ fn headers() -> DefaultHeaders {
     DefaultHeaders::new()
         .add((CONTENT_SECURITY_POLICY, POLICY))
         .add((X_CONTENT_TYPE_OPTIONS, "nosniff"))
+        // But for what says otherwise of itself.
+        .add((CACHE_CONTROL, "no-store"))
         .add((X_FRAME_OPTIONS, "DENY"))
         .add((REFERRER_POLICY, "same-origin"))
         .add((HeaderName::from_static("cross-origin-opener-policy"), HeaderValue::from_static("same-origin")))
@@ -109,7 +111,11 @@ fn routes(scope: Scope) -> Scope {
         .route("/assets/{name}", web::get().to(assets::serve))
         // Beside every address: who is let in nowhere gets one page, whose links cannot know how deep it lies.
         .route("/{below:.+}/assets/{name}", web::get().to(assets::serve))
-        .route("/preferences", web::post().to(screens::choose))
+        .service(
+            web::resource("/preferences")
+                .route(web::post().to(screens::choose))
+                .default_service(web::to(|config, request| refuse(config, request, 0))),
+        )
         .default_service(web::to(not_found))
 }
 
@@ -126,7 +132,9 @@ where
             Err(answer) => answer,
         }
     };
-    web::resource(screen.route()).route(web::route().guard(reading).to(handler))
+    web::resource(screen.route())
+        .route(web::route().guard(reading).to(handler))
+        .default_service(web::to(move |config, request| refuse(config, request, depth)))
 }
 
 /// What can be done at a screen, at its route: on record before it is done, and asked for by the same callbacks.
@@ -134,14 +142,27 @@ fn deed<F>(deed: Deed, perform: F) -> Resource
 where
     F: AsyncFn(&Visit) -> Result<HttpResponse, Failure> + Copy + 'static,
 {
-    let handler = move |config: web::Data<SurfaceConfig>, request: HttpRequest, form: String| async move {
-        match Visit::begin_deed(config, request, deed, form).await {
+    let depth = deed.route().matches('/').count() - 1;
+    let handler = move |config: web::Data<SurfaceConfig>, request: HttpRequest, body: web::Payload| async move {
+        match Visit::begin_deed(config, request, deed, body).await {
             Ok(visit) => visit.show(perform).await,
             Err(refusal) => refusal,
         }
     };
-    let method = if deed.takes_form() { Method::POST } else { Method::GET };
-    web::resource(deed.route()).route(web::method(method).to(handler))
+    let resource = web::resource(deed.route());
+    let resource = match deed.takes_form() {
+        true => resource.route(web::method(Method::POST).to(handler)),
+        false => resource.route(web::route().guard(guard::Any(guard::Get()).or(guard::Head())).to(handler)),
+    };
+    resource.default_service(web::to(move |config, request| refuse(config, request, depth)))
+}
+
+/// What is not done in this way; only who is let in is told so.
+async fn refuse(config: web::Data<SurfaceConfig>, request: HttpRequest, depth: usize) -> HttpResponse {
+    match Visit::begin(config, request, Screen::Home, depth).await {
+        Ok(_) => HttpResponse::MethodNotAllowed().finish(),
+        Err(refusal) => refusal,
+    }
 }
 
 /// What is not there; only who is let in is told so.

@@ -1,5 +1,6 @@
 //! One look of somebody at one screen: who, at what, and what they may see of it.
 
+use std::cell::Cell;
 use std::time::{Duration, Instant};
 
 use actix_web::http::StatusCode;
@@ -13,12 +14,13 @@ use threadline::{Action, Actor, ActorType, AuditContext, Trail};
 use super::access::{Access, Permissions};
 use super::canonical::canonical;
 use super::config::SurfaceConfig;
+use super::diff::Reading;
 use super::failure::{Failure, refusal};
 use super::link::Link;
 use super::moment::Moment;
 use super::preferences::Preferences;
 use super::pulse::Health;
-use super::query::Query;
+use super::query::{Problem, Query};
 use super::screen::{Deed, Screen};
 use super::shell::Shell;
 use crate::extractor::context_of;
@@ -34,6 +36,12 @@ const NOT_PERMITTED: &str = "not permitted";
 
 /// What is done at a screen unless something else is, and its verb.
 const VIEWED: (&str, &str) = ("viewed", "view");
+
+/// Characters of an address that is recorded; one that is longer is not answered.
+const MOST: usize = 1_000;
+
+/// Bytes of a form.
+const FORM: usize = 64 * 1024;
 
 /// How long who is refused waits for that to be on record.
 const PATIENCE: Duration = Duration::from_millis(500);
@@ -54,6 +62,8 @@ pub(super) struct Visit {
     asked: String,
     root: String,
     here: String,
+    /// What comparing values for the page has taken so far.
+    compared: Cell<Duration>,
 }
 
 impl Visit {
@@ -128,6 +138,7 @@ impl Visit {
             here,
             request,
             config,
+            compared: Cell::default(),
         })
     }
 
@@ -137,14 +148,26 @@ impl Visit {
         config: web::Data<SurfaceConfig>,
         request: HttpRequest,
         deed: Deed,
-        form: String,
+        body: web::Payload,
     ) -> Result<Self, HttpResponse> {
         let depth = deed.route().matches('/').count() - 1;
         let visit = Self::begin(config, request, deed.screen(), depth).await?;
-        let asked = if deed.takes_form() { form } else { visit.asked };
+        // Of who is not let in nothing is read.
+        let asked = if deed.takes_form() { visit.form(body).await? } else { visit.asked };
         let here = deed.screen().route().trim_start_matches('/');
         let here = if asked.is_empty() { here.to_owned() } else { format!("{here}?{asked}") };
         Ok(Self { deed: Some(deed), asked, here, ..visit })
+    }
+
+    /// The form that was sent; `Err` says what is wrong with it.
+    async fn form(&self, body: web::Payload) -> Result<String, HttpResponse> {
+        let refused = |text: String| Failure::from(Problem::new("form", text)).page(self);
+        let bytes = match body.to_bytes_limited(FORM).await {
+            Ok(Ok(bytes)) => bytes,
+            Ok(Err(_)) => return Err(refused("did not arrive whole; send it again".to_owned())),
+            Err(_) => return Err(refused(format!("is longer than {FORM} bytes"))),
+        };
+        String::from_utf8(bytes.into()).map_err(|_| refused("is not in UTF-8".to_owned()))
     }
 
     /// Shows the screen, or the page that says why not.
@@ -152,9 +175,11 @@ impl Visit {
     where
         F: AsyncFn(&Self) -> Result<HttpResponse, Failure>,
     {
+        // A header alone is nobody's word that they have been looking.
         let is_refresh = self.deed.is_none()
             && self.screen.refreshes_after().is_some()
-            && self.request.headers().contains_key(REFRESH);
+            && self.request.headers().contains_key(REFRESH)
+            && self.config.looks.knows(&self.looker(), Instant::now());
         self.seen(show, is_refresh).await.unwrap_or_else(|failure| failure.page(self))
     }
 
@@ -190,14 +215,37 @@ impl Visit {
             return Ok(());
         }
         let context = self.context();
-        let action = look(self.screen, self.deed.map_or(VIEWED, Deed::name), &self.here);
+        let address = self.address();
+        if address.chars().count() > MOST {
+            let text = format!(
+                "is longer than {MOST} characters, which cannot be put on record; ask for less at once"
+            );
+            return Err(Problem::new("address", text).into());
+        }
+        let action = look(self.screen, self.deed.map_or(VIEWED, Deed::name), &address);
         let action = match outcome {
             Ok(()) => action,
             Err(reason) => action.failed(reason),
         };
-        let pool = self.config.pool.clone();
-        let recorded = web::block(move || pool.record_action(&context, &action)).await;
-        recorded.map_err(|_| Failure::Internal)?.map(drop).map_err(Failure::from)
+        let (pool, limit) = (self.config.pool.clone(), self.config.limit);
+        let recorded = web::block(move || pool.record_action_within(limit, &context, &action)).await;
+        recorded.map_err(|_| Failure::Internal)??;
+        if outcome.is_ok() && self.deed.is_none() && self.screen.refreshes_after().is_some() {
+            self.config.looks.note(&self.looker(), Instant::now());
+        }
+        Ok(())
+    }
+
+    /// What is asked for as it is recorded: nothing of it that says nothing, so that nothing can hide behind that.
+    fn address(&self) -> String {
+        let (path, _) = self.here.split_once('?').unwrap_or((&self.here, ""));
+        Link::to(path).with_all(self.query().rest().iter().cloned()).from("")
+    }
+
+    /// Who looks at what.
+    fn looker(&self) -> String {
+        let actor = self.actor.as_ref().map_or_else(|| "nobody".to_owned(), ToString::to_string);
+        format!("{actor} {}", self.address())
     }
 
     /// Who is asking, when they are somebody: whom something can belong to.
@@ -252,6 +300,11 @@ impl Visit {
     /// A part of the path.
     pub(super) fn segment(&self, name: &str) -> &str {
         self.request.match_info().query(name)
+    }
+
+    /// How values are read for this page.
+    pub(super) fn reading(&self) -> Reading<'_> {
+        Reading::new(self.preferences.zone, &self.compared)
     }
 
     pub(super) fn moment(&self, at: DateTime<Utc>) -> Moment {
@@ -320,10 +373,9 @@ fn is_somebody(actor: &Actor) -> bool {
 
 /// A look as it is recorded: at which screen, what was done there, and what was asked for, as the URL has it.
 fn look(screen: Screen, (past, verb): (&str, &str), address: &str) -> Action {
-    const MOST: usize = 1_000;
     let action = Action::new(format!("threadline.{}.{past}", screen.name())).verb(verb).category(ACCESS);
     let readable = |c: char| if c.is_control() { '\u{fffd}' } else { c };
-    let text: String = address.chars().map(readable).take(MOST).collect();
+    let text: String = address.chars().map(readable).collect();
     if text.trim().is_empty() { action } else { action.comment(text) }
 }
 
@@ -334,14 +386,15 @@ async fn record_refusal(config: &SurfaceConfig, request: &HttpRequest, screen: S
         return;
     }
     let Some(actor) = config.gates.actor(request).await.flatten().filter(is_somebody) else { return };
-    if !config.refusals.is_due(&actor, Instant::now()) {
+    if !config.refusals.note(&actor.to_string(), Instant::now()) {
         return;
     }
     let context = context_as(request, actor);
-    let action = look(screen, VIEWED, here).failed("not let in");
-    let pool = config.pool.clone();
+    let cut: String = here.chars().take(MOST).collect();
+    let action = look(screen, VIEWED, &cut).failed("not let in");
+    let (pool, limit) = (config.pool.clone(), config.limit);
     let recorded = web::block(move || {
-        if let Err(error) = pool.record_action(&context, &action) {
+        if let Err(error) = pool.record_action_within(limit, &context, &action) {
             tracing::error!(cause = error.kind(), "threadline: that somebody was refused is not on record");
         }
     });

@@ -345,4 +345,17 @@ mod tests {
         let sql = spec.attach_sql(&TableName::new(None, "wide"));
         assert!(names.iter().all(|name| sql.contains(&format!("'{name}'"))) && sql.ends_with("\n);"));
     }
+
+    #[test]
+    fn a_literal_has_nothing_in_it_that_nobody_sees() {
+        for (text, literal) in [
+            ("it's", "'it''s'"),
+            ("a\\b", "E'a\\\\b'"),
+            ("line\nline", "'line\nline'"),
+            ("line\r\nline", "E'line\\r\nline'"),
+            ("\u{202e}'\u{e0041}", "E'\\u202e''\\U000e0041'"),
+        ] {
+            assert_eq!(quote_literal(text), literal);
+        }
+    }
 }

@@ -12,7 +12,7 @@ use super::actor::Actor;
 use super::context::AuditContext;
 use super::transaction::{OpenTransaction, TransactionBuilder};
 use crate::error::Error;
-use crate::investigation::{in_one_snapshot_within, in_one_transaction_within};
+use crate::investigation::{in_one_snapshot_within, in_one_transaction_within, timed};
 use crate::operation::evidence::Recorded;
 use crate::operation::exports::{ReadyExport, record_delivery};
 
@@ -164,7 +164,7 @@ impl AuditedPool {
     ) -> Result<T, Error> {
         transaction.check()?;
         let conn = &mut *self.pool.get_timeout(limit).map_err(Error::NoConnection)?;
-        in_one_transaction_within(conn, limit, |conn| transaction.run_checked(conn, body))
+        timed(limit, || transaction.limit(limit).run_checked(conn, body))
     }
 
     /// As [`record_action`](Self::record_action), for somebody who waits for the answer: neither a connection nor any one statement

@@ -16,6 +16,7 @@ use uuid::Uuid;
 use super::action::{Action, ActionStatus};
 use super::context::{AuditContext, InvalidContext};
 use crate::error::Error;
+use crate::investigation::limited;
 use crate::telemetry;
 
 // Typed functions rather than SQL text: Diesel keeps their prepared statements, so a call is one round trip.
@@ -83,6 +84,8 @@ pub struct TransactionBuilder {
     context: AuditContext,
     action: Option<Action>,
     isolation: Option<Isolation>,
+    /// How long each statement may run, or wait.
+    limit: Option<Duration>,
     allow_missing_actor: bool,
     require_changes: bool,
     record_failures: bool,
@@ -100,6 +103,7 @@ impl TransactionBuilder {
             context,
             action: None,
             isolation: None,
+            limit: None,
             allow_missing_actor: false,
             require_changes: false,
             record_failures: false,
@@ -174,6 +178,11 @@ impl TransactionBuilder {
     {
         self.check()?;
         self.run_checked(conn, body)
+    }
+
+    /// With no statement in it, that which begins it included, that runs or waits for longer.
+    pub(super) fn limit(self, limit: Duration) -> Self {
+        Self { limit: Some(limit), ..self }
     }
 
     /// As [`run`](Self::run), for who has [`check`](Self::check)ed it.
@@ -301,15 +310,14 @@ impl TransactionBuilder {
             });
         }
         let begun = if outside == 0 {
-            AnsiTransactionManager::begin_transaction_sql(
-                conn,
-                match self.isolation {
-                    None => "BEGIN",
-                    Some(Isolation::ReadCommitted) => "BEGIN ISOLATION LEVEL READ COMMITTED",
-                    Some(Isolation::RepeatableRead) => "BEGIN ISOLATION LEVEL REPEATABLE READ",
-                    Some(Isolation::Serializable) => "BEGIN ISOLATION LEVEL SERIALIZABLE",
-                },
-            )
+            let begin = match self.isolation {
+                None => "BEGIN",
+                Some(Isolation::ReadCommitted) => "BEGIN ISOLATION LEVEL READ COMMITTED",
+                Some(Isolation::RepeatableRead) => "BEGIN ISOLATION LEVEL REPEATABLE READ",
+                Some(Isolation::Serializable) => "BEGIN ISOLATION LEVEL SERIALIZABLE",
+            };
+            let limited = self.limit.map(|limit| limited(begin, limit));
+            AnsiTransactionManager::begin_transaction_sql(conn, limited.as_deref().unwrap_or(begin))
         } else {
             AnsiTransactionManager::begin_transaction(conn)
         };

@@ -60,7 +60,9 @@ pub(crate) use self::statement::Statement;
 pub use self::tables::TableChange;
 pub use self::timeline::{Count, LinkedChange};
 pub use self::trail::Trail;
-pub(crate) use self::trail::{in_one_snapshot, in_one_snapshot_within, in_one_transaction_within};
+pub(crate) use self::trail::{
+    in_one_snapshot, in_one_snapshot_within, in_one_transaction_within, limited, timed,
+};
 pub use self::transaction::{IncidentBundle, LinkedTransaction, TransactionBundle};
 pub use self::travel::{Travel, travel};
 pub use self::undo::{Resolution, UndoPlan, UndoTarget};

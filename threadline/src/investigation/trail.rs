@@ -150,11 +150,20 @@ fn within<T>(
     begin: &str,
     body: impl FnOnce(&mut PgConnection) -> Result<T, Error>,
 ) -> Result<T, Error> {
+    timed(limit, || in_new_transaction(conn, &limited(begin, limit), body))
+}
+
+/// What begins a transaction in which no statement runs, or waits, for longer than this.
+pub(crate) fn limited(begin: &str, limit: Duration) -> String {
     // 0 would be no limit at all.
     let millis = i32::try_from(limit.as_millis()).unwrap_or(i32::MAX).max(1);
+    format!("{begin}; SET LOCAL statement_timeout = {millis}")
+}
+
+/// Tells of an error whether it is that of the limit.
+pub(crate) fn timed<T>(limit: Duration, answer: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
     let begun = Instant::now();
-    let answer = in_new_transaction(conn, &format!("{begin}; SET LOCAL statement_timeout = {millis}"), body);
-    match answer {
+    match answer() {
         // Its text is in the server's language, and its SQLSTATE is not handed on.
         Err(Error::Query(error)) if begun.elapsed() >= limit => {
             Err(Error::TookTooLong { limit, source: error })

@@ -1,11 +1,13 @@
 //! What a change did to each column, for people: texts by words, JSON by path, lists by element.
 
+mod reading;
 mod structure;
 mod words;
 
 use chrono_tz::Tz;
 use threadline::{ChangeDiff, FieldChange, FieldDiff, FieldValue, Json, Op};
 
+pub(super) use self::reading::Reading;
 pub(super) use self::structure::PathChange;
 use super::entry::Badge;
 use super::value::{Kind, Value, shown};
@@ -68,9 +70,9 @@ const AT_ONCE: usize = 400;
 /// Characters of a value that are in the page at all, folded away.
 const AT_MOST: usize = 20_000;
 
-/// The columns of a change; instants on the clock of `zone`.
-pub(super) fn fields(diff: &ChangeDiff, zone: Tz) -> Vec<FieldView> {
-    let view = |field: &FieldDiff| FieldView::new(&field.name, &field.before, &field.after, zone);
+/// The columns of a change.
+pub(super) fn fields(diff: &ChangeDiff, reading: Reading<'_>) -> Vec<FieldView> {
+    let view = |field: &FieldDiff| FieldView::new(&field.name, &field.before, &field.after, reading);
     diff.fields.iter().map(view).collect()
 }
 
@@ -81,12 +83,13 @@ pub(super) fn badge(op: Op) -> Badge {
 
 impl FieldView {
     /// A column on both sides.
-    pub(super) fn new(name: &str, before: &FieldValue, after: &FieldValue, zone: Tz) -> Self {
+    pub(super) fn new(name: &str, before: &FieldValue, after: &FieldValue, reading: Reading<'_>) -> Self {
         if let (FieldValue::Known(before), FieldValue::Known(after)) = (before, after) {
-            return Self::both(shown(name), before, after, zone);
+            return Self::both(shown(name), before, after, reading);
         }
-        let side =
-            |value: &FieldValue| (!matches!(value, FieldValue::Absent)).then(|| Cell::whole(value, zone));
+        let side = |value: &FieldValue| {
+            (!matches!(value, FieldValue::Absent)).then(|| Cell::whole(value, reading.zone))
+        };
         Self { before: side(before), after: side(after), ..Self::named(shown(name)) }
     }
 
@@ -95,15 +98,15 @@ impl FieldView {
     }
 
     /// A column between two instants.
-    pub(super) fn of_change(name: &str, change: &FieldChange, zone: Tz) -> Self {
+    pub(super) fn of_change(name: &str, change: &FieldChange, reading: Reading<'_>) -> Self {
         let side = |json: &Json| {
             if change.masked { FieldValue::Masked(json.clone()) } else { FieldValue::Known(json.clone()) }
         };
-        Self::new(name, &side(&change.before), &side(&change.after), zone)
+        Self::new(name, &side(&change.before), &side(&change.after), reading)
     }
 
-    fn both(name: String, before: &Json, after: &Json, zone: Tz) -> Self {
-        let known = |json: &Json| Cell::whole(&FieldValue::Known(json.clone()), zone);
+    fn both(name: String, before: &Json, after: &Json, reading: Reading<'_>) -> Self {
+        let known = |json: &Json| Cell::whole(&FieldValue::Known(json.clone()), reading.zone);
         let (old, new) = (known(before), known(after));
         // An instant is compared as it is shown, on the reader's clock.
         let text = |json: &Json, cell: &Cell| match cell.kind {
@@ -112,7 +115,8 @@ impl FieldView {
         };
         if old.kind == new.kind
             && let (Some(before), Some(after)) = (text(before, &old), text(after, &new))
-            && let Some(words::Compared { before, after, whole }) = words::compared(&before, &after)
+            && let Some(words::Compared { before, after, whole }) =
+                reading.compare(|until| words::compared(&before, &after, until))
         {
             let marked = |cell: Cell, pieces| Cell { pieces, rest: None, ..cell };
             let whole =
@@ -120,7 +124,7 @@ impl FieldView {
             let (before, after) = (Some(marked(old, before)), Some(marked(new, after)));
             return Self { before, after, whole, ..Self::named(name) };
         }
-        let paths = structure::compared(before, after).unwrap_or_default();
+        let paths = reading.compare(|until| structure::compared(before, after, until)).unwrap_or_default();
         Self { before: Some(old), after: Some(new), paths, ..Self::named(name) }
     }
 }

@@ -1,6 +1,6 @@
 //! Two JSON values, path by path.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use serde_json::Value as Tree;
 use similar::{Algorithm, DiffOp, capture_diff_slices_deadline};
@@ -13,10 +13,6 @@ const MOST: usize = 60;
 
 /// Bytes of JSON that are compared at all.
 const BYTES: usize = 256 * 1024;
-
-/// How long lists are compared: then both sides are shown whole. Finding what two long lists have in common takes a time that
-/// grows with the square of what they have not.
-const PATIENCE: Duration = Duration::from_millis(50);
 
 /// Levels that are gone into.
 const DEPTH: usize = 32;
@@ -31,13 +27,13 @@ pub(in crate::surface) struct PathChange {
 }
 
 /// What differs within them; `None` when they are not both an object, or both a list, or differ too much to be told.
-pub(super) fn compared(before: &Json, after: &Json) -> Option<Vec<PathChange>> {
+pub(super) fn compared(before: &Json, after: &Json, until: Instant) -> Option<Vec<PathChange>> {
     let tree = |json: &Json| {
         let text = json.as_str();
         (text.starts_with(['{', '[']) && text.len() <= BYTES).then(|| json.to_value().ok())?
     };
     let (before, after) = (tree(before)?, tree(after)?);
-    let mut comparison = Comparison { until: Instant::now() + PATIENCE, changes: Vec::new() };
+    let mut comparison = Comparison { until, changes: Vec::new() };
     let told = (before.is_object() == after.is_object()) && comparison.compare("", &before, &after, 0);
     (told && !comparison.changes.is_empty()).then_some(comparison.changes)
 }
@@ -156,7 +152,7 @@ mod tests {
     fn long_lists_that_have_little_in_common_are_given_up() {
         let (before, after) = (list(7), list(4_001));
         let begun = Instant::now();
-        assert_eq!(compared(&before, &after), None);
+        assert_eq!(compared(&before, &after, begun + Duration::from_millis(50)), None);
         // Compared to the end they took many minutes; what is left is to read and write them.
         assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
     }

@@ -1,6 +1,6 @@
 //! Two texts, word by word.
 
-use std::time::Duration;
+use std::time::Instant;
 
 use similar::{ChangeTag, TextDiff};
 
@@ -23,11 +23,11 @@ pub(super) struct Compared {
 
 /// Both sides with what is only there; `None` where that would say less than the texts by themselves: they are too long, or
 /// have next to nothing in common.
-pub(super) fn compared(old: &str, new: &str) -> Option<Compared> {
+pub(super) fn compared(old: &str, new: &str, until: Instant) -> Option<Compared> {
     if old.is_empty() || new.is_empty() || old.len().max(new.len()) > AT_MOST {
         return None;
     }
-    let diff = TextDiff::configure().timeout(Duration::from_millis(50)).diff_words(old, new);
+    let diff = TextDiff::configure().deadline(until).diff_words(old, new);
     if diff.ratio() < 0.2 {
         return None;
     }
@@ -84,6 +84,8 @@ fn fold(text: &str) -> Option<Vec<Piece>> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::{Duration, Instant};
+
     use super::{Compared, Mark, Piece, compared};
 
     fn written(pieces: &[Piece]) -> String {
@@ -94,12 +96,16 @@ mod tests {
         written.collect()
     }
 
+    fn later() -> Instant {
+        Instant::now() + Duration::from_secs(60)
+    }
+
     #[test]
     fn a_long_stretch_is_cut_between_words_and_alike_on_both_sides_and_can_be_had_whole() {
         let common = "lorem ipsum dolor sit amet ".repeat(8);
         // On the side where nothing stands between them, the two stretches follow one another.
         let (old, new) = (format!("{common}{common}end"), format!("{common}inserted {common}end"));
-        let Compared { before, after, whole } = compared(&old, &new).unwrap();
+        let Compared { before, after, whole } = compared(&old, &new, later()).unwrap();
         let folded = |pieces: &[Piece]| -> Vec<String> {
             let folds = pieces.iter().filter(|piece| piece.mark == Mark::Folded);
             folds.map(|piece| piece.text.clone()).collect()
@@ -116,7 +122,7 @@ mod tests {
 
     #[test]
     fn a_short_text_is_whole_at_once() {
-        let Compared { before, after, whole } = compared("one two three", "one 2 three").unwrap();
+        let Compared { before, after, whole } = compared("one two three", "one 2 three", later()).unwrap();
         assert_eq!((written(&before).as_str(), written(&after).as_str()), ("one two three", "one 2 three"));
         assert!(whole.is_none());
     }

@@ -81,8 +81,9 @@ pub(in crate::surface) async fn choose(
 
 /// Whether a path stays below the mount, whatever a browser makes of it.
 pub(super) fn is_below(path: &str) -> bool {
-    let (path, _) = path.split_once('?').unwrap_or((path, ""));
-    !path.starts_with('/')
+    let (path, query) = path.split_once('?').unwrap_or((path, ""));
+    query.bytes().all(|byte| byte.is_ascii_graphic())
+        && !path.starts_with('/')
         && path.split('/').all(|segment| segment != ".." && segment != ".")
         && path.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_/.%".contains(&byte))
         && !path.contains("//")

@@ -122,7 +122,7 @@ pub(in crate::surface) async fn transaction(visit: &Visit) -> Result<HttpRespons
                 key: key_text(key.as_ref(), &change.row_key),
                 row: key.as_ref().map(|key| visit.href(&row_link(&change.table, key))),
                 when: visit.moment(change.captured_at),
-                fields: diff::fields(change, visit.preferences.zone),
+                fields: diff::fields(change, visit.reading()),
                 moved_from: change.previous_row_key.as_deref().map(shown),
             })
             .collect(),

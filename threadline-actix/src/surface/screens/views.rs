@@ -111,9 +111,9 @@ pub(in crate::surface) async fn save_view(visit: &Visit) -> Result<HttpResponse,
     let Some(owner) = visit.somebody().cloned() else {
         return page(visit, StatusCode::FORBIDDEN, Vec::new()).await;
     };
-    let (pool, context) = (visit.config.pool.clone(), visit.context());
+    let (pool, limit, context) = (visit.config.pool.clone(), visit.config.limit, visit.context());
     let saved = web::block(move || {
-        pool.write(context.transaction(), |conn, _| {
+        pool.write_within(limit, context.transaction(), |conn, _| {
             views::save(conn, &owner, &name.unwrap_or_default(), &of, &question)
         })
     });
@@ -134,9 +134,10 @@ pub(in crate::surface) async fn forget_view(visit: &Visit) -> Result<HttpRespons
     }
     let id = Uuid::try_parse(&id).map_err(|_| Problem::new("view", "is not the id of a view"))?;
     let owner = visit.somebody().ok_or(Failure::NotFound)?.clone();
-    let (pool, context) = (visit.config.pool.clone(), visit.context());
-    let forgotten =
-        web::block(move || pool.write(context.transaction(), |conn, _| views::forget(conn, &owner, id)));
+    let (pool, limit, context) = (visit.config.pool.clone(), visit.config.limit, visit.context());
+    let forgotten = web::block(move || {
+        pool.write_within(limit, context.transaction(), |conn, _| views::forget(conn, &owner, id))
+    });
     match forgotten.await.map_err(|_| Failure::Internal)?? {
         true => Ok(visit.redirect(&Link::to("views"))),
         false => Err(Failure::NotFound),

@@ -39,9 +39,9 @@ pub(in crate::surface) async fn start_export(visit: &Visit) -> Result<HttpRespon
     let options = ExportOptions::new(question.format).unlimited();
     let request = visit.permissions.export.export(options).ok_or(Failure::Denied(Screen::Exports))?;
     let request = request.filter(question.window.narrow(question.filter.clone(), visit.now));
-    let (pool, context) = (visit.config.pool.clone(), visit.context());
+    let (pool, limit, context) = (visit.config.pool.clone(), visit.config.limit, visit.context());
     let queued = web::block(move || {
-        pool.write(context.transaction(), |conn, _| exports::enqueue(conn, &request, &owner))
+        pool.write_within(limit, context.transaction(), |conn, _| exports::enqueue(conn, &request, &owner))
     });
     match queued.await.map_err(|_| Failure::Internal)?.map_err(Failure::from) {
         Ok(job) => Ok(visit.redirect(&of(job.id))),
@@ -57,9 +57,10 @@ pub(in crate::surface) async fn cancel_export(visit: &Visit) -> Result<HttpRespo
     let id = the_job(visit.query())?;
     let owner = visit.somebody().ok_or(Failure::NotFound)?.clone();
     is_theirs(visit, id).await?;
-    let (pool, context) = (visit.config.pool.clone(), visit.context());
-    let cancelled =
-        web::block(move || pool.write(context.transaction(), |conn, _| exports::cancel(conn, id, &owner)));
+    let (pool, limit, context) = (visit.config.pool.clone(), visit.config.limit, visit.context());
+    let cancelled = web::block(move || {
+        pool.write_within(limit, context.transaction(), |conn, _| exports::cancel(conn, id, &owner))
+    });
     cancelled.await.map_err(|_| Failure::Internal)??;
     Ok(visit.redirect(&of(id)))
 }

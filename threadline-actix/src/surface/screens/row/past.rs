@@ -8,7 +8,7 @@ use threadline::{
     TableName, Trail, Version,
 };
 
-use crate::surface::diff::{Cell, FieldView};
+use crate::surface::diff::{Cell, FieldView, Reading};
 use crate::surface::entry::change_id;
 use crate::surface::moment::{Moment, written};
 use crate::surface::query::{Problem, Query};
@@ -226,22 +226,25 @@ impl Answer {
         }
     }
 
-    pub(super) fn difference(&self, zone: Tz) -> Option<Difference> {
+    pub(super) fn difference(&self, reading: Reading<'_>) -> Option<Difference> {
         let Self::Between(RowDiff { from, to, change, .. }) = self else {
             return None;
         };
         Some(match change {
             Some(RowChange::Added(image)) => Difference {
                 words: "It was not there at first, and then it was this.".to_owned(),
-                fields: one_sided(image, true, zone),
+                fields: one_sided(image, true, reading),
             },
             Some(RowChange::Removed(image)) => Difference {
                 words: "It was this at first, and then it was gone.".to_owned(),
-                fields: one_sided(image, false, zone),
+                fields: one_sided(image, false, reading),
             },
             Some(RowChange::Changed(fields)) => Difference {
                 words: format!("{} column{} differ.", fields.len(), if fields.len() == 1 { "" } else { "s" }),
-                fields: fields.iter().map(|(name, field)| FieldView::of_change(name, field, zone)).collect(),
+                fields: fields
+                    .iter()
+                    .map(|(name, field)| FieldView::of_change(name, field, reading))
+                    .collect(),
             },
             None => {
                 let words = match (said(from).1, said(to).1) {
@@ -322,11 +325,11 @@ fn value(image: &RowImage, name: &str, json: &Json) -> FieldValue {
     }
 }
 
-fn one_sided(image: &RowImage, added: bool, zone: Tz) -> Vec<FieldView> {
+fn one_sided(image: &RowImage, added: bool, reading: Reading<'_>) -> Vec<FieldView> {
     let sides = image.columns.iter().map(|(name, json)| {
         let (value, none) = (value(image, name, json), FieldValue::Absent);
         let (before, after) = if added { (&none, &value) } else { (&value, &none) };
-        FieldView::new(name, before, after, zone)
+        FieldView::new(name, before, after, reading)
     });
     sides.collect()
 }

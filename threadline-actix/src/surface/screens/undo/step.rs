@@ -86,7 +86,7 @@ impl StepView {
                 (None, UndoOp::Insert) => FieldValue::Absent,
                 (None, _) => FieldValue::Unknown,
             };
-            FieldView::new(&column.column, &before, &known(&column.to), visit.preferences.zone)
+            FieldView::new(&column.column, &before, &known(&column.to), visit.reading())
         });
         Self {
             badge,
