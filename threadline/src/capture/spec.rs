@@ -259,7 +259,7 @@ pub fn quote_literal(text: &str) -> String {
             '\t' => quoted.push_str("\\t"),
             '\r' => quoted.push_str("\\r"),
             c if is_escaped(c) && u32::from(c) <= 0xffff => {
-                quoted.push_str(&format!("\\u{:04x}", u32::from(c)))
+                quoted.push_str(&format!("\\u{:04x}", u32::from(c)));
             }
             c if is_escaped(c) => quoted.push_str(&format!("\\U{:08x}", u32::from(c))),
             c => quoted.push(c),
