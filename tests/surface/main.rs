@@ -5,6 +5,7 @@ mod addresses;
 mod api;
 mod browser;
 mod exports;
+mod fragments;
 mod gaps;
 mod gates;
 mod health;

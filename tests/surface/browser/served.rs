@@ -11,6 +11,7 @@ use diesel::PgConnection;
 use diesel::r2d2::{ConnectionManager, Pool};
 use tempfile::TempDir;
 use threadline::exports::{self, ExportRequest};
+use threadline::views;
 use threadline::{Action, Actor, ActorId, AuditContext, AuditedPool, ExportFormat, ExportOptions, Scope};
 use threadline_actix::surface::{Access, SurfaceConfig, surface};
 use threadline_devdb::TestDatabase;
@@ -52,6 +53,13 @@ impl Served {
         let storage = Storage::create_directory(files.path()).expect("it is a folder");
         let [ready, queued] = [ExportFormat::Csv, ExportFormat::Json]
             .map(|format| ExportRequest::unscoped(ExportOptions::new(format)));
+        for (name, page, question) in [
+            ("Failed, of late", "actions", "status=error"),
+            ("Members of seven <i>by hand</i>", "timeline", "table=members&actor=user%3A7&window=7d"),
+            ("Everything", "timeline", ""),
+        ] {
+            views::save(&mut filled.connect(), &Actor::user(1), name, page, question).expect("it is saved");
+        }
         exports::enqueue(&mut filled.connect(), &ready, &Actor::user(1)).expect("it is queued");
         let worker = Worker::builder(Connections::to_url(filled.url())).storage(storage.clone());
         let worker = worker.without_partitions().build().expect("it has all it needs");

@@ -16,6 +16,8 @@ fn states(served: &Served) -> Vec<(&'static str, String, u16)> {
     states.extend(
         [
             ("home", "admin/", 200),
+            ("views", "admin/views", 200),
+            ("views-empty", "support/views", 200),
             ("home-problem", "admin/?find=two%20words", 200),
             ("home-scoped", "support/", 200),
             ("home-empty", "empty/", 200),

@@ -166,12 +166,11 @@ impl Entry {
             .filter(|field| op == Op::Update || !keys.contains_key(&field.name))
             .collect();
         let zone = visit.preferences.zone;
-        match op {
-            Op::Insert => shown_fields.sort_by_key(|field| Telling::of(&field.name, &field.after, zone)),
-            Op::Delete => shown_fields.sort_by_key(|field| Telling::of(&field.name, &field.before, zone)),
-            // When a row was written says the line above already.
-            _ => shown_fields.sort_by_key(|field| is_instant(field, zone)),
-        }
+        let telling = |field: &&FieldDiff| {
+            let of = |value: &FieldValue| Telling::of(&field.name, value, zone);
+            of(&field.before).min(of(&field.after))
+        };
+        shown_fields.sort_by_cached_key(telling);
         Self {
             badge: Badge::of(op),
             table: table_text(&linked.table),
@@ -183,7 +182,7 @@ impl Entry {
     }
 }
 
-/// What a column of a whole row tells of it, that first which names the row to people.
+/// What a column tells of a row, that first which names the row to people.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Telling {
     /// By a column that is called so; the more telling names first.
@@ -227,17 +226,6 @@ impl Telling {
             Kind::Empty | Kind::Null | Kind::Masked | Kind::Absent | Kind::Unknown => Self::Nothing,
         }
     }
-}
-
-/// Whether a column says when, and nothing else.
-fn is_instant(field: &FieldDiff, zone: Tz) -> bool {
-    let says_when = |value: &FieldValue| match value {
-        FieldValue::Known(json) => Value::known(json, 0, zone).kind == Kind::Time,
-        _ => true,
-    };
-    says_when(&field.before)
-        && says_when(&field.after)
-        && [&field.before, &field.after].iter().any(|value| matches!(value, FieldValue::Known(_)))
 }
 
 impl Field {
