@@ -68,7 +68,7 @@ const PAGES: &[Page] = &[
         name: "row_at",
         picks: "pick_post_changes",
         path: |pick| {
-            format!("rows?table=posts&key={}&at={}", pick.subject, pick.at.format("%Y-%m-%dT%H:%M:%S"))
+            format!("rows?table=posts&key={}&at={}", pick.subject, pick.at.format("%Y-%m-%dT%H:%M:%SZ"))
         },
     },
     Page { name: "actor", picks: "pick_actors", path: |pick| format!("actors?actor={}", pick.subject) },
