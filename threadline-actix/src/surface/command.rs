@@ -12,15 +12,17 @@ pub(super) fn command<W: AsRef<str>>(words: &[&str], values: impl IntoIterator<I
         {
             return None;
         }
-        let is_plain = value.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._=-:+/,@".contains(&byte));
         line.push(' ');
-        if is_plain {
-            line.push_str(value);
-        } else {
-            line.push_str(&format!("'{}'", value.replace('\'', r"'\''")));
-        }
+        line.push_str(&quoted(value));
     }
     Some(line)
+}
+
+/// A text as one word of a POSIX shell.
+pub(super) fn quoted(text: &str) -> String {
+    let is_plain = !text.is_empty()
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._=:@%+,-/".contains(&byte));
+    if is_plain { text.to_owned() } else { format!("'{}'", text.replace('\'', r"'\''")) }
 }
 
 #[cfg(test)]

@@ -50,18 +50,10 @@ impl From<Error> for Failure {
                 tracing::error!(cause, "threadline: {error}");
                 Self::Schema
             }
-            Error::InvalidFilter(invalid) => {
-                Self::Invalid(invalid.problems().iter().map(|problem| Problem::named(problem)).collect())
-            }
-            Error::InvalidEvidence(invalid) => {
-                Self::Invalid(invalid.problems().iter().map(|problem| Problem::named(problem)).collect())
-            }
-            Error::InvalidExportRequest(invalid) => {
-                Self::Invalid(invalid.problems().iter().map(|problem| Problem::named(problem)).collect())
-            }
-            Error::InvalidView(invalid) => {
-                Self::Invalid(invalid.problems().iter().map(|problem| Problem::named(problem)).collect())
-            }
+            Error::InvalidFilter(invalid) => Self::named(invalid.problems()),
+            Error::InvalidEvidence(invalid) => Self::named(invalid.problems()),
+            Error::InvalidExportRequest(invalid) => Self::named(invalid.problems()),
+            Error::InvalidView(invalid) => Self::named(invalid.problems()),
             Error::NotAudited { table, renamed_to, nearest } => {
                 // As the pages name tables: `public` goes without saying.
                 let named = |name: &str| shown(name.strip_prefix("public.").unwrap_or(name));
@@ -86,6 +78,13 @@ impl From<Error> for Failure {
                 Self::Internal
             }
         }
+    }
+}
+
+impl Failure {
+    /// Everything that is wrong with something, each with the name of its field before it.
+    fn named(problems: &[String]) -> Self {
+        Self::Invalid(problems.iter().map(|problem| Problem::named(problem)).collect())
     }
 }
 

@@ -16,7 +16,7 @@ use crate::surface::moment::Moment;
 use crate::surface::query::Problem;
 use crate::surface::shell::Shell;
 use crate::surface::value::shown;
-use crate::surface::visit::{ACCESS, Visit};
+use crate::surface::visit::Visit;
 use crate::surface::window::{Preset, Span, Window};
 
 /// What is shown unless somebody asks for another time.
@@ -136,8 +136,7 @@ pub(in crate::surface) async fn actor(visit: &Visit) -> Result<HttpResponse, Fai
         let link = Link::to(page).with("actor", name.as_str());
         visit.href(&link.with_all(window.pairs(Window::Last(Span::Day))))
     };
-    let told = failed.entries.iter().filter(|action| action.category.as_deref() != Some(ACCESS));
-    let told: Vec<ActionRow> = told.map(|action| ActionRow::new(visit, action)).collect();
+    let told: Vec<ActionRow> = failed.entries.iter().map(|action| ActionRow::new(visit, action)).collect();
     visit.page(&ActorPage {
         shell: visit.shell().about(&shown(&name)),
         actor: shown(&name),

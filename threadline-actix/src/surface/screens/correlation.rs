@@ -14,7 +14,7 @@ use crate::surface::link::Link;
 use crate::surface::query::Problem;
 use crate::surface::shell::Shell;
 use crate::surface::value::shown;
-use crate::surface::visit::{ACCESS, Visit};
+use crate::surface::visit::Visit;
 
 /// Changes on a page.
 const SIZE: u32 = 200;
@@ -93,8 +93,7 @@ pub(in crate::surface) async fn correlation(visit: &Visit) -> Result<HttpRespons
         Err(failure) => return Err(failure),
     };
     let rows = |actions: &[AuditAction]| {
-        let told = actions.iter().filter(|action| action.category.as_deref() != Some(ACCESS));
-        told.map(|action| ActionRow::new(visit, action)).collect::<Vec<_>>()
+        actions.iter().map(|action| ActionRow::new(visit, action)).collect::<Vec<_>>()
     };
     let groups = Group::all(visit, &page.entries);
     let shown_id = shown(&id);

@@ -17,7 +17,7 @@ use crate::surface::moment::for_field;
 use crate::surface::query::{Problem, Query};
 use crate::surface::shell::Shell;
 use crate::surface::value::shown;
-use crate::surface::visit::{ACCESS, Visit};
+use crate::surface::visit::Visit;
 use crate::surface::window::{Preset, Span, Window};
 
 /// What is shown unless somebody asks for another time.
@@ -336,10 +336,9 @@ fn form(visit: &Visit, question: &Question, written: Vec<(String, String)>) -> F
     }
 }
 
-/// The names of what was done of late, but for looks at the trail.
+/// The names of what was done of late.
 fn names(recent: &[AuditAction]) -> Vec<String> {
-    let told = recent.iter().filter(|action| action.category.as_deref() != Some(ACCESS));
-    let names: BTreeSet<String> = told.map(|action| action.name.clone()).collect();
+    let names: BTreeSet<String> = recent.iter().map(|action| action.name.clone()).collect();
     names.into_iter().collect()
 }
 

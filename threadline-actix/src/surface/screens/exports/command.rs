@@ -2,6 +2,7 @@
 
 use threadline::{ExportFormat, Filter, is_unseen};
 
+use crate::surface::command::quoted;
 use crate::surface::window::Window;
 
 /// `threadline export …`; empty where the filter has something in it that a terminal would obey or not show.
@@ -21,13 +22,6 @@ pub(super) fn export(filter: &Filter, window: Window, format: ExportFormat) -> S
         .map(|(name, value)| format!(" --{}={}", name.replace('_', "-"), quoted(value)))
         .collect();
     format!("threadline export{flags} --all --output export.{}", format.extension())
-}
-
-/// As one word of a POSIX shell.
-fn quoted(text: &str) -> String {
-    let is_plain = !text.is_empty()
-        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._=:@%+,-/".contains(&byte));
-    if is_plain { text.to_owned() } else { format!("'{}'", text.replace('\'', r"'\''")) }
 }
 
 #[cfg(test)]
